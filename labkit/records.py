@@ -1,0 +1,157 @@
+"""What all sources of captioned images share: the record, the report, the words, the checks."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 as fractions of an image's width and height; the origin is the top left."""
+
+_WORD = re.compile(r"[^\W_]+(?:-[^\W_]+|'(?!s\b)[^\W_]+)*|'s\b")
+
+
+@dataclass(frozen=True)
+class CaptionedImage:
+    """One image with what people said of it.
+
+    Attributes:
+        id: Unique in its data set: the file's name (Flickr8k, Flickr30k) or the COCO number.
+        image: A file, or an array (H, W, 3) uint8.
+        captions: The human captions as written; empty where none are published.
+        split: "train", "dev", "test", "restval", "train2017", ...
+        boxes: For each caption one box, or None, a word of `tokenize(caption)`.
+        facts: What else the source knows, fit for JSON; "file" is the path below the root.
+    """
+
+    id: str
+    image: Path | np.ndarray
+    captions: tuple[str, ...]
+    split: str
+    boxes: tuple[tuple[Box | None, ...], ...] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class DataError(ValueError):
+    """A data set cannot be used as it is."""
+
+
+class DataReport:
+    """Counts and names what was wrong with a data set.
+
+    Args:
+        strict: Stop at the first problem instead of going on without the thing.
+    """
+
+    def __init__(self, strict: bool = False):
+        self.strict = strict
+        self.problems: dict[str, list[str]] = {}
+
+    def add(self, kind: str, name: str) -> None:
+        """Note one problem, such as kind "missing image" and the image's name.
+
+        Raises:
+            DataError: At once, if the report is strict.
+        """
+        if self.strict:
+            raise DataError(f"{kind}: {name} (mend it, or read without strict to go on without it)")
+        self.problems.setdefault(kind, []).append(name)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.problems.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self.problems)
+
+    def __str__(self) -> str:
+        if not self:
+            return "no problems in the data"
+        lines = [f"{len(self)} problem{'s'[: len(self) > 1]} in the data:"]
+        for kind, names in self.problems.items():
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            lines.append(f"  {kind}: {len(names)} ({', '.join(names[:5])}{more})")
+        return "\n".join(lines)
+
+
+def tokenize(caption: str) -> list[str]:
+    """Split a caption into lower-cased words, without punctuation.
+
+    A word is letters and digits, with hyphens and apostrophes inside ("t-shirt", "don't"). The
+    ending 's stands alone, as in Flickr8k's own files and in the tokenizer of the metrics, so
+    "man's" and "man 's" are the same two words. Joined by spaces, the words give the same words
+    again.
+    """
+    text = unicodedata.normalize("NFC", caption).replace("\u2019", "'").lower()
+    return _WORD.findall(text)
+
+
+def known_split(split: str, there: Mapping[str, Any], root: Path, needs: str = "") -> str:
+    """Give `split` back if it is there; else raise a DataError that names those that are."""
+    if split not in there:
+        needs = f"; it needs {needs.format(split)}" if needs else ""
+        raise DataError(f"{root} has no split {split!r}, only: {', '.join(there) or 'none'}{needs}")
+    return split
+
+
+def usable(records: list[CaptionedImage], root: Path, report: DataReport) -> list[CaptionedImage]:
+    """Leave out what lacks its file or its captions; a split wholly without captions is kept."""
+    told = {record.split for record in records if record.captions}
+    for split in dict.fromkeys(record.split for record in records):
+        if split not in told:
+            report.add("split without captions", split)
+    kept: dict[str, CaptionedImage] = {}
+    for record in records:
+        name = record.facts["file"]
+        if record.id in kept:
+            report.add("image listed twice", name)
+        elif not record.image.is_file():
+            report.add("missing image", name)
+        elif not record.captions and record.split in told:
+            report.add("image without a caption", name)
+        else:
+            kept[record.id] = record
+    if not kept:
+        raise DataError(f"{root} has no image that can be used: {report}")
+    return list(kept.values())
+
+
+def clean(caption: str, where: str, report: DataReport) -> list[str]:
+    """Put single spaces into a caption; give nothing back if it has no word."""
+    if tokenize(caption):
+        return [" ".join(caption.split())]
+    report.add("empty caption", where)
+    return []
+
+
+def json_object(path: Path, report: DataReport) -> dict:
+    """Read a JSON file that holds an object; report any other and give an empty one."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig") or "{}")
+    except ValueError as error:
+        report.add("malformed file", f"{path}: {error}")
+        return {}
+    if not data:
+        report.add("empty file", str(path))
+    elif not isinstance(data, dict):
+        report.add("malformed file", f"{path}: not a JSON object")
+    return data if isinstance(data, dict) else {}
+
+
+def entries(
+    data: dict, key: str, fields: Mapping[str, Any], path: Path, report: DataReport
+) -> Iterator[dict]:
+    """Give the entries of a list that have these fields, of these types; report the others."""
+    listed = data.get(key, [])
+    if data and not (key in data and isinstance(listed, list)):
+        report.add("malformed file", f"{path}: no list {key!r}")
+        return
+    for number, entry in enumerate(listed):
+        if isinstance(entry, dict) and all(isinstance(entry.get(f), t) for f, t in fields.items()):
+            yield entry
+        else:
+            report.add("malformed entry", f"{path.name} {key}[{number}]")
