@@ -62,7 +62,7 @@ class Vocabulary:
         counts = Counter(word for caption in captions for word in tokenize(caption))
         frequent = [word for word, count in counts.items() if count >= min_count]
         if not frequent:
-            raise ValueError(f"no word is met {min_count} times: lower min_count or give more captions")
+            raise ValueError(f"no word is met {min_count} times: lower min_count, or add captions")
         return cls((*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))))
 
     def encode(self, caption: str, max_words: int | None = None) -> list[int]:
