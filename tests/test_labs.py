@@ -15,7 +15,8 @@ LABS = sorted((Path(__file__).parents[1] / "labs").glob("*.py"))
 PAIRED_METADATA = ("tags", "jupyter", "mystnb")
 NOT_COMPARED = re.compile(r"^\s*#\s*(NBVAL_IGNORE_OUTPUT|NBVAL_SKIP)", re.MULTILINE)
 PATH_OF_A_MACHINE = re.compile(
-    r"""(?:^|(?<=[\s"'(\[=]))(?:/\w[\w.-]*/|[A-Z]:\\)\S+|site-packages|ipykernel_\d+""", re.MULTILINE
+    r"""(?:^|(?<=[\s"'(\[=]))(?:/\w[\w.-]*/|[A-Z]:\\)\S+|site-packages|ipykernel_\d+""",
+    re.MULTILINE,
 )
 WARNING = re.compile(r"\b\w*Warning\b|\bWARNING\b")
 

@@ -1,0 +1,58 @@
+# Each target makes .venv first if it is absent, or older than pyproject.toml.
+# A certain Python: make demo PYTHON=python3.12 (3.11 or newer).
+
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS_core :=
+EXTRAS_labs := [labs]
+EXTRAS_book := [book]
+EXTRAS_tests := [tests]
+
+.PHONY: help demo lab book test lint clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo    draw scenes, train a captioner on them, see where it looks (about 6 minutes)"
+	@echo "make lab     open the labs in JupyterLab"
+	@echo "make book    build the book's pages"
+	@echo "make test    run all tests and all labs"
+	@echo "make lint    check the style of the code"
+	@echo "make clean   remove what the other targets made, .venv too"
+
+demo: .venv/.installed-core
+	$(BIN)/labkit demo
+
+lab: .venv/.installed-labs
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/labs
+
+book: .venv/.installed-book
+	rm -rf _build
+	$(BIN)/jupyter-book build -W -n --keep-going .
+	@echo "The book is here: _build/html/index.html"
+
+test: .venv/.installed-tests
+	$(BIN)/pytest --nbval tests labs
+
+lint: .venv/.installed-tests
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf .venv _build build dist *.egg-info demo
+	rm -rf .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed-%: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --editable ".$(EXTRAS_$*)"
+	touch $@
+
+.venv/bin/python:
+	@for python in "$(PYTHON)" python3.14 python3.13 python3.12 python3.11; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "Making .venv with $$("$$python" --version)"; \
+	    "$$python" -m venv --clear .venv && exit 0; \
+	    rm -rf .venv; \
+	    exit 1; \
+	  fi; \
+	done; \
+	echo "labkit needs Python 3.11 or newer: install it, or name it as in make demo PYTHON=..." >&2; \
+	exit 1
