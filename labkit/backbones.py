@@ -4,6 +4,8 @@
 (B, D, rows, columns), with the mean and deviation that its images are to be normalised by.
 """
 
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,20 +13,33 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import feature_extraction
 
 LITE0 = "efficientnet_lite0"
 LITE0_BLOCKS = ("last", "stride16", "both")
 LITE0_STRIDE16 = 11  # this many of its 16 blocks stand before the grid is halved to stride 32
 
-Backbone = tuple[nn.Module, list[float], list[float]]  # network, mean and deviation in 0..255
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network that gives one feature map, and what it wants as input.
+
+    Attributes:
+        network: Maps normalised images (B, 3, S, S) to (B, D, rows, columns).
+        mean: The three channels' means, in pixel values 0 to 255.
+        std: The three channels' standard deviations, in pixel values.
+        weights_hash: The first 16 hexadecimal digits of the SHA-256 of the parameters.
+    """
+
+    network: nn.Module
+    mean: list[float]
+    std: list[float]
+    weights_hash: str
 
 
 def build(name: str, block: str, weights: str | None = None) -> Backbone:
     """Make a network that ends at the asked feature map; arguments as in `EncoderConfig`.
-
-    Returns:
-        The network, the means of the three channels, and their deviations, in pixel values.
 
     Raises:
         ValueError: No such network or block, or a file without this network's weights.
@@ -36,7 +51,10 @@ def build(name: str, block: str, weights: str | None = None) -> Backbone:
     if block not in LITE0_BLOCKS:
         blocks = ", ".join(LITE0_BLOCKS)
         raise ValueError(f"{LITE0} has no block {block!r}: choose one of {blocks}")
-    return LiteNet(block, weights), [127.0] * 3, [128.0] * 3
+    network = LiteNet(block, weights).eval()
+    fingerprint = _hash(network)
+    network.lighten()
+    return Backbone(network, [127.0] * 3, [128.0] * 3, fingerprint)
 
 
 class LiteNet(nn.Module):
@@ -67,6 +85,30 @@ class LiteNet(nn.Module):
             return last
         return torch.cat([last, F.avg_pool2d(fine, 2)], dim=1)  # (B, 1392, S/32, S/32)
 
+    def lighten(self) -> None:
+        """Do the same with fewer passes over memory, up to twice as fast.
+
+        Batch norms go into the convolutions before them, the convolutions pad by themselves
+        where the padding is even, and activations are clipped in place.
+        """
+        convs = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
+        for block in self.modules():
+            for conv, norm in convs.items():
+                if hasattr(block, conv):
+                    setattr(block, conv, _fold(getattr(block, conv), getattr(block, norm)))
+                    setattr(block, norm, nn.Identity())
+                    block._swish = nn.ReLU6(inplace=True)
+
+
+def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
+    """Give one convolution that does what a padding, a convolution and a batch norm did."""
+    folded = fuse_conv_bn_eval(conv, norm)
+    left, right, top, bottom = getattr(conv.static_padding, "padding", (0, 0, 0, 0))
+    if (left, top) == (right, bottom):
+        folded.padding = (top, left)
+        folded.static_padding = nn.Identity()
+    return folded
+
 
 def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
     """Cut one of torchvision's classification networks at a feature map."""
@@ -86,7 +128,8 @@ def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
         _load_weights(network, _download(name, own), own.url)
     normal = own.transforms()
     mean, std = ([255.0 * value for value in values] for values in (normal.mean, normal.std))
-    return _Only(network), mean, std
+    network = _Only(network).eval()
+    return Backbone(network, mean, std, _hash(network))
 
 
 class _Only(nn.Module):
@@ -147,3 +190,12 @@ def _load_weights(
         problem = "their shapes differ"
     if problem:
         raise ValueError(f"{file} does not hold this network's parameters: {problem}")
+
+
+def _hash(network: nn.Module) -> str:
+    """Give a short fingerprint of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, values in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(values.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

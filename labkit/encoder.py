@@ -5,7 +5,6 @@ grid of feature vectors. Each cell of the grid is one annotation vector a_i, and
 part of the image: a = {a_1, ..., a_L}, with a_i of length D.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,24 +60,22 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self, config: EncoderConfig, network: nn.Module, mean: list[float], std: list[float],
-        bf16: bool | None = None,
+        self, config: EncoderConfig, backbone: backbones.Backbone, bf16: bool | None = None
     ):
         """Wrap a network that gives one feature map; see `load_encoder`.
 
         Args:
             config: What the network is.
-            network: Maps (B, 3, S, S) to (B, D, rows, columns).
-            mean: The three channels' means, in pixel values 0 to 255.
-            std: The three channels' standard deviations, in pixel values.
+            backbone: The network.
             bf16: Compute in bfloat16. None: if the processor has instructions for it.
         """
         super().__init__()
         self.config = config
-        self.weights_hash = _hash(network)
-        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.weights_hash = backbone.weights_hash
+        self.network = backbone.network.requires_grad_(False)
+        self.network.to(memory_format=torch.channels_last)
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
         self.bf16 = bf16_is_fast() if bf16 is None else bf16
         shape = self.maps(torch.zeros(1, 3, config.size, config.size, dtype=torch.uint8)).shape
         self.grid = (shape[2], shape[3])
@@ -136,8 +133,9 @@ def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = None) 
 
     Args:
         config: Which network and feature map; by default efficientnet_lite0 at 224 px.
-        bf16: Compute in bfloat16 (it keeps three digits). None: where the processor has
-            instructions for it, since it is then twice as fast.
+        bf16: Compute in bfloat16. None: where the processor has instructions for it, since it
+            is then up to twice as fast. The vectors of efficientnet_lite0 then differ from the
+            exact ones by about 5% of their length, and keep their direction (cosine 0.998).
 
     Returns:
         The encoder, ready to use.
@@ -152,8 +150,8 @@ def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = None) 
     step = 16 if config.block == "stride16" else 32
     if config.size < step or config.size % step:
         raise ValueError(f"the input's side must be a multiple of {step} px, not {config.size}")
-    network, mean, std = backbones.build(config.name, config.block, config.weights)
-    return Encoder(config, network, mean, std, bf16)
+    backbone = backbones.build(config.name, config.block, config.weights)
+    return Encoder(config, backbone, bf16).eval()
 
 
 def encode(
@@ -232,12 +230,3 @@ def _read_ahead(
             yield first, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _hash(network: nn.Module) -> str:
-    """Give a short fingerprint of all parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, values in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(values.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
