@@ -58,22 +58,16 @@ def read_flickr8k(
         DataError: A split that is not there, or nothing usable at all.
     """
     root, report = _folder(root), DataReport() if report is None else report
-    photos = next((root / d for d in ("Flicker8k_Dataset", "Flickr8k_Dataset")
-                   if (root / d).is_dir()), None)
+    folders = root / "Flicker8k_Dataset", root / "Flickr8k_Dataset"
+    photos = next((folder for folder in folders if folder.is_dir()), None)
     if photos is None:
         raise FileNotFoundError(f"{root} has no folder Flicker8k_Dataset with the photographs")
-    lists = {}
-    for split in ("train", "dev", "test"):
-        lines = _text_lines(root, f"Flickr_8k.{split}Images.txt", report)
-        if lines is not None:
-            lists[split] = [line.strip() for line in lines]
-    if not lists:
-        lists["all"] = sorted(p.name for p in photos.iterdir() if _is_photo(p))
+    lists = _flickr_lists(root, photos, report)
     captions = _flickr_captions(root, report)
     known = {name for names in lists.values() for name in names}
-    for name in captions.keys() - known:
-        if not (photos / name).is_file():
-            for number in captions[name]:
+    for name, told in captions.items():
+        if name not in known and not (photos / name).is_file():
+            for number in told:
                 report.add("caption without an image", f"{name}#{number}")
     records = []
     for split in splits or lists:
@@ -187,6 +181,18 @@ def _text_lines(root: Path, name: str, report: DataReport) -> list[str] | None:
     return lines
 
 
+def _flickr_lists(root: Path, photos: Path, report: DataReport) -> dict[str, list[str]]:
+    """Read the names of the photographs of each split that has a list."""
+    lists = {}
+    for split in ("train", "dev", "test"):
+        lines = _text_lines(root, f"Flickr_8k.{split}Images.txt", report)
+        if lines is not None:
+            lists[split] = [line.strip() for line in lines]
+    if not lists:
+        lists["all"] = sorted(p.name for p in photos.iterdir() if _is_photo(p))
+    return lists
+
+
 def _flickr_captions(root: Path, report: DataReport) -> dict[str, dict[str, str]]:
     """Read captions by image and number, from lines such as `name.jpg#0<tab>caption`."""
     captions: dict[str, dict[str, str]] = {}
@@ -243,7 +249,7 @@ def _coco_records(
     for photo in sorted(folder.iterdir()):
         if _is_photo(photo) and photo.name not in listed:
             report.add("image without a caption", f"{folder.name}/{photo.name}")
-    licences = {x.get("id"): x.get("name") for x in data.get("licenses", [])}
+    licences = {x.get("id"): x.get("name") for x in data.get("licenses", []) if isinstance(x, dict)}
     records = []
     for image in images:
         file = folder / image["file_name"]
@@ -270,7 +276,7 @@ def _karpathy_file(root: Path) -> Path:
 def _karpathy_record(
     entry: dict, split: str, folders: list[Path], path: Path, report: DataReport
 ) -> CaptionedImage:
-    given = folders[0] / entry.get("filepath", "") / entry["filename"]
+    given = folders[0] / (entry.get("filepath") or "") / entry["filename"]
     tried = [given, *(folder / entry["filename"] for folder in folders)]
     file = next((p for p in tried if p.is_file()), given)
     captions = []
