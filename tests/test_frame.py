@@ -1,0 +1,182 @@
+"""What holds the project together: its commands, versions, bounds, sizes and order."""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(path for path in (ROOT / "labkit").glob("[!_]*.py"))
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "matplotlib": "matplotlib-base",
+    "xxhash": "python-xxhash",
+}
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads(read("pyproject.toml"))["project"]
+
+
+def test_the_readme_names_the_commands():
+    assert re.search(r"^make demo\b", read("README.md"), re.MULTILINE)
+    assert "`make test`" in read("README.md")
+
+
+def test_the_makefile_has_what_the_readme_and_the_check_call():
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    assert {"demo", "lab", "book", "test", "lint", "clean"} <= targets
+    called = set(re.findall(r"(?<=make )[a-z]+", read("README.md") + read(".ci/run")))
+    assert "test" in called and called <= targets
+
+
+def test_the_readme_leads_to_files_that_exist():
+    links = re.findall(r"\]\(([^)#]+)", read("README.md"))
+    local = [link for link in links if "://" not in link]
+    assert local
+    assert not [link for link in local if not (ROOT / link).is_file()]
+
+
+def test_the_commands_in_the_readme_are_understood():
+    verbs = re.findall(r"^labkit ([a-z]+)", read("README.md"), re.MULTILINE)
+    shown = subprocess.run(
+        [sys.executable, "-m", "labkit", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert verbs == ["data", "prepare", "train", "evaluate", "caption"]
+    assert not [verb for verb in ["demo", *verbs] if not re.search(rf"\b{verb}\b", shown.stdout)]
+
+
+def test_conda_and_pip_are_asked_for_the_same(project):
+    extras = project["optional-dependencies"]
+    wanted = [Requirement(line) for line in project["dependencies"]]
+    wanted += [Requirement(line) for name in ("labs", "book", "tests") for line in extras[name]]
+    listed = yaml.safe_load(read("environment.yml"))["dependencies"]
+    by_pip = listed[-1]["pip"]
+    by_conda = [Requirement(line) for line in listed[:-1]]
+    there = {one.name: one.specifier for one in by_conda + list(map(Requirement, by_pip[:-1]))}
+
+    assert by_pip[-1] == "-e ."  # the project itself, after all that it needs
+    assert there.pop("pip") == Requirement("pip").specifier
+    assert str(there.pop("python")) == project["requires-python"]
+    named_alike = {CONDA_NAMES.get(one.name, one.name): one.specifier for one in wanted}
+    assert named_alike.pop("labkit") == Requirement("labkit").specifier
+    assert there == named_alike
+
+
+def test_what_the_package_imports_is_asked_for(project):
+    wanted = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    providers = packages_distributions()
+    missing = set()
+    for path in MODULES:
+        for name in imports(path):
+            top = name.split(".")[0]
+            if top != "labkit" and top not in sys.stdlib_module_names:
+                found = {canonicalize_name(one) for one in providers.get(top, [top])}
+                if not found & wanted:
+                    missing.add(f"{path.name} imports {top}")
+    assert wanted and not missing
+
+
+def test_the_version_is_the_same_everywhere(project):
+    cited = yaml.safe_load(read("CITATION.cff"))["version"]
+    latest = re.search(r"^## (\S+)", read("CHANGELOG.md"), re.MULTILINE)[1]
+    assert str(cited) == latest == project["version"]
+
+
+def test_no_module_is_longer_than_a_few_pages():
+    lengths = {path.name: len(path.read_text().splitlines()) for path in MODULES}
+    assert MODULES
+    assert not {name: n for name, n in lengths.items() if n > 300}
+
+
+def test_the_package_can_be_read_in_an_evening():
+    """Lines of code: blank lines, comments and docstrings are what makes them readable."""
+    assert 0 < sum(map(lines_of_code, MODULES)) <= 3000
+
+
+def lines_of_code(path: Path) -> int:
+    source = path.read_text(encoding="utf-8")
+    text = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    ]
+    prose = {line for node in text for line in range(node.lineno, node.end_lineno + 1)}
+    beside = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER}
+    beside |= {tokenize.INDENT, tokenize.DEDENT}
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    code = {
+        line
+        for token in tokens
+        if token.type not in beside
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    return len(code - prose)
+
+
+def test_a_module_uses_only_those_above_it_in_the_readmes_map():
+    block = read("README.md").split("\nlabkit/\n")[1].split("\nlabs/")[0]
+    order = re.findall(r"(\w+)\.py", block)
+    assert sorted(order) == [path.stem for path in MODULES]
+
+    upwards = []
+    for path in MODULES:
+        used = {name.split(".")[1] for name in imports(path) if name.startswith("labkit.")}
+        above = order[: order.index(path.stem)]
+        upwards += [f"{path.stem} uses {name}" for name in sorted(used - set(above))]
+    assert not upwards
+
+
+def imports(path: Path) -> set[str]:
+    """All that a file imports, anywhere in it, by full name: ``labkit.scenes``, ``torch``."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "labkit":
+            names |= {f"labkit.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return names
+
+
+def test_the_reference_has_every_module():
+    documented = re.findall(r"automodule:: labkit\.(\w+)", read("book/api.md"))
+    assert sorted(documented) == [path.stem for path in MODULES]
+
+
+def test_every_source_is_cited():
+    entries = set(re.findall(r"^@\w+\{(\w+),", read("book/references.bib"), re.MULTILINE))
+    pages = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("book/*.md"))
+    pages += "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("labs/*.py"))
+    cited = {key.strip() for keys in re.findall(r"\{cite[\w:]*\}`([^`]+)`", pages)
+             for key in keys.split(",")}  # fmt: skip
+    assert entries and entries == cited
+
+
+def test_the_style_is_kept():
+    checked = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--no-cache", "."],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout
