@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import feature_extraction
+from torchvision.models import WeightsEnum, feature_extraction, get_model, get_model_weights
 
 LITE0 = "efficientnet_lite0"
 LITE0_BLOCKS = ("last", "stride16", "both")
@@ -115,17 +115,17 @@ def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
     if name not in torchvision.models.list_models(module=torchvision.models):
         some = f"{LITE0}, vgg19, resnet101"
         raise ValueError(f"there is no encoder {name!r}: take a name such as {some}")
-    own = torchvision.models.get_model_weights(name).DEFAULT
-    network = torchvision.models.get_model(name, weights=None).eval()
+    own = get_model_weights(name).DEFAULT
+    network = _with_own_weights(name, own) if weights is None else get_model(name, weights=None)
+    network.eval()
     node = _last_node(network, name) if block == "last" else block
     try:
         network = feature_extraction.create_feature_extractor(network, {node: "map"})
     except ValueError as error:
-        raise ValueError(f"{name} has no block {block!r}: {error}") from error
-    if weights:
+        lister = "torchvision.models.feature_extraction.get_graph_node_names"
+        raise ValueError(f"{name} has no block {block!r}: take one that {lister} names") from error
+    if weights is not None:
         _load_weights(network, _read_weights(weights), weights)
-    else:
-        _load_weights(network, _download(name, own), own.url)
     normal = own.transforms()
     mean, std = ([255.0 * value for value in values] for values in (normal.mean, normal.std))
     network = _Only(network).eval()
@@ -153,14 +153,15 @@ def _last_node(network: nn.Module, name: str) -> str:
     raise ValueError(f"where {name} has its last feature map is not known: name its block")
 
 
-def _download(name: str, own: torchvision.models.WeightsEnum) -> dict[str, Tensor]:
-    """Fetch the network's own weights, or find them where torch keeps them."""
+def _with_own_weights(name: str, own: WeightsEnum) -> nn.Module:
+    """Make a network with torchvision's weights, fetched once and kept where torch keeps them."""
     try:
-        return own.get_state_dict(progress=True, check_hash=True)
+        return get_model(name, weights=own)
     except OSError as error:
         raise ConnectionError(
             f"the weights of {name} are not on this machine and {own.url} cannot be reached: "
-            "connect to the network, or fetch that file elsewhere and name it as the weights"
+            f"connect to the network, or put that file into {torch.hub.get_dir()}/checkpoints, "
+            "or name a file of weights"
         ) from error
 
 

@@ -35,8 +35,8 @@ class EncoderConfig:
             (vgg19 at 224 px: conv5_4, 14 x 14 x 512). efficientnet_lite0 also has "stride16",
             112 channels on a grid twice as fine, and "both": the 1280 channels of "last" beside
             the 112 of "stride16", averaged to the same grid. For torchvision it may be any
-            node that `torchvision.models.feature_extraction` names (vgg19's conv5_3, which the
-            lab of 2017 took, is "features.33").
+            node that `torchvision.models.feature_extraction.get_graph_node_names` lists
+            (vgg19's conv5_3 before its activation, as some labs take it, is "features.32").
         weights: A file of weights, `.safetensors` or a `.pth` state dictionary. None: the
             network's own ImageNet weights.
     """
@@ -77,7 +77,10 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
         self.bf16 = bf16_is_fast() if bf16 is None else bf16
-        shape = self.maps(torch.zeros(1, 3, config.size, config.size, dtype=torch.uint8)).shape
+        blank = torch.zeros(1, 3, config.size, config.size, dtype=torch.uint8)
+        shape = self.maps(blank).shape
+        if len(shape) != 4:
+            raise ValueError(f"block {config.block!r} of {config.name} gives no grid of features")
         self.grid = (shape[2], shape[3])
         self.dim = shape[1]
 
