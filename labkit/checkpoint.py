@@ -1,0 +1,81 @@
+"""A checkpoint: tensors and small facts in one safetensors file, no pickle.
+
+One file is renamed into place in one step, so weights, optimiser, position and random state can
+never be of different moments.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from labkit.files import whole
+
+
+def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write tensors with JSON-able facts in the header, whole or not at all."""
+    with whole(path) as part:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(tensors, part, metadata={"facts": json.dumps(facts)})
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or something else.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, or no file of labkit's: {error}") from error
+    return tensors, facts
+
+
+def state_of(
+    model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """All tensors that going on needs: both sets of weights, Adam's moments, the random state."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    for number, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
+    tensors["random"] = torch.get_rng_state()
+    if torch.cuda.is_available():  # dropout on a GPU draws from the GPU's own stream
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    return tensors
+
+
+def restore(
+    tensors: dict[str, Tensor], model: nn.Module, average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:  # fmt: skip
+    """Put back what `state_of` took."""
+    model.load_state_dict(_under("model.", tensors))
+    average.load_state_dict(_under("average.", tensors))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in _under("adam.", tensors).items():
+        number, moment = name.split(".")
+        state.setdefault(int(number), {})[moment] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    torch.set_rng_state(tensors["random"])
+    if torch.cuda.is_available() and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

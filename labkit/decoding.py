@@ -1,0 +1,178 @@
+"""From annotation vectors to words: greedy, by sampling, by beam search.
+
+All three return `Caption`: the words, their log probability and where each word looked. None of
+them ever tells ``<pad>``, ``<bos>`` or ``<unk>``: the model may well have learned to say
+``<unk>``, but it means nothing to a reader.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from labkit.decoder import Decoder, State
+from labkit.vocabulary import BOS, EOS, PAD, UNK
+
+UNTOLD = [PAD, BOS, UNK]
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What was told of one picture."""
+
+    words: list[int]  # ids, without <bos> and <eos>
+    score: float  # log p of the words (and <eos>, where it came); by beam search, see there
+    alpha: Tensor  # (len(words), L) where each word looked
+
+
+def greedy(decoder: Decoder, a: Tensor, max_words: int = 20) -> list[Caption]:
+    """Take the likeliest word each time.
+
+    Args:
+        decoder: in evaluation mode.
+        a: annotation vectors (N, L, D).
+        max_words: a caption without ``<eos>`` ends after so many words.
+    """
+    return _follow(decoder, a, max_words, lambda log_p: log_p.argmax(-1))
+
+
+def sample(
+    decoder: Decoder,
+    a: Tensor,
+    max_words: int = 20,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> list[Caption]:
+    """Draw each word by lot from p(y_t) ** (1 / temperature).
+
+    Args:
+        decoder: in evaluation mode.
+        a: annotation vectors (N, L, D).
+        max_words: a caption without ``<eos>`` ends after so many words.
+        temperature: 1 draws as the model believes, less draws likelier words.
+        generator: the source of chance; torch's own if None.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature {temperature} is not above 0: use greedy instead")
+
+    def pick(log_p: Tensor) -> Tensor:
+        p = (log_p / temperature).softmax(-1)
+        return torch.multinomial(p[:, 0], 1, generator=generator)  # (N, 1)
+
+    return _follow(decoder, a, max_words, pick)
+
+
+@torch.inference_mode()
+def _follow(
+    decoder: Decoder, a: Tensor, max_words: int, pick: Callable[[Tensor], Tensor]
+) -> list[Caption]:
+    """Tell N pictures word by word; ``pick`` turns log p (N, 1, V) into words (N, 1)."""
+    _need("max_words", max_words)
+    seen, state = decoder.look_at(a)
+    words = torch.full((len(a), 1), BOS, device=a.device)
+    told, alphas = [], []
+    score = torch.zeros(len(a), 1, device=a.device)
+    going = torch.ones_like(words, dtype=torch.bool)
+    for _ in range(max_words):
+        log_p, state, glance = decoder.step(words, seen, state)
+        log_p[..., UNTOLD] = -torch.inf
+        words = pick(log_p).masked_fill(~going, EOS)
+        score += log_p.gather(-1, words[..., None])[..., 0].masked_fill(~going, 0)
+        going &= words != EOS
+        told.append(words)
+        alphas.append(glance.alpha[:, 0])
+        if not going.any():
+            break
+    told, alpha = torch.cat(told, 1), torch.stack(alphas, 1)  # (N, T), (N, T, L)
+    lengths = (told != EOS).sum(1).tolist()
+    return [
+        Caption(told[n, :k].tolist(), score[n].item(), alpha[n, :k].float().cpu())
+        for n, k in enumerate(lengths)
+    ]
+
+
+@torch.inference_mode()
+def beam_search(
+    decoder: Decoder, a: Tensor, width: int = 5, max_words: int = 20, length_power: float = 0.7
+) -> list[Caption]:
+    """Keep the ``width`` likeliest beginnings of each picture; return the best ended caption.
+
+    A sum of log probabilities favours short captions, so ended ones are compared by
+    log p / words ** ``length_power``, with ``<eos>`` counted as a word; that is the `score`.
+    A caption ends when ``<eos>`` is among a step's ``width`` best continuations, and after
+    ``max_words`` words all that is told is ``<eos>``. A picture is done when ``width`` captions
+    have ended. Where ``<eos>`` has no probability at all, none can end: then the likeliest
+    beginning of ``max_words`` words is returned, compared by those words alone.
+
+    Args:
+        decoder: in evaluation mode.
+        a: annotation vectors (N, L, D); all pictures are searched at once.
+        width: k, the number of beginnings kept; 1 is greedy.
+        max_words: the longest caption.
+        length_power: 0 compares plain log p, 1 the mean over the words.
+    """
+    _need("width", width)
+    _need("max_words", max_words)
+    N, device = len(a), a.device
+    seen, state = decoder.look_at(a, width)
+    words = torch.full((N, width), BOS, device=device)
+    scores = torch.full((N, width), -torch.inf, device=device)
+    scores[:, 0] = 0  # all beams begin alike: one is enough
+    trail: list[tuple[Tensor, Tensor, Tensor]] = []  # of each step: words, parents, alpha
+    best = [(-float("inf"), 0, 0)] * N  # of each picture: score, step, slot of what has ended
+    ended = [0] * N
+    for t in range(max_words + 1):
+        log_p, state, glance = decoder.step(words, seen, state)
+        log_p[..., UNTOLD] = -torch.inf
+        if t == max_words:  # no word more: all that can still be told is <eos>
+            log_p[..., :EOS] = log_p[..., EOS + 1 :] = -torch.inf
+        V = log_p.shape[-1]
+        totals, places = (scores[..., None] + log_p).view(N, width * V).topk(2 * width)
+        parents, words = places // V, places % V  # (N, 2k), best first
+        _gather_ended(best, ended, totals, parents, words, width, t, length_power)
+        if t == max_words or all(count >= width for count in ended):
+            break
+        totals = totals.masked_fill(words == EOS, -torch.inf)
+        scores, kept = totals.topk(width)
+        parents, words = parents.gather(1, kept), words.gather(1, kept)
+        trail.append((words, parents, glance.alpha))
+        state = State(_pick(state.h, parents), _pick(state.c, parents))
+    for n in range(N):
+        if not ended[n]:  # p(<eos>) was 0 everywhere
+            best[n] = (scores[n, 0].item() / max_words**length_power, max_words, 0)
+    return [_trace(trail, n, *best[n], a.shape[1]) for n in range(N)]
+
+
+def _need(what: str, number: int) -> None:
+    if number < 1:
+        raise ValueError(f"{what} must be at least 1, not {number}")
+
+
+def _gather_ended(
+    best: list, ended: list, totals: Tensor, parents: Tensor, words: Tensor, width: int, t: int,
+    length_power: float,
+) -> None:  # fmt: skip
+    """Note the captions that end at step t among the ``width`` best candidates."""
+    ends = (words[:, :width] == EOS) & totals[:, :width].isfinite()
+    for n, slot in ends.nonzero().tolist():
+        if ended[n] < width:
+            ended[n] += 1
+            score = totals[n, slot].item() / (t + 1) ** length_power
+            best[n] = max(best[n], (score, t, parents[n, slot].item()))
+
+
+def _pick(x: Tensor, parents: Tensor) -> Tensor:
+    """Row ``parents[n, k]`` of each picture's ``x[n]``: (N, k, H)."""
+    return x.gather(1, parents[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _trace(trail: list, n: int, score: float, length: int, slot: int, regions: int) -> Caption:
+    """Walk back from a beam's last word to its first."""
+    words, alpha = [], []
+    for step_words, parents, step_alpha in reversed(trail[:length]):
+        words.append(step_words[n, slot].item())
+        slot = parents[n, slot].item()
+        alpha.append(step_alpha[n, slot].float().cpu())
+    rows = torch.stack(alpha[::-1]) if alpha else torch.zeros(0, regions)
+    return Caption(words[::-1], score, rows)

@@ -1,0 +1,176 @@
+"""Score a model on a split: free-running captions against the human ones, never teacher forced.
+
+On drawn scenes, where every fact is known, it is also measured where the model looks and whether
+what it tells is true.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from labkit.captions import tokenize
+from labkit.decoder import Decoder, pad_captions
+from labkit.decoding import Caption, beam_search, greedy
+from labkit.metrics import Scores, score
+from labkit.pointing import SceneScores, pointing_known, scene_scores
+from labkit.scenes import things_of
+from labkit.shards import FeatureStore
+from labkit.team import Team
+from labkit.vocabulary import Vocabulary
+
+PICTURES = 50  # told at once
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How captions are told."""
+
+    beam: int = 5  # the beam's width; 1 is greedy
+    max_words: int = 20  # the longest caption
+    length_power: float = 0.7  # see labkit.decoding.beam_search
+
+    def __call__(self, decoder: Decoder, a: torch.Tensor) -> list[Caption]:
+        """Tell N pictures from their annotation vectors (N, L, D)."""
+        if self.beam == 1:
+            return greedy(decoder, a, self.max_words)
+        return beam_search(decoder, a, self.beam, self.max_words, self.length_power)
+
+    def __str__(self) -> str:
+        if self.beam == 1:
+            return f"greedy, at most {self.max_words} words"
+        return (
+            f"beam search, width {self.beam}, length power {self.length_power}, "
+            f"at most {self.max_words} words"
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model scored on a split."""
+
+    split: str
+    images: int
+    decoding: str  # how the captions were told
+    scores: Scores
+    scenes: SceneScores | None  # on drawn scenes only
+    captions: dict[str, str]  # image id -> what was told
+
+    def as_dict(self) -> dict:
+        """One flat object for JSON: the scores as fractions of 1, the split, the decoding."""
+        facts = {"split": self.split, "images": self.images, "decoding": self.decoding}
+        facts |= asdict(self.scores)
+        return facts | (asdict(self.scenes) if self.scenes else {})
+
+
+def tell_split(
+    decoder: Decoder,
+    store: FeatureStore,
+    decoding: Decoding,
+    team: Team | None = None,
+    progress: bool = True,
+) -> list[Caption]:
+    """Tell every picture of a store, in its order; the processes of a team share the work.
+
+    It computes in float32, whatever the training did: so the scores hold on other processors.
+    """
+    team = team or Team()
+    mine = np.arange(team.rank, len(store), team.world)
+    told: list[tuple[int, Caption]] = []
+    bar = tqdm(total=len(mine), unit="image", desc="tell", disable=None if progress else True)
+    with bar:
+        for start in range(0, len(mine), PICTURES):
+            rows = mine[start : start + PICTURES]
+            a = torch.from_numpy(store.read(rows)).float().to(team.device)  # (N, L, D)
+            told += zip(rows.tolist(), decoding(decoder, a), strict=True)
+            bar.update(len(rows))
+    return [caption for _, caption in sorted(team.gather(told), key=lambda pair: pair[0])]
+
+
+def evaluate(
+    decoder: Decoder,
+    vocabulary: Vocabulary,
+    store: FeatureStore,
+    decoding: Decoding | None = None,
+    team: Team | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Score a model on a split.
+
+    Raises:
+        ValueError: the split has no captions to score against.
+    """
+    decoding = decoding or Decoding()
+    if not any(store.captions):
+        raise ValueError(
+            f"the split {store.split} of {store.root} has no captions: it can be captioned, "
+            "not scored"
+        )
+    decoder = decoder.eval()
+    told = tell_split(decoder, store, decoding, team, progress)
+    texts = [vocabulary.decode(caption.words) for caption in told]
+    captions = dict(zip(store.ids, texts, strict=True))
+    references = dict(zip(store.ids, store.captions, strict=True))
+    scored = {image: text for image, text in captions.items() if references[image]}
+    scores = score({image: references[image] for image in scored}, scored)
+    scenes = None
+    if "things" in store.facts[0]:
+        scenes = _score_scenes(decoder, vocabulary, store, told)
+    return Evaluation(store.split, len(scored), str(decoding), scores, scenes, captions)
+
+
+def _score_scenes(
+    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, told: Sequence[Caption]
+) -> SceneScores:
+    """Where it looked, teacher forced and free running, and whether it told the truth."""
+    grid = grid_of(store.encoder, store.length)
+    hits = total = 0
+    for start in range(0, len(store), PICTURES):
+        rows = range(start, min(start + PICTURES, len(store)))
+        pairs = [(row, number) for row in rows for number in range(len(store.captions[row]))]
+        alpha = look_teacher_forced(decoder, vocabulary, store, pairs)
+        texts = [store.captions[row][number] for row, number in pairs]
+        boxes = [store.boxes[row][number] for row, number in pairs]
+        found = pointing_known(texts, boxes, alpha, grid)
+        hits, total = hits + found[0], total + found[1]
+    words = [tokenize(vocabulary.decode(caption.words)) for caption in told]
+    pairs = [(word, caption.alpha) for word, caption in zip(words, told, strict=True)]
+    return scene_scores(pairs, [things_of(f) for f in store.facts], grid, (hits, total))
+
+
+@torch.inference_mode()
+def look_teacher_forced(
+    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, pairs: Sequence[tuple[int, int]]
+) -> torch.Tensor:
+    """Where the model looks while it is made to tell the human captions.
+
+    Args:
+        decoder: in evaluation mode.
+        vocabulary: its words.
+        store: the pictures.
+        pairs: (row of the store, number of its caption), C of them.
+
+    Returns:
+        alpha (C, T, L); row t belongs to word t of the caption.
+    """
+    device = next(decoder.parameters()).device
+    rows, where = np.unique([row for row, _ in pairs], return_inverse=True)
+    a = torch.from_numpy(store.read(rows)).float()[where].to(device)  # (C, L, D)
+    captions = pad_captions([vocabulary.encode(store.captions[r][k]) for r, k in pairs])
+    return decoder(a, captions.to(device)).alpha.cpu()
+
+
+def grid_of(encoder: dict, length: int) -> tuple[int, int]:
+    """Rows and columns of the grid, from what a store says of its encoder.
+
+    Raises:
+        ValueError: nothing is known of the grid, and L is not a square number.
+    """
+    if "grid" in encoder:
+        return tuple(encoder["grid"])
+    side = round(length**0.5)
+    if side * side != length:
+        raise ValueError(f"{length} regions make no square grid, and the store names no other")
+    return side, side

@@ -1,0 +1,109 @@
+"""From captioned images to a feature store: read, encode, write; goes on after a kill."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from labkit.captions import CaptionedImage, DataError, DataReport
+from labkit.encoder import EncoderConfig, encode, load_encoder
+from labkit.scenes import make_scenes
+from labkit.shards import MANIFEST, FeatureStore, StoreWriter, splits
+
+PHOTO_ENCODER = EncoderConfig()
+SCENE_ENCODER = EncoderConfig(size=112, block="stride16")  # 7 x 7 x 112
+
+
+def prepare(
+    records: Sequence[CaptionedImage],
+    out: str | Path,
+    encoder: EncoderConfig,
+    source: dict[str, Any],
+    report: DataReport,
+    images_per_shard: int = 1000,
+    threads: int = 2,
+    progress: bool = True,
+) -> Path:
+    """Encode all images of ``records`` and write them as a store, split by split.
+
+    A store that is complete and was made of the same things is left as it is. One that was
+    interrupted is gone on with.
+
+    Args:
+        records: the images; those of one split stand together.
+        out: the store's folder.
+        encoder: which network, and what of it.
+        source: where the records come from, JSON-able; kept in the manifest.
+        report: told of images that are missing or cannot be read; they are left out.
+        images_per_shard: how many images a file holds.
+        threads: that read images.
+        progress: show a bar, where the standard error is a terminal.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        FileExistsError: ``out`` holds a store of other things.
+        DataError: not one image could be read.
+    """
+    network = load_encoder(encoder)
+    described, source = json.loads(json.dumps([network.describe(), source]))
+    if (Path(out) / MANIFEST).exists():
+        store = FeatureStore(out, splits(out)[0])
+        if (store.encoder, store.source) != (described, source):
+            raise FileExistsError(f"{out} holds a store of something else: name another folder")
+        return Path(out)
+    length = network.grid[0] * network.grid[1]
+    with StoreWriter(out, length, network.dim, described, source, images_per_shard) as writer:
+        written = 0
+        for split in dict.fromkeys(record.split for record in records):
+            done = writer.done(split)
+            written += len(done)
+            chosen = [record for record in records if record.split == split]
+            encoded = encode(chosen, network, report, threads=threads, skip=done, progress=progress)
+            for record, features in encoded:
+                writer.add(
+                    split, record.id, features, record.captions, record.boxes, record.facts or None
+                )
+                written += 1
+        if not written:
+            raise DataError(f"none of the {len(records)} images could be read: {report}")
+    return Path(out)
+
+
+def prepare_scenes(
+    out: str | Path,
+    count: int = 6000,
+    seed: int = 0,
+    encoder: EncoderConfig = SCENE_ENCODER,
+    images_per_shard: int = 1000,
+    progress: bool = True,
+) -> Path:
+    """Draw scenes and write them as a store: ``count`` to train on, a tenth each to choose and test.
+
+    Args:
+        out: the store's folder.
+        count: scenes of the split "train"; "dev" and "test" get a tenth, at least 10, at most 500.
+        seed: of the scenes.
+        encoder: which network; by default its 112 channels at stride 16, 7 x 7 at 112 px.
+        images_per_shard: how many scenes a file holds.
+        progress: show a bar, where the standard error is a terminal.
+    """
+    held_out = min(max(count // 10, 10), 500)
+    sizes = {"train": count, "dev": held_out, "test": held_out}
+    records = [
+        record
+        for split, size in sizes.items()
+        for record in make_scenes(size, seed, split, pixels=encoder.size)
+    ]
+    source = {"source": "scenes", "count": count, "seed": seed}
+    return prepare(
+        records, out, encoder, source, DataReport(), images_per_shard, progress=progress
+    )
+
+
+def store_line(out: str | Path) -> str:
+    """One line that says what a store holds."""
+    stores = [FeatureStore(out, split) for split in splits(out)]
+    counts = ", ".join(f"{len(store)} {store.split}" for store in stores)
+    return f"{out}: {counts} images, {stores[0].length} regions of {stores[0].dim} numbers each"

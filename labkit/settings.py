@@ -1,0 +1,64 @@
+"""What a training is told: one dataclass, whose defaults are the recommended settings."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from labkit.decoder import DecoderConfig
+from labkit.encoder import bf16_is_fast
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that a training can be told. The defaults are the recommended settings."""
+
+    attention: str = "soft"  # the mechanism
+    epochs: int = 10
+    batch_size: int = 100  # samples a step, over all processes
+    captions: str = "pairs"  # what a sample is, see labkit.loader.Loader
+    learning_rate: float = 1e-3  # Adam's, at its highest
+    warmup: int = 300  # steps until then; after them it falls to nothing along a cosine
+    weight_decay: float = 0.01
+    clip: float = 5.0  # the largest norm of the gradient
+    averaging: float = 0.999  # decay of the moving average of the weights, which is what is kept
+    doubly: float = 0.1  # lambda, target and smoothing: see labkit.objective
+    target: float = 1.0
+    smoothing: float = 0.1
+    reduced: int = 512  # sizes and dropout: see labkit.decoder
+    embedding: int = 512
+    hidden: int = 512
+    scorer: int = 256
+    dropout: float = 0.5
+    word_dropout: float = 0.2
+    feature_dropout: float = 0.2
+    min_count: int = 4  # words met less often in training are <unk>
+    max_words: int = 24  # a longer caption is cut, and counted
+    patience: int = 3  # it stops after so many epochs without a better CIDEr
+    precision: str = "auto"  # "bf16", "fp32", or "auto": bf16 where the processor is fast with it
+    seed: int = 0
+    threads: int = 2  # that read features
+    log_every: int = 25  # steps
+    save_every: int = 200  # steps; a checkpoint is also written after each epoch
+
+    def __post_init__(self):
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"precision is auto, bf16 or fp32, not {self.precision!r}")
+        if min(self.epochs, self.batch_size, self.log_every, self.save_every) < 1:
+            raise ValueError("epochs, batch_size, log_every and save_every must be at least 1")
+
+
+def settle(config: TrainConfig) -> TrainConfig:
+    """Decide what 'auto' means on this machine."""
+    if config.precision != "auto":
+        return config
+    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else bf16_is_fast()
+    return replace(config, precision="bf16" if fast else "fp32")
+
+
+def decoder_config(config: TrainConfig, vocabulary: int, feature: int) -> DecoderConfig:
+    """The decoder's shape, for V words and annotation vectors of D numbers."""
+    return DecoderConfig(
+        vocabulary, feature, config.attention, config.reduced, config.embedding,
+        config.hidden, config.scorer, config.dropout, config.word_dropout, config.feature_dropout,
+    )  # fmt: skip
+
