@@ -53,8 +53,8 @@ class Scores:
 def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> Scores:
     """Compare one told caption an image with the human captions of that image.
 
-    The first call starts METEOR's Java program, which takes several seconds and about 1 GB of
-    memory. It stays for the next call; `start_meteor` starts it beforehand.
+    The first call starts METEOR's Java program, which reads a large table: about 15 seconds of
+    one core and 1 GB of memory. It stays for the next call; `start_meteor` starts it beforehand.
 
     Args:
         references: The human captions of each image, by its id.
