@@ -146,7 +146,7 @@ def test_the_book_builds_from_nothing_without_a_warning(build):
 
 def test_every_chapter_and_lab_is_in_the_contents():
     listed = (ROOT / "_toc.yml").read_text(encoding="utf-8")
-    pages = [*ROOT.glob("book/*.md"), *ROOT.glob("labs/*.ipynb")]
+    pages = [*ROOT.glob("book/*.md"), *ROOT.glob("book/*.rst"), *ROOT.glob("labs/*.ipynb")]
     missing = [
         page.name
         for page in pages

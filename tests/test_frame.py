@@ -159,7 +159,7 @@ def imports(path: Path) -> set[str]:
 
 
 def test_the_reference_has_every_module():
-    documented = re.findall(r"automodule:: labkit\.(\w+)", read("book/api.md"))
+    documented = re.findall(r"automodule:: labkit\.(\w+)", read("book/api.rst"))
     assert sorted(documented) == [path.stem for path in MODULES]
 
 
