@@ -184,20 +184,17 @@ def encode(
     """
     wanted = [record for record in records if record.id not in skip]
     ahead = _read_ahead(wanted, encoder.config.size, threads, depth=2 * batch_size)
-    bar = tqdm(total=len(wanted), unit="image", desc="encode", disable=None if progress else True)
-    with bar:
+    hidden = None if progress else True  # None: hidden unless the standard error is a terminal
+    with tqdm(total=len(wanted), unit="image", desc="encode", disable=hidden) as bar:
         while slots := list(islice(ahead, batch_size)):
-            good = []
-            for record, pixels in slots:
-                if isinstance(pixels, str):
-                    report.add(pixels, record.id)
-                else:
-                    good.append((record, pixels))
+            good = [slot for slot in slots if not isinstance(slot[1], str)]
+            for record, problem in slots:
+                if isinstance(problem, str):
+                    report.add(problem, record.id)
             if good:
                 images = torch.from_numpy(np.stack([pixels for _, pixels in good]))
                 features = encoder(images).cpu().numpy()  # (B, L, D)
-                for (record, _), vectors in zip(good, features, strict=True):
-                    yield record, vectors
+                yield from zip([record for record, _ in good], features, strict=True)
             bar.update(len(slots))
 
 

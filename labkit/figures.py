@@ -39,15 +39,13 @@ def attention_strip(
 ) -> Figure:
     """Draw the paper's strip: the photograph, then where each word looked (paper, figures 2, 3).
 
-    A place is as bright as its weight, and the brightest place of a word is white: compare places
-    within a word, not words with each other. A word that looks everywhere gives an even white.
-    The axes of each picture count in pixels of the photograph.
+    The brightest place of each word is white: compare places within a word, not words with each
+    other. A word that looks everywhere gives an even white. Axes count in the photograph's pixels.
 
     Args:
         photo: A file, an RGB photograph, or an array (H, W, 3) of uint8, in its own shape.
         words: The T words of the caption.
-        alpha: The weights (T, rows, columns) of each word, for a grid of any size over the whole
-            photograph.
+        alpha: The weights (T, rows, columns): a grid of any size over the whole photograph.
         title: Written above all.
 
     Returns:
@@ -55,8 +53,7 @@ def attention_strip(
 
     Raises:
         ValueError: There are not as many maps as words.
-        FileNotFoundError: The photograph's file is missing.
-        DataError: The photograph cannot be read.
+        FileNotFoundError, DataError: The photograph is missing, or cannot be read.
     """
     image = read_photo(photo) if isinstance(photo, str | Path) else _as_image(photo)
     alpha = np.asarray(alpha, dtype=np.float32)  # (T, rows, columns)
