@@ -20,7 +20,7 @@ class Seen:
     """What the decoder keeps of N pictures while it tells them."""
 
     a: Tensor  # (N, L, D) annotation vectors
-    keys: Tensor  # (N, L, A) W_a a: does not depend on the step, computed once
+    keys: Tensor  # (N, L, A) 2 (W_a a + b): does not depend on the step, computed once
 
 
 @dataclass
@@ -45,11 +45,11 @@ class Attention(nn.Module):
     def __init__(self, feature: int, size: int):
         super().__init__()
         self.of_region = nn.Linear(feature, size)  # W_a and b
-        self.v = nn.Linear(size, 1, bias=False)
+        self.v = nn.Parameter(torch.empty(size).uniform_(-1, 1) * size**-0.5)
 
     def see(self, a: Tensor) -> Seen:
         """Project the annotation vectors (N, L, D) once, for all steps."""
-        return Seen(a, self.of_region(a))  # keys (N, L, A)
+        return Seen(a, 2 * self.of_region(a))  # keys (N, L, A), twice W_a a + b: see `scores`
 
     def scores(self, seen: Seen, query: Tensor) -> Tensor:
         """e_ti = v . tanh(W_a a_i + W_s h_{t-1} + b), eq. 4.
@@ -59,11 +59,13 @@ class Attention(nn.Module):
             query: W_s h_{t-1}, (N, K, A).
 
         Returns:
-            Scores (N, K, L), in float32: a softmax in bf16 loses places of small weight, and a
-            CPU computes tanh in bf16 several times more slowly.
+            Scores (N, K, L), in float32: a softmax in bf16 loses places of small weight.
+
+        A CPU computes sigmoid in bf16 several times faster than tanh, and
+        tanh(x) = 2 sigmoid(2x) - 1 exactly. The keys hold the 2 of 2x already.
         """
-        hidden = torch.tanh(seen.keys.unsqueeze(1) + query.float().unsqueeze(2))  # (N, K, L, A)
-        return self.v(hidden).squeeze(-1).float()  # (N, K, L)
+        half = torch.sigmoid(seen.keys.unsqueeze(1) + 2 * query.unsqueeze(2))  # (N, K, L, A)
+        return (2 * (half @ self.v) - self.v.sum()).float()  # (N, K, L)
 
     def choose(self, scores: Tensor) -> Glance:
         """Turn scores (N, K, L) into weights. Each mechanism has its own way."""

@@ -22,7 +22,9 @@ from labkit.scenes import is_true, make_scenes, things_of
 from labkit.shards import FeatureStore
 from labkit.training import TrainConfig, Training
 
-CONFIG = TrainConfig(epochs=8, batch_size=100, warmup=100, reduced=256, embedding=256, hidden=512)
+CONFIG = TrainConfig(
+    epochs=8, warmup=100, reduced=128, embedding=128, hidden=256, scorer=128, min_count=1
+)  # fmt: skip
 SHOWN = 6  # scenes on the page
 SCORES = {
     "bleu4": "BLEU-4",

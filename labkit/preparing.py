@@ -8,7 +8,8 @@ from typing import Any
 from labkit.captions import CaptionedImage, DataError, DataReport
 from labkit.encoder import EncoderConfig, encode, load_encoder
 from labkit.scenes import make_scenes
-from labkit.shards import MANIFEST, FeatureStore, StoreWriter, splits
+from labkit.shards import MANIFEST, FeatureStore, splits
+from labkit.writer import StoreWriter
 
 PHOTO_ENCODER = EncoderConfig()
 SCENE_ENCODER = EncoderConfig(size=112, block="stride16")  # 7 x 7 x 112
