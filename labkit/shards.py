@@ -114,7 +114,8 @@ class FeatureStore:
         number = bisect_right(self.starts, index) - 1
         path, size = self.root / self.shards[number]["name"], self.shards[number]["bytes"]
         begin = size - (self.starts[number + 1] - index) * out.nbytes  # the images end the file
-        got = os.preadv(self._open(path).handle, [out.data.cast("B")], begin)
+        file = self._open(path)  # held while it is read: another thread may push it out
+        got = os.preadv(file.handle, [out.data.cast("B")], begin)
         if got != out.nbytes or xxhash.xxh3_64_intdigest(out.data) != self._checksums[index]:
             raise StoreError(f"{path}: image {self.ids[index]!r} does not match its checksum: "
                              "restore the file or prepare the store anew")  # fmt: skip
