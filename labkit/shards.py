@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import re
+import weakref
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,21 +116,21 @@ class FeatureStore:
         path, size = self.root / self.shards[number]["name"], self.shards[number]["bytes"]
         begin = size - (self.starts[number + 1] - index) * out.nbytes  # the images end the file
         file = self._open(path)  # held while it is read: another thread may push it out
-        got = os.preadv(file.handle, [out.data.cast("B")], begin)
+        image = f"{path}: image {self.ids[index]!r}"
+        try:
+            got = os.preadv(file.handle, [out.data.cast("B")], begin)
+        except OSError as error:
+            raise StoreError(f"{image} cannot be read: {error.strerror}") from error
         if got != out.nbytes or xxhash.xxh3_64_intdigest(out.data) != self._checksums[index]:
-            raise StoreError(f"{path}: image {self.ids[index]!r} does not match its checksum: "
-                             "restore the file or prepare the store anew")  # fmt: skip
+            raise StoreError(f"{image} does not match its checksum: restore the file")
 
 
 class _OpenShard:
     """A file that is closed when nobody uses it any more."""
 
     def __init__(self, path: Path):
-        self._file = open(_intact(path), "rb")  # noqa: SIM115 (closed by __del__)
-        self.handle = self._file.fileno()
-
-    def __del__(self):
-        self._file.close()
+        self.handle = os.open(_intact(path), os.O_RDONLY)
+        weakref.finalize(self, os.close, self.handle)
 
 
 def splits(root: Path | str) -> list[str]:
@@ -158,9 +159,9 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing, so this is no finished store: prepare it")
     manifest = read_json(path)
-    if manifest.get("format") != FORMAT:
-        raise StoreError(f"{path} has format {manifest.get('format')}, labkit reads {FORMAT}")
-    if fingerprint(manifest) != manifest["fingerprint"]:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise StoreError(f"{path} is no manifest of format {FORMAT}, which this labkit reads")
+    if fingerprint(manifest) != manifest.get("fingerprint"):
         raise StoreError(f"{path} does not match its own fingerprint: restore the file")
     for split in manifest["splits"].values():
         for name in (shard["name"] for shard in split["shards"]):
