@@ -1,15 +1,14 @@
 """Batches of a feature store: shuffled, checked, read ahead of the training, in little memory.
 
-A few threads read into a few buffers that are used again and again: to make a tensor of 16 MB anew
-costs more than to read its content. So memory is bounded by `threads + 2` batches of float16 and
-one of what is delivered, however large the store.
+A few threads read into the memory of `threads + 2` batches, which is used again and again: to make
+a tensor of 16 MB anew costs more than to read its content.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,58 +17,53 @@ from torch import Tensor
 from labkit.order import Order
 from labkit.shards import FeatureStore
 
-AHEAD = 64  # steps whose samples are drawn at once
-PIECE = 32767  # numbers; torch converts so few in the thread that asks, without a team of its own
+AHEAD = 64  # steps whose samples are drawn at once, which is quicker
+PIECE = 32767  # numbers: torch converts so few in the thread that asks, without a team of its own
 
 
 @dataclass
 class Batch:
     """Some images and the captions that tell of them."""
 
-    indices: np.ndarray  # (B,) int64, positions in the store
-    features: Tensor  # (B, L, D), overwritten when the next batch is taken unless told to `copy`
+    indices: np.ndarray  # (B,) int64, positions in the store, each once
     rows: np.ndarray  # (C,) int64, for each caption the row of its image
     captions: np.ndarray  # (C,) int64, which of its image's captions it is
     weight: Tensor  # (B,) float32: 1, or 0 for a sample that only keeps a rank busy
-
-
-class _Share(NamedTuple):
-    """What one rank reads in one step."""
-
-    after: int  # the epoch's position when every rank has had its share
-    images: np.ndarray
-    rows: np.ndarray
-    captions: np.ndarray
-    weight: float
+    features: Tensor  # (B, L, D), overwritten when the next batch is taken unless told to `copy`
 
 
 class _Slot:
     """A batch's place in memory, filled by one thread at a time."""
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, pinned: bool):
-        self.features = torch.empty(shape, dtype=dtype, pin_memory=pinned)
+        self.memory = torch.empty(shape, dtype=dtype, pin_memory=pinned)
         self.raw = torch.empty(shape[1:], dtype=torch.float16)
-        self.copied: torch.cuda.Event | None = None  # a GPU copies by itself: wait for it
+        self.copied: torch.cuda.Event | None = None
 
-    def fill(self, store: FeatureStore, share: _Share) -> tuple["_Slot", _Share]:
+    def fill(self, store: FeatureStore, batch: Batch) -> tuple["_Slot", Batch]:
         """Read image by image: each is checked and converted while the processor's cache has it."""
         if self.copied is not None:
-            self.copied.synchronize()
-        for index, row in zip(share.images.tolist(), self.features, strict=False):
-            if row.dtype == torch.float16:
-                store.read_into(index, row.numpy())
-                continue
-            store.read_into(index, self.raw.numpy())
-            pieces = zip(row.view(-1).split(PIECE), self.raw.view(-1).split(PIECE), strict=True)
-            for piece, raw in pieces:
-                piece.copy_(raw if row.dtype == torch.float32 else raw.float())
-        return self, share
+            self.copied.synchronize()  # the GPU may still be copying what was here
+        batch.features = self.memory[: len(batch.indices)]
+        for index, row in zip(batch.indices.tolist(), batch.features, strict=True):
+            half = row if row.dtype == torch.float16 else self.raw
+            store.read_into(index, half.numpy())
+            if half is not row:
+                pieces = zip(row.view(-1).split(PIECE), half.view(-1).split(PIECE), strict=True)
+                for piece, raw in pieces:
+                    piece.copy_(raw.float())
+        return self, batch
+
+    def hand_over(self, batch: Batch, device: torch.device, dtype: torch.dtype) -> None:
+        """Copy the features to a GPU, which goes on by itself, and convert them there."""
+        batch.features = batch.features.to(device, non_blocking=True).to(dtype)
+        self.copied = torch.cuda.current_stream(device).record_event()
 
 
 class Loader:
     """Draws an epoch's batches from a store, for one of several processes.
 
-    What a sample is, and the images an epoch reads of N, with five captions each:
+    What a sample is, and what an epoch reads of N images that have five captions each:
 
     | captions | a sample is                                   | samples | images read |
     |----------|-----------------------------------------------|---------|-------------|
@@ -78,8 +72,8 @@ class Loader:
     | "pairs"  | a caption with its image                      | 5 N     | nearly 5 N  |
     | "none"   | an image                                      | N       | N           |
 
-    An image with k captions tells each of them within k epochs ("one"), in one sample ("all") or in
-    k samples ("pairs"). An image without captions is left out, except by "none".
+    Of k captions each is told within k epochs ("one"), in one sample ("all") or in k of them
+    ("pairs"). An image without captions is left out, except by "none".
 
     A step takes the next `batch_size` samples of the order, and rank r takes [r::world] of them. So
     each sample comes exactly once, and neither the order nor the number of steps depends on the
@@ -116,6 +110,8 @@ class Loader:
         self.dtype, self.device = dtype, torch.device(device)
         self.threads, self.copy = threads, copy
         self.seed, self.shuffle, self.mode = seed, shuffle, captions
+        self._settings = {"fingerprint": store.fingerprint, "captions": captions,
+                          "seed": seed, "shuffle": shuffle}  # fmt: skip
         self._told = np.array([len(captions) for captions in store.captions])  # (N,)
         self._images = np.arange(len(store)) if self.mode == "none" else np.flatnonzero(self._told)
         self._ends = np.cumsum(self._told)  # (N,) captions up to and with each image's
@@ -132,85 +128,60 @@ class Loader:
         return -(-(self.samples() - start) // self.batch_size)
 
     def state(self) -> dict[str, Any]:
-        """Say what was delivered: JSON-able, the same on every rank, valid for any number of them.
-
-        Batch size, ranks and threads are no part of it: who goes on may choose others.
-        """
-        return self._order_of() | dict(zip(("epoch", "position"), self._delivered, strict=True))
-
-    def _order_of(self) -> dict[str, Any]:
-        return {"fingerprint": self.store.fingerprint, "captions": self.mode,
-                "seed": self.seed, "shuffle": self.shuffle}  # fmt: skip
+        """Say what was delivered: JSON-able, for any number of ranks, batch size and threads."""
+        return self._settings | {"epoch": self._delivered[0], "position": self._delivered[1]}
 
     def resume(self, state: dict[str, Any]) -> tuple[int, int]:
-        """Take over a state; go on with `loader.epoch(*loader.resume(state))`.
-
-        Returns:
-            The epoch, and the position in it: what `epoch` takes.
-
-        Raises:
-            ValueError: the state is of another store, or of another order.
-        """
-        if other := [name for name, own in self._order_of().items() if state.get(name) != own]:
+        """Take over a state, for `epoch(*resume(state))`; another store's is a ValueError."""
+        if other := [name for name, own in self._settings.items() if state.get(name) != own]:
             raise ValueError(f"{self.store.root}: the state to go on from has another {other[0]}")
         self._delivered = (state["epoch"], state["position"])
         return self._delivered
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Deliver this rank's batches of an epoch.
+        """Deliver this rank's batches of an epoch; raise as `FeatureStore.read` does.
 
         Args:
             epoch: 0, 1, 2, ...: it chooses the order and, for "one", the captions.
             start: position to go on from: samples delivered before, over all ranks.
-
-        Raises:
-            FileNotFoundError, StoreError: naming the file and the image that are wrong.
         """
-        shares, reading = self._shares(epoch, start), deque()
+        batches, reading = self._batches(epoch, start), deque()
         shape = (-(-self.batch_size // self.world), self.store.length, self.store.dim)
         gpu = self.device.type == "cuda"
 
         def read_next(slot: _Slot) -> None:
-            if share := next(shares, None):
-                reading.append(pool.submit(slot.fill, self.store, share))
+            if batch := next(batches, None):
+                reading.append(pool.submit(slot.fill, self.store, batch))
 
         with ThreadPoolExecutor(self.threads, "labkit-reader") as pool:
             try:
                 for _ in range(self.threads + 2):
                     read_next(_Slot(shape, torch.float16 if gpu else self.dtype, pinned=gpu))
                 while reading:
-                    slot, share = reading.popleft().result()
-                    features = self._hand_over(slot, len(share.images))
-                    weight = torch.full((len(share.images),), share.weight)
-                    self._delivered = (epoch, share.after)
-                    yield Batch(share.images, features, share.rows, share.captions, weight)
+                    slot, batch = reading.popleft().result()
+                    if gpu:
+                        slot.hand_over(batch, self.device, self.dtype)
+                    elif self.copy:
+                        batch.features = batch.features.clone()
+                    start = min(start + self.batch_size, self.samples())
+                    self._delivered = (epoch, start)
+                    yield batch
                     read_next(slot)
             finally:
                 for future in reading:
                     future.cancel()
 
-    def _hand_over(self, slot: _Slot, count: int) -> Tensor:
-        features = slot.features[:count]
-        if self.device.type == "cuda":
-            features = features.to(self.device, non_blocking=True).to(self.dtype)
-            slot.copied = torch.cuda.current_stream(self.device).record_event()
-        elif self.copy:
-            features = features.clone()
-        return features
-
-    def _shares(self, epoch: int, start: int) -> Iterator[_Share]:
-        """Draw this rank's share of each step; `AHEAD` steps at once, which is quicker."""
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        """Draw this rank's samples of each step; their features are yet to be read."""
         count, size = self.samples(), self.batch_size
         order = Order(count, self.seed, epoch) if self.shuffle else np.asarray
         for begin in range(start, count, AHEAD * size):
             positions = np.arange(begin, min(begin + AHEAD * size, count))
             mine = positions[(positions - begin) % size % self.world == self.rank]
-            firsts = positions[::size]
-            parts = np.split(order(mine), np.searchsorted(mine, firsts[1:]))
-            for first, samples in zip(firsts.tolist(), parts, strict=True):
-                drawn = samples if len(samples) else order(np.zeros(1, np.int64))
-                told = self._told_by(drawn, epoch)
-                yield _Share(min(first + size, count), *told, weight=float(len(samples) > 0))
+            for samples in np.split(order(mine), np.searchsorted(mine, positions[size::size])):
+                weight = float(len(samples) > 0)
+                told = self._told_by(samples if weight else order(np.zeros(1, np.int64)), epoch)
+                yield Batch(*told, torch.full(told[0].shape, weight), torch.empty(0))
 
     def _told_by(self, samples: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
         """Find the samples' images (B,), and for each caption its image's row and itself (C,)."""

@@ -2,8 +2,8 @@
 
 A shuffled array takes memory and time in proportion to the samples, and must be made again before
 a training can go on in the middle. This shuffle is a formula, `order(positions)`: for 10^9 samples
-it starts as quickly and takes as little memory as for 10. It uses integers only and no library's
-random stream, so it is the same on every machine and in every version.
+it starts as quickly and takes as little memory as for 10. It uses integers and SHA-512 only, no
+library's random stream, so it is the same on every machine and in every version.
 
 It is a Feistel network [1]_: a number's bits are cut into two halves, and each half in turn is
 changed by exclusive or with a hash of the other. That can be undone, so no two numbers become the
@@ -14,41 +14,31 @@ References:
     .. [2] J. Black, P. Rogaway: Ciphers with arbitrary finite domains, 2002.
 """
 
+import hashlib
+
 import numpy as np
 
 ROUNDS = 6
 SMALLEST = 6  # bits; with fewer, some orders would come up more often than others
-_MASK = (1 << 64) - 1
-_ODD1, _ODD2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64's, as is `_mix`
-
-
-def _mix(number: int) -> int:
-    """Hash an integer to 64 bits, each of which depends on all of the number's."""
-    number = (number + 0x9E3779B97F4A7C15) & _MASK
-    number = ((number ^ (number >> 30)) * _ODD1) & _MASK
-    number = ((number ^ (number >> 27)) * _ODD2) & _MASK
-    return number ^ (number >> 31)
+ODD = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)  # those of SplitMix64
 
 
 class Order:
     """A permutation of `range(count)`, a pure function of (count, seed, epoch).
 
     Args:
-        count: number of samples, 1 to 2^62.
-        seed, epoch: integers from 0 to 2^64 - 1; each pair has its own order.
-
-    Raises:
-        ValueError: a number is out of range.
+        count: number of samples, 1 to 2^62; another number is a ValueError.
+        seed, epoch: any integers; each pair has its own order.
     """
 
     def __init__(self, count: int, seed: int, epoch: int):
-        if not (1 <= count <= 1 << 62 and 0 <= seed <= _MASK and 0 <= epoch <= _MASK):
-            raise ValueError(f"no order of {count} samples, seed {seed}, epoch {epoch}")
+        if not 1 <= count <= 1 << 62:
+            raise ValueError(f"an order is of 1 to 2^62 samples, not of {count}")
         self.count = count
         bits = max(SMALLEST, (count - 1).bit_length())
         self._low, self._high = bits // 2, bits - bits // 2
-        first = _mix(_mix(seed) ^ epoch)
-        self._keys = [np.uint64(_mix(first + number)) for number in range(ROUNDS)]
+        keys = hashlib.sha512(f"{seed} {epoch}".encode()).digest()
+        self._keys = np.frombuffer(keys, "<u8")[:ROUNDS].astype(np.uint64)
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """Say which samples, (n,) int64, stand at `positions`, (n,) integers below `count`."""
@@ -63,7 +53,7 @@ class Order:
     def _network(self, numbers: np.ndarray) -> np.ndarray:
         low = np.uint64(self._low)
         upper, lower = numbers >> low, numbers & np.uint64((1 << self._low) - 1)
-        for one, other in zip(self._keys[::2], self._keys[1::2], strict=True):
+        for one, other in self._keys.reshape(-1, 2):
             lower = lower ^ _hash(upper, one, self._low)
             upper = upper ^ _hash(lower, other, self._high)
         return upper << low | lower
@@ -71,6 +61,6 @@ class Order:
 
 def _hash(numbers: np.ndarray, key: np.uint64, bits: int) -> np.ndarray:
     """Hash each number with a key; products wrap around at 2^64, their high bits are the best."""
-    numbers = (numbers ^ key) * np.uint64(_ODD1)
-    numbers = (numbers ^ numbers >> np.uint64(32)) * np.uint64(_ODD2)
+    numbers = (numbers ^ key) * ODD[0]
+    numbers = (numbers ^ numbers >> np.uint64(32)) * ODD[1]
     return numbers >> np.uint64(64 - bits)

@@ -50,14 +50,12 @@ class FeatureStore:
         split: one of `splits(root)`.
 
     Attributes:
-        length, dim: L and D.
-        encoder, source: what the writer was told.
-        fingerprint: stands for the whole content of the split.
+        length, dim, encoder, source: what the writer was told; length is L, dim is D.
         ids, captions, boxes, facts: what was added with each image.
+        fingerprint: stands for the whole content of the split.
 
     Raises:
-        FileNotFoundError: the store or one of its files is missing.
-        StoreError: a file is damaged, or there is no such split.
+        FileNotFoundError, StoreError: a file is missing or damaged, or there is no such split.
     """
 
     def __init__(self, root: Path | str, split: str):
@@ -69,8 +67,7 @@ class FeatureStore:
         self.encoder, self.source = manifest["encoder"], manifest["source"]
         self.fingerprint: str = manifest["splits"][split]["fingerprint"]
         self.shards: list[dict[str, Any]] = manifest["splits"][split]["shards"]
-        for shard in self.shards:
-            _intact(self.root / shard["name"], shard["bytes"])
+        self._files = [_intact(self.root / shard["name"], shard["bytes"]) for shard in self.shards]
         records = [record for shard in self.shards for record in read_records(self.root, shard)]
         self.ids: list[str] = [record["id"] for record in records]
         self.captions: list[tuple[str, ...]] = [tuple(record["captions"]) for record in records]
@@ -86,21 +83,11 @@ class FeatureStore:
     def __reduce__(self) -> tuple:  # a process that is sent the store opens it anew
         return FeatureStore, (self.root, self.split)
 
-    def read(
-        self, indices: Sequence[int] | np.ndarray, out: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Read images and compare each with its checksum.
-
-        Args:
-            indices: (n,) positions in the split, in any order.
-            out: (n, L, D) float16 to read into, C-contiguous; made if absent.
-
-        Returns:
-            `out`, (n, L, D) float16.
+    def read(self, indices: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
+        """Read images by position, (n,) in any order, into `out` or a new array, (n, L, D) float16.
 
         Raises:
-            IndexError: a position is outside.
-            OSError, StoreError: a file cannot be read or is damaged: names it and the image.
+            IndexError, StoreError: a position is outside; what is read is wrong: names the image.
         """
         if out is None:
             out = np.empty((len(indices), self.length, self.dim), HALF)
@@ -113,16 +100,15 @@ class FeatureStore:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.root}: split {self.split!r} has {len(self)} images")
         number = bisect_right(self.starts, index) - 1
-        path, size = self.root / self.shards[number]["name"], self.shards[number]["bytes"]
-        begin = size - (self.starts[number + 1] - index) * out.nbytes  # the images end the file
+        after = self.starts[number + 1] - index  # images from this one to the end of the file
+        path, begin = self._files[number], self.shards[number]["bytes"] - after * out.nbytes
         file = self._open(path)  # held while it is read: another thread may push it out
-        image = f"{path}: image {self.ids[index]!r}"
         try:
             got = os.preadv(file.handle, [out.data.cast("B")], begin)
         except OSError as error:
-            raise StoreError(f"{image} cannot be read: {error.strerror}") from error
+            raise StoreError(f"{path}: image {self.ids[index]!r}: {error.strerror}") from error
         if got != out.nbytes or xxhash.xxh3_64_intdigest(out.data) != self._checksums[index]:
-            raise StoreError(f"{image} does not match its checksum: restore the file")
+            raise StoreError(f"{path}: image {self.ids[index]!r} does not match its checksum")
 
 
 class _OpenShard:
@@ -141,8 +127,7 @@ def splits(root: Path | str) -> list[str]:
 def verify(root: Path | str, progress: bool = True) -> None:
     """Read every byte of a store and compare it with the manifest; `progress` shows a bar.
 
-    Raises:
-        FileNotFoundError, StoreError: at the first fault, naming the file and the image.
+    It raises as `FeatureStore` does at the first fault, naming the file and the image.
     """
     for store in [FeatureStore(root, split) for split in splits(root)]:  # checks the records too
         shards = tqdm(store.shards, desc=f"verify {store.split}", unit="file", disable=not progress)
@@ -161,7 +146,7 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     manifest = read_json(path)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(f"{path} is no manifest of format {FORMAT}, which this labkit reads")
-    if fingerprint(manifest) != manifest.get("fingerprint"):
+    if manifest.pop("fingerprint", None) != fingerprint(manifest):
         raise StoreError(f"{path} does not match its own fingerprint: restore the file")
     for split in manifest["splits"].values():
         for name in (shard["name"] for shard in split["shards"]):
@@ -194,7 +179,5 @@ def sha256(path: Path) -> str:
 
 
 def fingerprint(content: Any) -> str:
-    """Take the SHA-256 of anything JSON-able; a manifest's own fingerprint is left out of it."""
-    if isinstance(content, dict):
-        content = {name: value for name, value in content.items() if name != "fingerprint"}
+    """Take the SHA-256 of anything JSON-able."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
