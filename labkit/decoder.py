@@ -66,6 +66,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         D, E, H, A = config.reduced, config.embedding, config.hidden, config.scorer
+        # Networks give features of any size: those of stride 16 are six times those of the last
+        # block, enough to saturate every tanh below. So each vector is scaled first.
+        self.norm = nn.LayerNorm(config.feature, elementwise_affine=False)
         self.reduce = nn.Linear(config.feature, D, bias=False)
         self.attention = ATTENTIONS[config.attention](D, A)
         self.words = nn.Embedding(config.vocabulary, E)  # the matrix E
@@ -99,7 +102,7 @@ class Decoder(nn.Module):
             What was seen, and the first state: h_0 and c_0 from the mean annotation vector
             (the two unnumbered equations below eq. 3).
         """
-        a = self.reduce(self.feature_dropout(a.mT).mT)  # a channel is dropped in all regions
+        a = self.reduce(self.feature_dropout(self.norm(a).mT).mT)  # a channel is dropped in all regions
         h, c = torch.tanh(self.first(a.mean(1, keepdim=True))).expand(-1, captions, -1).chunk(2, -1)
         return self.attention.see(a), State(h, c)
 

@@ -103,12 +103,21 @@ def test_regions_have_no_order():
 
 def test_first_state_comes_from_the_mean_annotation_vector(decoder, a):
     seen, state = decoder.look_at(a, captions=2)
-    mean = a.mean(1) @ decoder.reduce.weight.T
+    mean = seen.a.mean(1)  # of the reduced vectors
     W, b = decoder.first.weight, decoder.first.bias
     for k in range(2):
         close(state.h[:, k], torch.tanh(mean @ W[:H].T + b[:H]))
         close(state.c[:, k], torch.tanh(mean @ W[H:].T + b[H:]))
-    close(seen.a, a @ decoder.reduce.weight.T)
+
+
+def test_a_region_is_seen_by_itself(decoder, a):
+    """Another region in one place changes no other place, nor another picture."""
+    changed = a.clone()
+    changed[1, 2] = torch.arange(8.0)
+    seen, other = decoder.look_at(a)[0], decoder.look_at(changed)[0]
+    assert seen.a.shape == (len(a), L, D) and seen.keys.shape == (len(a), L, A)
+    for one, two in ((seen.a, other.a), (seen.keys, other.keys)):
+        assert (one != two).any(-1).nonzero().tolist() == [[1, 2]]
 
 
 def test_a_step_is_equations_1_to_7(decoder, a):
@@ -279,11 +288,12 @@ def test_a_dropped_channel_is_dropped_in_all_regions():
     decoder = Decoder(DecoderConfig(V, feature=40, reduced=40, feature_dropout=0.5))
     with torch.no_grad():
         decoder.reduce.weight.copy_(torch.eye(40))
-    dropped = decoder.train().look_at(torch.ones(3, L, 40))[0].a == 0
+    a = torch.randn(3, L, 40)
+    dropped = decoder.train().look_at(a)[0].a == 0
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
     assert 0.3 < dropped.float().mean() < 0.7
     assert not torch.equal(dropped[0], dropped[1])  # each picture has its own
-    assert not (decoder.eval().look_at(torch.ones(3, L, 40))[0].a == 0).any()
+    assert not (decoder.eval().look_at(a)[0].a == 0).any()
 
 
 def test_evaluation_draws_no_lots(a):

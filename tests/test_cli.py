@@ -1,0 +1,166 @@
+"""The command line as a user types it: real processes, real files, exit codes.
+
+Slow: each process imports torch, and the scores start Java (about 90 s in all).
+"""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labkit.scenes import make_scenes
+
+VERBS = [
+    ["demo"], ["data"], ["prepare", "scenes"], ["prepare", "flickr8k"], ["prepare", "coco"],
+    ["prepare", "karpathy"], ["train"], ["evaluate"], ["caption"],
+]  # fmt: skip
+
+
+def labkit(*words, cwd=None):
+    command = [sys.executable, "-m", "labkit", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def says_one_sentence(done, *words):
+    """The verb failed with exit code 1 and one line that holds these words."""
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert lines[-1].startswith("labkit: "), done.stderr
+    assert all(word in lines[-1] for word in words), lines[-1]
+
+
+def test_help_has_an_example_for_every_verb():
+    from typer.testing import CliRunner
+
+    from labkit.cli import app
+
+    for verb in VERBS:
+        result = CliRunner().invoke(app, [*verb, "--help"])
+        assert result.exit_code == 0
+        assert f"Example: labkit {' '.join(verb)}" in result.output, verb
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A small store of scenes and a run of one epoch, made by the command line."""
+    folder = tmp_path_factory.mktemp("work")
+    done = labkit("prepare", "scenes", "--out", "store", "--count", 60, "--seed", 3, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "60 train, 10 dev, 10 test" in done.stdout
+    done = labkit("train", "store", "--out", "run", "--epochs", 1, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_prepare_twice_changes_nothing_and_other_things_are_refused(work):
+    before = {path.name: path.stat().st_mtime_ns for path in (work / "store").iterdir()}
+    again = labkit("prepare", "scenes", "--out", "store", "--count", 60, "--seed", 3, cwd=work)
+    assert again.returncode == 0
+    assert before == {path.name: path.stat().st_mtime_ns for path in (work / "store").iterdir()}
+    other = labkit("prepare", "scenes", "--out", "store", "--count", 50, cwd=work)
+    says_one_sentence(other, "store", "another folder")
+
+
+def test_the_run_folder_holds_what_it_should(work):
+    names = {path.name for path in (work / "run").iterdir()}
+    assert names == {
+        "config.json", "vocabulary.json", "metrics.jsonl", "loss.png", "model.safetensors",
+        "checkpoint.safetensors",
+    }  # fmt: skip
+    done = labkit("train", "store", "--out", "run", cwd=work)
+    says_one_sentence(done, "run", "--resume")
+
+
+def test_evaluate_writes_scores_and_captions(work):
+    done = labkit(
+        "evaluate", "run", "--split", "test", "--beam", 3, "--json", "scores.json",
+        "--captions", "captions.json", cwd=work,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((work / "scores.json").read_text())
+    names = {"bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider", "pointing"}
+    assert names <= set(scores)
+    assert all(0 <= scores[name] <= 10 for name in names)
+    assert (scores["split"], scores["images"]) == ("test", 10)
+    assert "width 3" in scores["decoding"]
+    told = json.loads((work / "captions.json").read_text())
+    assert len(told) == 10 and set(told[0]) == {"image_id", "caption"}
+    assert f"{scores['meteor']:.3f}" in done.stdout
+
+
+def test_evaluate_what_cannot_be_scored(work):
+    says_one_sentence(labkit("evaluate", "run", "--split", "val", cwd=work), "val", "train")
+    says_one_sentence(labkit("evaluate", "nothing", cwd=work), "nothing", "labkit train")
+
+
+def test_caption_tells_good_photos_and_names_bad_ones(work):
+    scene = make_scenes(1, seed=9)[0].image
+    Image.fromarray(scene).resize((200, 120)).save(work / "good.png")
+    Image.fromarray(scene).convert("L").save(work / "grey.jpg")
+    (work / "text.jpg").write_text("no photograph")
+    photos = ["good.png", "grey.jpg", "text.jpg", "missing.jpg"]
+    done = labkit("caption", "run", *photos, "--out", "maps", cwd=work)
+    assert done.returncode == 1
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == photos[:2]
+    assert "text.jpg" in done.stderr and "missing.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in (work / "maps").iterdir()} == {"good.png", "grey.png"}
+    assert np.asarray(Image.open(work / "maps" / "good.png")).std() > 10
+    done = labkit("caption", "run", "good.png", "--out", "maps", cwd=work)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_words_that_are_not_understood_give_exit_code_2(work):
+    assert labkit("train").returncode == 2
+    assert labkit("prepare", "scenes", "--out", "x", "--count", "many").returncode == 2
+    assert labkit("sing").returncode == 2
+
+
+def make_coco(root, captions=True):
+    """Two photographs in COCO's layout; without captions, a test split."""
+    (root / "annotations").mkdir(parents=True)
+    split = "train2014" if captions else "test2014"
+    (root / split).mkdir()
+    images = []
+    for number, scene in enumerate(make_scenes(2, seed=4)):
+        name = f"{number:012d}.jpg"
+        Image.fromarray(scene.image).save(root / split / name)
+        images.append({"id": number, "file_name": name})
+    notes = [{"id": 7, "image_id": 0, "caption": "A circle."},
+             {"id": 8, "image_id": 1, "caption": "A square."}]  # fmt: skip
+    name = "captions" if captions else "image_info"
+    content = {"images": images} | ({"annotations": notes} if captions else {})
+    (root / "annotations" / f"{name}_{split}.json").write_text(json.dumps(content))
+
+
+def test_a_split_without_captions_can_be_captioned_not_scored(work):
+    make_coco(work / "coco", captions=False)
+    done = labkit(
+        "prepare", "coco", "coco", "--out", "unknown", "--size", 112, "--block", "stride16",
+        cwd=work,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = labkit("evaluate", "run", "--data", "unknown", "--split", "test", cwd=work)
+    says_one_sentence(done, "unknown", "no captions", "not scored")
+
+
+def test_another_encoder_is_refused(work):
+    make_coco(work / "coco2")
+    done = labkit("prepare", "coco", "coco2", "--out", "large", "--size", 64, cwd=work)
+    assert done.returncode == 0, done.stderr
+    done = labkit("evaluate", "run", "--data", "large", "--split", "train", cwd=work)
+    says_one_sentence(done, "large", "encoder")
+
+
+def test_bad_photographs_are_counted_and_strict_stops(work):
+    make_coco(work / "coco3")
+    (work / "coco3" / "train2014" / f"{1:012d}.jpg").write_bytes(b"")
+    words = ["prepare", "coco", "coco3", "--size", 64]
+    done = labkit(*words, "--out", "lenient", cwd=work)
+    assert done.returncode == 0
+    assert "1 problem" in done.stderr and "unreadable image: 1 (1)" in done.stderr
+    says_one_sentence(labkit(*words, "--out", "strict", "--strict", cwd=work), "unreadable image")
