@@ -7,6 +7,10 @@ EXTRAS_core :=
 EXTRAS_labs := [labs]
 EXTRAS_book := [book]
 EXTRAS_tests := [tests]
+# What each installation holds besides.
+HOLDS_labs := core
+HOLDS_book := core
+HOLDS_tests := core labs book
 
 .PHONY: help demo lab book test lint clean
 .NOTPARALLEL:
@@ -43,7 +47,7 @@ clean:
 
 .venv/.installed-%: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --editable ".$(EXTRAS_$*)"
-	touch $@
+	touch $(foreach what,$* $(HOLDS_$*),.venv/.installed-$(what))
 
 .venv/bin/python:
 	@for python in "$(PYTHON)" python3.14 python3.13 python3.12 python3.11; do \
