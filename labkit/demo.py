@@ -16,15 +16,14 @@ from labkit.decoder import Decoder
 from labkit.evaluation import evaluate
 from labkit.figures import attention_strip
 from labkit.files import whole, write_json
+from labkit.metrics import start_meteor
 from labkit.models import Captioner, load
 from labkit.preparing import SCENE_ENCODER, prepare_scenes
 from labkit.scenes import is_true, make_scenes, things_of
 from labkit.shards import FeatureStore
-from labkit.training import TrainConfig, Training
+from labkit.settings import SCENES, TrainConfig
+from labkit.training import Training
 
-CONFIG = TrainConfig(
-    epochs=8, warmup=100, reduced=128, embedding=128, hidden=256, scorer=128, min_count=1
-)  # fmt: skip
 SHOWN = 6  # scenes on the page
 SCORES = {
     "bleu4": "BLEU-4",
@@ -37,7 +36,7 @@ SCORES = {
 
 
 def demo(
-    out: str | Path, count: int = 6000, seed: int = 0, config: TrainConfig = CONFIG,
+    out: str | Path, count: int = 6000, seed: int = 0, config: TrainConfig = SCENES,
     say: Callable[[str], None] = print,
 ) -> dict:  # fmt: skip
     """Run it all and write ``out``: the store, the run, ``scores.json`` and ``index.html``.
@@ -54,6 +53,7 @@ def demo(
         the same model before training.
     """
     out = Path(out)
+    start_meteor()  # Java reads its tables while the scenes are drawn
     say(f"1/4 drawing {count} scenes and looking at them with {SCENE_ENCODER.name}")
     store = prepare_scenes(out / "store", count, seed)
     test = FeatureStore(store, "test")

@@ -43,6 +43,7 @@ class Captioner:
     vocabulary: Vocabulary
     encoder_facts: dict[str, Any]  # what Encoder.describe() said when it was trained
     name: str
+    data: str | None = None  # the store it was trained on; None where that is not at hand
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -88,20 +89,33 @@ class Captioner:
         return told
 
 
-def load(folder: str | Path) -> Captioner:
-    """Load a trained model from the folder of its run.
+PRETRAINED = Path(__file__).parent / "pretrained"
+FILES = ("config.json", "vocabulary.json", "model.safetensors")
+
+
+def shipped() -> list[str]:
+    """The names of the models that come with the package; each folder has a card, card.md."""
+    return sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
+
+
+def load(model: str | Path) -> Captioner:
+    """Load a trained model: one that comes with the package, or the folder of a run.
+
+    A folder comes first where both have the name.
 
     Raises:
-        FileNotFoundError: the folder holds no trained model.
-        ValueError: a file in it is damaged.
+        FileNotFoundError: there is no such model.
+        ValueError: a file of it is damaged.
     """
-    folder = Path(folder)
-    files = [folder / name for name in ("config.json", "vocabulary.json", "model.safetensors")]
+    folder = Path(model)
+    if not folder.is_dir() and str(model) in shipped():
+        folder = PRETRAINED / model
+    files = [folder / name for name in FILES]
     for file in files:
         if not file.exists():
             raise FileNotFoundError(
-                f"{folder} holds no trained model, {file.name} is not there: train one with "
-                f"labkit train STORE --out {folder}"
+                f"{model} is no trained model, it has no {file.name}: train one with labkit train "
+                f"STORE --out {model}, or take one of {', '.join(shipped())}"
             )
     keep_freed_memory()
     config = read_json(files[0])
@@ -109,7 +123,7 @@ def load(folder: str | Path) -> Captioner:
     tensors, _ = checkpoint.load(files[2])
     decoder.load_state_dict({name: value.float() for name, value in tensors.items()})
     vocabulary = Vocabulary.load(files[1])
-    return Captioner(decoder.eval(), vocabulary, config["encoder"], str(folder))
+    return Captioner(decoder.eval(), vocabulary, config["encoder"], str(model), config["data"])
 
 
 def evaluate_run(
@@ -120,7 +134,7 @@ def evaluate_run(
 
     Args:
         run: the model's folder.
-        data: the store; by default the one that the model was trained on.
+        data: the store; by default the one that a run was trained on.
         split: which split.
         beam: width of the beam search; 1 is greedy.
         json: where to write the scores.
@@ -131,10 +145,13 @@ def evaluate_run(
         The scores as fractions of 1, the split, the number of images, how they were told.
 
     Raises:
-        ValueError: the split has no captions, or its features are of another encoder.
+        ValueError: the split has no captions, its features are of another encoder, or no store
+            is known.
     """
     captioner = load(run)
-    store = FeatureStore(data or read_json(Path(run) / "config.json")["data"], split)
+    if (data := data or captioner.data) is None:
+        raise ValueError(f"{run} comes without its data: name a store with --data")
+    store = FeatureStore(data, split)
     if store.encoder != captioner.encoder_facts:
         raise ValueError(
             f"{store.root} was prepared with another encoder than {run} was trained with: "

@@ -18,16 +18,18 @@ class SceneScores:
     """Shares of 1.
 
     Attributes:
-        pointing: Of the object words of the true captions (teacher forced), the share whose
-            largest weight lies on the right object, see `points_at`.
-        pointing_told: Of the object words that the model told itself and that name an object of
-            the scene, the share whose largest weight lies on such an object.
+        pointing: Of the object words that the model told itself and that name an object of the
+            scene, the share whose largest weight lies on such an object, see `points_at`.
+        pointing_human: Of the object words of the human captions, teacher forced, the share whose
+            largest weight lies on the object meant. It stays lower: the paper's weights come
+            from h_{t-1}, which has not read y_{t-1}, so at *circle* the model does not know yet
+            that the human said *red*, and cannot know which circle is meant.
         objects_right: Of the object words told, the share that name an object of the scene.
         captions_true: Of the captions told, the share of which all is true.
     """
 
     pointing: float
-    pointing_told: float
+    pointing_human: float
     objects_right: float
     captions_true: float
 
@@ -111,4 +113,4 @@ def scene_scores(
         counts[1] += torch.tensor(objects_right(" ".join(words), things))
         true += is_true(" ".join(words), things)
     share = (counts[:, 0] / counts[:, 1].clamp(min=1)).tolist()
-    return SceneScores(known[0] / max(known[1], 1), share[0], share[1], true / max(len(told), 1))
+    return SceneScores(share[0], known[0] / max(known[1], 1), share[1], true / max(len(told), 1))

@@ -32,7 +32,7 @@ COLOURS = {
     "black": (20, 20, 20),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross")
-SIZES = {"small": (0.15, 0.20), "large": (0.30, 0.38)}  # the side, as a fraction of the picture
+SIZES = {"small": (0.18, 0.23), "large": (0.32, 0.40)}  # the side, as a fraction of the picture
 RELATIONS = {"left": "left of", "right": "right of", "above": "above", "below": "below"}
 MARGIN = 0.1  # 'left of' means: its centre lies at least this much further left
 LARGEST_COVER = 0.35  # two boxes have at most this share of the smaller in common
@@ -141,8 +141,11 @@ def _corners(shape: str) -> list[tuple[float, float]]:
 
 
 def tell(things: Sequence[Thing], rng: random.Random) -> tuple[str, tuple[Box | None, ...]]:
-    """Tell one caption that is true of the scene, and the box that each of its words speaks of."""
-    one, other = rng.sample(list(things), 2)
+    """One caption that is true of the scene, and the box that each of its words speaks of.
+
+    Two shapes are drawn by lot, and the larger is spoken of first, as people mostly do.
+    """
+    one, other = sorted(rng.sample(list(things), 2), key=lambda thing: -thing.side)
     relations = [relation for relation in RELATIONS if holds(relation, one, other)]
     form = rng.choice(("and", "is", "there"))
     words: list[tuple[str, Box | None]] = []

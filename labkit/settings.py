@@ -1,6 +1,7 @@
-"""What a training is told: one dataclass, whose defaults are the recommended settings."""
+"""What a training is told: one dataclass, and the settings recommended for each kind of data."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -10,7 +11,7 @@ from labkit.encoder import bf16_is_fast
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that a training can be told. The defaults are the recommended settings."""
+    """All that a training can be told. The defaults are recommended for photographs."""
 
     attention: str = "soft"  # the mechanism
     epochs: int = 10
@@ -47,6 +48,20 @@ class TrainConfig:
             raise ValueError("epochs, batch_size, log_every and save_every must be at least 1")
 
 
+SCENES = TrainConfig(
+    epochs=8, batch_size=50, learning_rate=3e-3, warmup=200, averaging=0.99, doubly=0.0,
+    smoothing=0.0, reduced=128, embedding=128, hidden=128, scorer=128, dropout=0.1,
+    word_dropout=0.0, feature_dropout=0.0, min_count=1,
+)  # fmt: skip
+"""Recommended for drawn scenes: thirty words and as many scenes as one likes ask for a small model
+and no regularisation."""
+
+
+def recommended(source: dict) -> TrainConfig:
+    """The settings for a store, by what it says it was prepared from."""
+    return SCENES if source.get("source") == "scenes" else TrainConfig()
+
+
 def settle(config: TrainConfig) -> TrainConfig:
     """Decide what 'auto' means on this machine."""
     if config.precision != "auto":
@@ -62,3 +77,16 @@ def decoder_config(config: TrainConfig, vocabulary: int, feature: int) -> Decode
         config.hidden, config.scorer, config.dropout, config.word_dropout, config.feature_dropout,
     )  # fmt: skip
 
+
+def compare(old: dict, new: dict, path: Path) -> None:
+    """See that a run is taken up as it was begun.
+
+    Raises:
+        ValueError: it is not; the sentence names the first difference.
+    """
+    if old.get("store") != new["store"]:
+        raise ValueError(f"{path} was trained on another store: give that one to go on")
+    for part in ("train", "decoder", "encoder"):
+        for name, value in new[part].items():
+            if (was := old[part].get(name)) != value:
+                raise ValueError(f"{path} has {name} = {was}, not {value}: go on with what it has")

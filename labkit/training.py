@@ -16,7 +16,8 @@ that was not.
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+import sys
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -32,8 +33,9 @@ from labkit.evaluation import Decoding, evaluate
 from labkit.figures import loss_curves
 from labkit.files import keep_freed_memory, read_json, whole, write_json
 from labkit.loader import Batch, Loader
+from labkit.metrics import start_meteor
 from labkit.objective import Objective
-from labkit.settings import TrainConfig, decoder_config, settle
+from labkit.settings import TrainConfig, compare, decoder_config, recommended, settle
 from labkit.shards import FeatureStore, splits
 from labkit.team import Team
 from labkit.vocabulary import Vocabulary
@@ -74,10 +76,12 @@ class Training:
         resume: bool = False, team: Team | None = None, progress: bool = True,
     ):  # fmt: skip
         self.out, self.team, self.progress = Path(out), team or Team(), progress
-        self.config = config = settle(config or TrainConfig())
         self.train = FeatureStore(store, "train")
+        self.config = config = settle(config or recommended(self.train.source))
         self.dev = FeatureStore(store, "dev") if "dev" in splits(store) else None
         keep_freed_memory()
+        if self.dev is not None and self.team.leads:
+            start_meteor()  # it takes its time, and is not waited for
         told = [caption for captions in self.train.captions for caption in captions]
         self.vocabulary = Vocabulary.build(told, config.min_count)
         self.cut = sum(len(tokenize(caption)) > config.max_words for caption in told)
@@ -115,6 +119,7 @@ class Training:
             "encoder": self.train.encoder,
             "store": self.train.fingerprint,
             "data": str(self.train.root.resolve()),
+            "cut": self.cut,
         }
         facts = json.loads(json.dumps(facts))
         path = self.out / "config.json"
@@ -260,20 +265,6 @@ class Training:
         self.standing = Standing(**standing)
 
 
-def compare(old: dict, new: dict, path: Path) -> None:
-    """See that a run is taken up as it was begun.
-
-    Raises:
-        ValueError: it is not; the sentence names the first difference.
-    """
-    if old.get("store") != new["store"]:
-        raise ValueError(f"{path} was trained on another store: give that one to go on")
-    for part in ("train", "decoder", "encoder"):
-        for name, value in new[part].items():
-            if (was := old[part].get(name)) != value:
-                raise ValueError(f"{path} has {name} = {was}, not {value}: go on with what it has")
-
-
 def train(
     store: str | Path, out: str | Path, given: dict | None = None, resume: bool = False,
     team: Team | None = None, progress: bool = True,
@@ -292,10 +283,14 @@ def train(
     Raises:
         FileExistsError, ValueError: see `Training`.
     """
-    given = given or {}
     path = Path(out) / "config.json"
     if resume and path.exists():
-        given = {**read_json(path)["train"], **given}
-    training = Training(store, out, TrainConfig(**given), resume, team, progress)
+        config = TrainConfig(**read_json(path)["train"])
+    else:
+        config = recommended(FeatureStore(store, "train").source)
+    training = Training(store, out, replace(config, **(given or {})), resume, team, progress)
+    if training.cut and training.team.leads:
+        limit = f"{training.config.max_words} words"
+        print(f"{training.cut} captions are longer than {limit}: the rest is cut", file=sys.stderr)
     training.run()
     return training

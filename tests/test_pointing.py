@@ -124,8 +124,8 @@ def test_scene_scores():
     ]
     scores = scene_scores(captions, [[RED, BLUE]] * 4, GRID, known=(3, 4))
     assert scores == SceneScores(
-        pointing=0.75,
-        pointing_told=pytest.approx(4 / 6),
+        pointing=pytest.approx(4 / 6),
+        pointing_human=0.75,
         objects_right=pytest.approx(6 / 7),
         captions_true=0.5,
     )

@@ -30,7 +30,7 @@ from labkit.scenes import (
     things_of,
 )
 
-GOLDEN = "32b85d2b0a11f0da"
+GOLDEN = "6d734709596e9a3d"
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 RED = Thing("small", "red", "circle", 0.2, 0.5, 0.2)
