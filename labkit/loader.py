@@ -51,7 +51,7 @@ class _Slot:
             if half is not row:
                 pieces = zip(row.view(-1).split(PIECE), half.view(-1).split(PIECE), strict=True)
                 for piece, raw in pieces:
-                    piece.copy_(raw.float())
+                    piece.copy_(raw if piece.dtype == torch.float32 else raw.float())
         return self, batch
 
     def hand_over(self, batch: Batch, device: torch.device, dtype: torch.dtype) -> None:
