@@ -49,8 +49,8 @@ class TrainConfig:
 
 
 SCENES = TrainConfig(
-    epochs=8, batch_size=50, learning_rate=3e-3, warmup=200, averaging=0.99, doubly=0.0,
-    smoothing=0.0, reduced=128, embedding=128, hidden=128, scorer=128, dropout=0.1,
+    epochs=6, batch_size=50, learning_rate=3e-3, warmup=200, averaging=0.99, doubly=0.0,
+    smoothing=0.0, reduced=128, embedding=128, hidden=256, scorer=128, dropout=0.1,
     word_dropout=0.0, feature_dropout=0.0, min_count=1,
 )  # fmt: skip
 """Recommended for drawn scenes: thirty words and as many scenes as one likes ask for a small model
