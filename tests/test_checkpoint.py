@@ -5,8 +5,9 @@ import multiprocessing
 import os
 import platform
 import random
-import resource
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -14,8 +15,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from labkit import checkpoint
-from labkit.files import keep_freed_memory, read_json, whole, write_json
+from labkit import checkpoint, files
+from labkit.files import read_json, whole, write_json
 
 torch.set_num_threads(1)
 FORK = multiprocessing.get_context("fork")  # quick: torch is loaded already
@@ -60,7 +61,23 @@ def test_a_file_that_nobody_wrote_is_an_error(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_the_disk_has_it_all_before_the_name_changes(tmp_path, monkeypatch):
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_words(path) -> None:
+    with whole(path) as part:
+        part.write_text("three")
+
+
+def write_checkpoint(path) -> None:
+    checkpoint.save(path, {"x": torch.ones(9)}, {})
+
+
+@pytest.mark.parametrize("write", [write_words, write_checkpoint])
+def test_the_disk_has_it_all_before_the_name_changes(tmp_path, monkeypatch, write):
     """In this order: the file's bytes to the disk, the new name, the folder to the disk."""
     calls, fsync, replace = [], os.fsync, os.replace
 
@@ -74,12 +91,12 @@ def test_the_disk_has_it_all_before_the_name_changes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", watch_fsync)
     monkeypatch.setattr(os, "replace", watch_replace)
-    path = tmp_path / "words.txt"
-    with whole(path) as part:
-        part.write_text("three")
-    file, folder = path.stat().st_ino, tmp_path.stat().st_ino
-    assert calls[:2] == [("fsync", file, 5), ("replace", file, str(path))]
-    assert [call[:2] for call in calls[2:]] == [("fsync", folder)]
+    path = tmp_path / "file"
+    write(path)
+    file, folder = path.stat(), tmp_path.stat()
+    assert calls[:2] == [("fsync", file.st_ino, file.st_size), ("replace", file.st_ino, str(path))]
+    assert [call[:2] for call in calls[2:]] == [("fsync", folder.st_ino)]
+    assert file.st_mode & 0o777 == 0o666 & ~umask()  # who may read other files may read this one
 
 
 def test_json_round_trip(tmp_path):
@@ -101,27 +118,32 @@ def test_damaged_json_is_named(tmp_path, content):
         read_json(tmp_path / "b.json")
 
 
-def page_faults(first, answer) -> None:
-    """Count the pages that the system maps while tensors of 8 MB come and go."""
-    first()
-    for count in (3, 15):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(count):
-            tensors = [torch.ones(2_000_000) for _ in range(4)]
-            del tensors
-    answer.put(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+COUNT_FAULTS = """
+import ctypes, resource, runpy, sys
+if sys.argv[2] == "keep":
+    runpy.run_path(sys.argv[1])["keep_freed_memory"]()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+for turn in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [libc.malloc(4 << 20) for _ in range(8)]
+    for block in blocks:
+        libc.memset(block, 1, 4 << 20)
+    for block in blocks:
+        libc.free(block)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory when asked")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_freed_memory_is_kept():
-    faults = []
-    for first in (int, keep_freed_memory):  # int() does nothing
-        answer = FORK.Queue()
-        process = FORK.Process(target=page_faults, args=(first, answer))
-        process.start()
-        faults.append(answer.get(timeout=60))
-        process.join()
+    """The system maps thousands of pages for eight blocks of 4 MB, none when they were kept."""
+    faults = [
+        int(subprocess.check_output([sys.executable, "-c", COUNT_FAULTS, files.__file__, how]))
+        for how in ("plain", "keep")
+    ]
     assert faults[1] < 100 < faults[0]
 
 
