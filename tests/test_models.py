@@ -1,0 +1,66 @@
+"""Models by name: they load, tell any photograph, and say what is wrong."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import labkit
+from labkit.models import PRETRAINED, coco_id
+from labkit.scenes import is_true, make_scenes, things_of
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def test_every_shipped_model_has_a_card_that_tells_its_scores():
+    assert "scenes-soft" in labkit.shipped()
+    for name in labkit.shipped():
+        card = (PRETRAINED / name / "card.md").read_text()
+        for word in ("Data", "Command", "Seed", "Scores", "Known failures"):
+            assert f"## {word}" in card, (name, word)
+
+
+def test_the_shipped_scene_model_tells_unseen_scenes():
+    """Weights that did not load right would tell nothing true."""
+    captioner = labkit.load("scenes-soft")
+    scenes = make_scenes(40, seed=1234, split="test")
+    told = [captioner.tell(scene.image) for scene in scenes]
+    true = [is_true(t.text, things_of(s.facts)) for t, s in zip(told, scenes, strict=True)]
+    assert np.mean(true) > 0.35
+    for caption in told:
+        assert caption.alpha.shape == (len(caption.words), 7, 7)
+        np.testing.assert_allclose(caption.alpha.sum((1, 2)), 1, atol=1e-4)
+
+
+def test_photographs_of_any_shape_and_kind(tmp_path):
+    captioner = labkit.load("scenes-soft")
+    wide = Image.fromarray(make_scenes(1, seed=5)[0].image).resize((300, 90))
+    wide.convert("L").save(tmp_path / "grey.png")
+    assert captioner.tell(tmp_path / "grey.png").words
+    assert captioner.tell(np.asarray(wide)).text == captioner.tell(wide).text
+
+
+def test_a_folder_without_a_model_and_damaged_weights(tmp_path):
+    with pytest.raises(FileNotFoundError, match="scenes-soft"):
+        labkit.load(tmp_path / "nothing")
+    shutil.copytree(PRETRAINED / "scenes-soft", tmp_path / "broken")
+    weights = tmp_path / "broken" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        labkit.load(tmp_path / "broken")
+
+
+def test_other_weights_of_the_encoder_are_refused():
+    captioner = labkit.load("scenes-soft")
+    captioner.encoder_facts = captioner.encoder_facts | {"weights_hash": "0" * 16}
+    with pytest.raises(ValueError, match="other weights"):
+        captioner.encoder  # noqa: B018
+
+
+def test_ids_of_coco_are_numbers():
+    assert (coco_id("391895"), coco_id("a1.jpg")) == (391895, "a1.jpg")
