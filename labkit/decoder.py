@@ -102,7 +102,8 @@ class Decoder(nn.Module):
             What was seen, and the first state: h_0 and c_0 from the mean annotation vector
             (the two unnumbered equations below eq. 3).
         """
-        a = self.reduce(self.feature_dropout(self.norm(a).mT).mT)  # a channel is dropped in all regions
+        a = self.feature_dropout(self.norm(a).mT).mT  # a channel is dropped in all regions
+        a = self.reduce(a)
         h, c = torch.tanh(self.first(a.mean(1, keepdim=True))).expand(-1, captions, -1).chunk(2, -1)
         return self.attention.see(a), State(h, c)
 
