@@ -1,7 +1,8 @@
 """A checkpoint: tensors and small facts in one safetensors file, no pickle.
 
-One file is renamed into place in one step, so weights, optimiser, position and random state can
-never be of different moments.
+One file is renamed into place in one step, so weights, optimiser and position can never be of
+different moments. A random state need not be kept: what a training draws by lot is a function of
+its seed and the step (`Training.train_step`), on every process.
 """
 
 import json
@@ -45,14 +46,11 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def state_of(
     model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """All tensors that going on needs: both sets of weights, Adam's moments, the random state."""
+    """All tensors that going on needs: both sets of weights and Adam's moments."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
-    tensors["random"] = torch.get_rng_state()
-    if torch.cuda.is_available():  # dropout on a GPU draws from the GPU's own stream
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
     return tensors
 
 
@@ -69,9 +67,6 @@ def restore(
         state.setdefault(int(number), {})[moment] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    torch.set_rng_state(tensors["random"])
-    if torch.cuda.is_available() and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"])
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -57,6 +57,7 @@ def demo(
     say(f"1/4 drawing {count} scenes and looking at them with {SCENE_ENCODER.name}")
     store = prepare_scenes(out / "store", count, seed)
     test = FeatureStore(store, "test")
+    torch.set_num_threads(1)  # products as small as these gain nothing from a second thread
     training = Training(store, out / "run", replace(config, seed=seed), resume=True)
     say("2/4 telling held-out scenes before training")
     torch.manual_seed(seed)

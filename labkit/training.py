@@ -100,7 +100,6 @@ class Training:
         self.objective = Objective(config.doubly, config.target, config.smoothing)
         self.standing = Standing()
         self._begin(resume)
-        torch.manual_seed(config.seed + 1 + self.team.rank)  # dropout differs between processes
         if resume and self._checkpoint.exists():
             self._restore()
         self.model: nn.Module = self.decoder
@@ -170,6 +169,8 @@ class Training:
     def train_step(self, batch: Batch) -> float:
         """Learn from one batch; returns the loss per word, the batch's on all processes."""
         at = self.standing
+        # What a step draws by lot is a function of seed, step and process: the same when resumed.
+        torch.manual_seed((self.config.seed * 1_000_003 + at.step) * 1_009 + self.team.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(at.step)
         self.optimizer.zero_grad(set_to_none=True)
