@@ -30,7 +30,7 @@ import torch
 import labkit
 
 torch.set_num_threads(1)  # so that the numbers below are the same on every machine
-labkit.shipped()
+"scenes-soft" in labkit.shipped()
 
 # %% [markdown]
 # ## A picture whose facts are known
@@ -39,7 +39,7 @@ labkit.shipped()
 # draws as many as you like. The seed chooses which.
 
 # %%
-scene = labkit.make_scenes(1, seed=7, split="test")[0]
+scene = labkit.make_scenes(1, seed=30, split="test")[0]
 scene.image.shape
 
 # %% [markdown]
