@@ -20,8 +20,8 @@ from labkit.metrics import start_meteor
 from labkit.models import Captioner, load
 from labkit.preparing import SCENE_ENCODER, prepare_scenes
 from labkit.scenes import is_true, make_scenes, things_of
-from labkit.shards import FeatureStore
 from labkit.settings import SCENES, TrainConfig
+from labkit.shards import FeatureStore
 from labkit.training import Training
 
 SHOWN = 6  # scenes on the page

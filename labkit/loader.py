@@ -65,12 +65,14 @@ class Loader:
 
     What a sample is, and what an epoch reads of N images that have five captions each:
 
-    | captions | a sample is                                   | samples | images read |
-    |----------|-----------------------------------------------|---------|-------------|
-    | "one"    | an image with one caption, each epoch another | N       | N           |
-    | "all"    | an image with all its captions                | N       | N           |
-    | "pairs"  | a caption with its image                      | 5 N     | nearly 5 N  |
-    | "none"   | an image                                      | N       | N           |
+    ========  =============================================  =======  ===========
+    captions  a sample is                                    samples  images read
+    ========  =============================================  =======  ===========
+    "one"     an image with one caption, each epoch another  N        N
+    "all"     an image with all its captions                 N        N
+    "pairs"   a caption with its image                       5 N      nearly 5 N
+    "none"    an image                                       N        N
+    ========  =============================================  =======  ===========
 
     Of k captions each is told within k epochs ("one"), in one sample ("all") or in k of them
     ("pairs"). An image without captions is left out, except by "none".

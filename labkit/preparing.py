@@ -80,7 +80,7 @@ def prepare_scenes(
     images_per_shard: int = 1000,
     progress: bool = True,
 ) -> Path:
-    """Draw scenes and write them as a store: ``count`` to train on, a tenth each to choose and test.
+    """Draw scenes and write them as a store; a tenth more each to choose by and to test on.
 
     Args:
         out: the store's folder.

@@ -30,7 +30,7 @@ import torch
 import labkit
 
 torch.set_num_threads(1)  # so that the numbers below are the same on every machine
-"scenes-soft" in labkit.shipped()
+print("scenes-soft" in labkit.shipped())
 
 # %% [markdown]
 # ## A picture whose facts are known
