@@ -96,7 +96,7 @@ def prepare_photos_verb(source: str, reads: str) -> None:
     def verb(
         root: Annotated[Path, Argument(help=f"Folder with {reads}.")],
         out: Out,
-        split: Annotated[list[str] | None, Option(help="Which; several times. All if none.")] = None,
+        split: Annotated[list[str] | None, Option(help="Which, several times; or all.")] = None,
         encoder: Annotated[str, Option(help="efficientnet_lite0, or torchvision's name.")] = "",
         size: Annotated[int, Option(help="Side of the network's input, in pixels.")] = 0,
         block: Annotated[str, Option(help="Which feature map of the network.")] = "",
