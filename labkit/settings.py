@@ -14,7 +14,7 @@ class TrainConfig:
     """All that a training can be told. The defaults are recommended for photographs."""
 
     attention: str = "soft"  # the mechanism
-    epochs: int = 10
+    epochs: int = 6
     batch_size: int = 100  # samples a step, over all processes
     captions: str = "pairs"  # what a sample is, see labkit.loader.Loader
     learning_rate: float = 1e-3  # Adam's, at its highest
