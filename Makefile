@@ -34,8 +34,9 @@ book: .venv/.installed-book
 	$(BIN)/jupyter-book build -W -n --keep-going .
 	@echo "The book is here: _build/html/index.html"
 
+# Two test files at a time, one thread each; a file's tests stay together, for they share what they made.
 test: .venv/.installed-tests
-	$(BIN)/pytest --nbval tests labs
+	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval --numprocesses 2 --dist loadfile --durations 12 tests labs
 
 lint: .venv/.installed-tests
 	$(BIN)/ruff check .
