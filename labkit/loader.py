@@ -37,27 +37,25 @@ class _Slot:
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, pinned: bool):
         self.memory = torch.empty(shape, dtype=dtype, pin_memory=pinned)
-        self.raw = torch.empty(shape[1:], dtype=torch.float16)
-        self.copied: torch.cuda.Event | None = None
+        if dtype == torch.float16:  # read where it stays, nothing to convert
+            self._halves, self._pieces = list(self.memory.numpy()), [()] * shape[0]
+        else:
+            half = torch.empty(shape[1:], dtype=torch.float16)
+            rows, parts = self.memory.flatten(1), half.view(-1).split(PIECE)
+            self._halves = [half.numpy()] * shape[0]
+            self._pieces = [tuple(zip(row.split(PIECE), parts, strict=True)) for row in rows]
+        self.copied: torch.cuda.Event | None = None  # a GPU has copied what was here
 
     def fill(self, store: FeatureStore, batch: Batch) -> tuple["_Slot", Batch]:
         """Read image by image: each is checked and converted while the processor's cache has it."""
         if self.copied is not None:
-            self.copied.synchronize()  # the GPU may still be copying what was here
+            self.copied.synchronize()
         batch.features = self.memory[: len(batch.indices)]
-        for index, row in zip(batch.indices.tolist(), batch.features, strict=True):
-            half = row if row.dtype == torch.float16 else self.raw
-            store.read_into(index, half.numpy())
-            if half is not row:
-                pieces = zip(row.view(-1).split(PIECE), half.view(-1).split(PIECE), strict=True)
-                for piece, raw in pieces:
-                    piece.copy_(raw if piece.dtype == torch.float32 else raw.float())
+        for row, index in enumerate(batch.indices.tolist()):
+            store.read_into(index, self._halves[row])
+            for piece, half in self._pieces[row]:
+                piece.copy_(half if piece.dtype == torch.float32 else half.float())
         return self, batch
-
-    def hand_over(self, batch: Batch, device: torch.device, dtype: torch.dtype) -> None:
-        """Copy the features to a GPU, which goes on by itself, and convert them there."""
-        batch.features = batch.features.to(device, non_blocking=True).to(dtype)
-        self.copied = torch.cuda.current_stream(device).record_event()
 
 
 class Loader:
@@ -109,15 +107,14 @@ class Loader:
         if captions not in ("one", "all", "pairs", "none"):
             raise ValueError(f"captions is one, all, pairs or none, not {captions!r}")
         self.store, self.batch_size, self.rank, self.world = store, batch_size, rank, world
-        self.dtype, self.device = dtype, torch.device(device)
-        self.threads, self.copy = threads, copy
-        self.seed, self.shuffle, self.mode = seed, shuffle, captions
+        self.dtype, self.device, self.copy = dtype, torch.device(device), copy
+        self.threads, self.seed, self.shuffle, self.mode = threads, seed, shuffle, captions
         self._settings = {"fingerprint": store.fingerprint, "captions": captions,
                           "seed": seed, "shuffle": shuffle}  # fmt: skip
-        self._told = np.array([len(captions) for captions in store.captions])  # (N,)
+        self._told = np.array([len(told) * (captions != "none") for told in store.captions])  # (N,)
         self._images = np.arange(len(store)) if self.mode == "none" else np.flatnonzero(self._told)
         self._ends = np.cumsum(self._told)  # (N,) captions up to and with each image's
-        self._delivered = (0, 0)
+        self._delivered, self._free = (0, 0), []  # slots that no epoch uses now
         if not self.samples():
             raise ValueError(f"{store.root}: no image of the split {store.split!r} has a caption")
 
@@ -148,30 +145,36 @@ class Loader:
             start: position to go on from: samples delivered before, over all ranks.
         """
         batches, reading = self._batches(epoch, start), deque()
-        shape = (-(-self.batch_size // self.world), self.store.length, self.store.dim)
-        gpu = self.device.type == "cuda"
+        slots = [self._free.pop() if self._free else self._slot() for _ in range(self.threads + 2)]
+        pool = ThreadPoolExecutor(self.threads, "labkit-reader")
 
         def read_next(slot: _Slot) -> None:
             if batch := next(batches, None):
                 reading.append(pool.submit(slot.fill, self.store, batch))
 
-        with ThreadPoolExecutor(self.threads, "labkit-reader") as pool:
-            try:
-                for _ in range(self.threads + 2):
-                    read_next(_Slot(shape, torch.float16 if gpu else self.dtype, pinned=gpu))
-                while reading:
-                    slot, batch = reading.popleft().result()
-                    if gpu:
-                        slot.hand_over(batch, self.device, self.dtype)
-                    elif self.copy:
-                        batch.features = batch.features.clone()
-                    start = min(start + self.batch_size, self.samples())
-                    self._delivered = (epoch, start)
-                    yield batch
-                    read_next(slot)
-            finally:
-                for future in reading:
-                    future.cancel()
+        try:
+            for slot in slots:
+                read_next(slot)
+            while reading:
+                slot, batch = reading.popleft().result()
+                if self.device.type == "cuda":  # the GPU copies and converts, we go on
+                    batch.features = batch.features.to(self.device, non_blocking=True)
+                    batch.features = batch.features.to(self.dtype)
+                    slot.copied = torch.cuda.current_stream(self.device).record_event()
+                elif self.copy:
+                    batch.features = batch.features.clone()
+                start = min(start + self.batch_size, self.samples())
+                self._delivered = (epoch, start)
+                yield batch
+                read_next(slot)
+        finally:
+            pool.shutdown(cancel_futures=True)  # waits for the reads under way
+            self._free += slots
+
+    def _slot(self) -> _Slot:
+        shape = (-(-self.batch_size // self.world), self.store.length, self.store.dim)
+        gpu = self.device.type == "cuda"
+        return _Slot(shape, torch.float16 if gpu else self.dtype, pinned=gpu)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Draw this rank's samples of each step; their features are yet to be read."""
@@ -195,7 +198,5 @@ class Loader:
         told, rows = self._told[images], np.arange(len(images))
         if self.mode == "one":
             return images, rows, (epoch + images) % told
-        if self.mode == "none":
-            return images, rows[:0], rows[:0]
         rows = np.repeat(rows, told)
         return images, rows, np.arange(len(rows)) - np.repeat(np.cumsum(told) - told, told)

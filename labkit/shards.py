@@ -29,8 +29,7 @@ from tqdm import tqdm
 
 from labkit.files import read_json
 
-FORMAT = 1
-MANIFEST = "manifest.json"
+FORMAT, MANIFEST = 1, "manifest.json"
 HALF = np.dtype("<f2")
 OPEN_FILES = 256  # shards that one store keeps open
 
@@ -86,8 +85,7 @@ class FeatureStore:
     def read(self, indices: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
         """Read images by position, (n,) in any order, into `out` or a new array, (n, L, D) float16.
 
-        Raises:
-            IndexError, StoreError: a position is outside; what is read is wrong: names the image.
+        A position outside is an IndexError; what is wrong, a StoreError that names the image.
         """
         if out is None:
             out = np.empty((len(indices), self.length, self.dim), HALF)
