@@ -165,6 +165,8 @@ class Training:
                     bar.set_postfix(loss=f"{at.rows[-1]['loss']:.3f}")
                 if at.step % config.save_every == 0:
                     self.save()
+        if at.words:  # the last steps of the epoch
+            self._log()
 
     def train_step(self, batch: Batch) -> float:
         """Learn from one batch; returns the loss per word, the batch's on all processes."""
