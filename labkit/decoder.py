@@ -169,7 +169,7 @@ class Decoder(nn.Module):
         if glance.weights is not None:
             return State(h[:, :, 0], c[:, :, 0]), h, z, glance
         with torch.no_grad():
-            joint = self.tell_each(embedded, h, z, glance.log_ways)
+            joint = self.tell_each(embedded, h, z) + glance.log_ways[..., None]
         return State(h, c, joint), h, z, glance
 
     def settle(self, state: State, words: Tensor) -> State:

@@ -50,7 +50,7 @@ class ReinforceAttention(Attention):
     The baseline is kept for a word and multiplied by the number of words that the reward counts.
     In the paper's code each batch has captions of one length, where that is the same. "average"
     is the paper's b_k = 0.9 b_{k-1} + 0.1 log p, taken after the batch: a batch's own log p would
-    make b depend on the places drawn, and the estimator biased. "learned" is a linear function of
+    make b depend on the places drawn, and the estimator biased. "learned" adds a linear function of
     h_{t-1}, which has no gradient from it.
     """
 
@@ -59,6 +59,8 @@ class ReinforceAttention(Attention):
         self.register_buffer("average", torch.zeros(()))
         if self.config.baseline == "learned":
             self.guess = nn.Linear(hidden, 1)
+            nn.init.zeros_(self.guess.weight)
+            nn.init.zeros_(self.guess.bias)
 
     def see(self, a: Tensor, look: str | None = None) -> Seen:
         """Toss the coins, too: one for each caption, or one for the batch."""
@@ -73,13 +75,15 @@ class ReinforceAttention(Attention):
         alpha = log_alpha.exp()
         place = draw(alpha)  # (N, K)
         log_choice = log_alpha.gather(-1, place[..., None])[..., 0]
-        learned = self.config.baseline == "learned"
+        baseline = self.average.expand_as(place)
+        if self.config.baseline == "learned":
+            baseline = baseline + self.guess(h.detach())[..., 0]
         return Glance(
             alpha,
             weights=torch.where(seen.softly, alpha, one_place(place, alpha)),
             log_choice=log_choice.masked_fill(seen.softly[..., 0], 0),
             entropy=-(alpha * log_alpha).sum(-1),
-            baseline=self.guess(h.detach())[..., 0] if learned else self.average.expand_as(place),
+            baseline=baseline,
         )
 
     def note(self, log_p: float) -> None:
