@@ -84,7 +84,6 @@ def decoder_config(config: TrainConfig, vocabulary: int, feature: int) -> Decode
     return DecoderConfig(vocabulary, feature, **shared)
 
 
-<<<<<<< HEAD
 def compare(old: dict, new: dict, path: Path) -> None:
     """See that a run is taken up as it was begun.
 
@@ -97,7 +96,8 @@ def compare(old: dict, new: dict, path: Path) -> None:
         for name, value in new[part].items():
             if (was := old[part].get(name)) != value:
                 raise ValueError(f"{path} has {name} = {was}, not {value}: go on with what it has")
-=======
+
+
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
     """Read settings as a user types them: ``name=value``, any field of `TrainConfig`.
 
@@ -118,4 +118,3 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
             kind = {bool: "true or false", int: "a whole number", float: "a number"}[kinds[name]]
             raise ValueError(f"{name} is {kind}, not {value!r}") from None
     return found
->>>>>>> 7a10df6 (Hard attention: argmax, reinforce, gumbel, marginal; how to look at test time)
