@@ -1,18 +1,66 @@
 """Where to look: a score for each region, weights from the scores, and how the weights are used.
 
-Every mechanism here scores the regions in the same way (`Attention.scores`) and differs only in
-`Attention.choose`: what it makes of the scores. Decoder, training, decoding and figures call
-these two methods and do not know which mechanism they have.
+Every mechanism scores the regions in the same way (`Attention.scores`) and differs only in
+`Attention.choose`: what it makes of the scores while it learns. Decoder, training, decoding and
+figures do not know which mechanism they have. Here is the soft one; the hard ones, and the list
+of all, are in `labkit.hard`.
 
 Symbols as in Xu et al. 2015 (arXiv 1502.03044): annotation vectors ``a`` (N, L, D), weights
 ``alpha`` (N, K, L). N pictures are looked at together, and K captions are told of each at once:
 one in training, the width of the beam in beam search. So a beam never copies the features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+LOOKS = {
+    "one": "looking at one place, the likeliest",
+    "sampled": "looking at one place, drawn by lot",
+    "expected": "looking at all places, by their weights",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardConfig:
+    """Options of the hard mechanisms, see `labkit.hard` and `labkit.objective`.
+
+    The first five are of "reinforce", and the paper's where it names a value; it gives none for
+    lambda_r and lambda_e.
+    """
+
+    soft_share: float = 0.5  # how often a caption takes soft steps instead of drawn ones
+    one_coin: bool = False  # toss one coin for the whole batch, as the paper's code does
+    lambda_r: float = 1.0  # weight of the score-function term; 1 is the bound's own gradient
+    lambda_e: float = 0.01  # weight of alpha's entropy
+    reward: str = "caption"  # log p of the whole caption; "to_go": of this word and those after
+    # it; "mean": of the caption, divided by its words
+    baseline: str = "average"  # "others": of the same caption's other samples; "learned"
+    samples: int = 1  # how often each caption is in the batch
+    temperature: float = 1.0  # of Gumbel noise, at the training's begin
+    temperature_end: float = 0.5  # and at its end
+    cooling: str = "exponential"  # the way between; or "linear"
+    places: int = 8  # how many likely places "marginal" sums out one by one
+    feed: str = "expected"  # what its state is fed with: "expected", "sample", "posterior", "drawn"
+
+    def __post_init__(self):
+        for name, known in CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name} is {' or '.join(known)}, not {value!r}")
+        if min(self.samples, self.places) < 1 or min(self.temperature, self.temperature_end) <= 0:
+            raise ValueError("samples and places are at least 1, temperatures above 0")
+        if self.baseline == "others" and self.samples < 2:
+            raise ValueError("the baseline of the other samples needs samples to be 2 or more")
+
+
+CHOICES = {
+    "reward": ("caption", "to_go", "mean"),
+    "baseline": ("average", "others", "learned"),
+    "cooling": ("linear", "exponential"),
+    "feed": ("expected", "sample", "posterior", "drawn"),
+}
 
 
 @dataclass
@@ -21,14 +69,32 @@ class Seen:
 
     a: Tensor  # (N, L, D) annotation vectors
     keys: Tensor  # (N, L, A) 2 (W_a a + b): does not depend on the step, computed once
+    look: str | None  # how to look, a key of LOOKS; None: as the mechanism learns
+    softly: Tensor | None = None  # (N, 1, 1) bool: which learn from the expectation this time
+
+    def first(self, n: int) -> "Seen":
+        """Keep the first n pictures."""
+        softly = None if self.softly is None else self.softly[:n]
+        return replace(self, a=self.a[:n], keys=self.keys[:n], softly=softly)
 
 
 @dataclass
 class Glance:
-    """Where one step looked."""
+    """Where one step looked.
+
+    The next word is told from each of P ways to see the picture, and log p(y) is the logarithm of
+    the sum over them of exp(log_ways) p(y | way). Only `labkit.hard.MarginalAttention` has more
+    than one.
+    """
 
     alpha: Tensor  # (N, K, L) the weights; they sum to 1 over the regions
-    weights: Tensor  # (N, K, L) what the context is made with: alpha, or one-hot
+    weights: Tensor | None  # (N, K, L) what the context is made with: alpha, or one-hot. None:
+    # each way leads to a state of its own
+    ways: Tensor | None = None  # (N, K, P, L) weights; None: the context is the only way
+    log_ways: Tensor | None = None  # (N, K, P) log of each way's share
+    log_choice: Tensor | None = None  # (N, K) log alpha of the place drawn; 0 for a soft step
+    entropy: Tensor | None = None  # (N, K) of alpha, in nats
+    baseline: Tensor | None = None  # (N, K) the log p of a word that is expected
 
 
 class Attention(nn.Module):
@@ -40,16 +106,36 @@ class Attention(nn.Module):
     Args:
         feature: D, the size of an annotation vector.
         size: A, the size of the hidden layer.
+        hidden: H, the size of the decoder's state.
+        config: options of the hard mechanisms.
     """
 
-    def __init__(self, feature: int, size: int):
+    looks = tuple(LOOKS)  # how it may look when it does not learn; the first is its own way
+    progress = 1.0  # how much of the training is done, of 1; set by the training at each step
+
+    def __init__(
+        self, feature: int, size: int, hidden: int = 1, config: HardConfig | None = None
+    ):  # fmt: skip
         super().__init__()
+        self.config = config or HardConfig()
         self.of_region = nn.Linear(feature, size)  # W_a and b
         self.v = nn.Parameter(torch.empty(size).uniform_(-1, 1) * size**-0.5)
 
-    def see(self, a: Tensor) -> Seen:
-        """Project the annotation vectors (N, L, D) once, for all steps."""
-        return Seen(a, 2 * self.of_region(a))  # keys (N, L, A), twice W_a a + b: see `scores`
+    def see(self, a: Tensor, look: str | None = None) -> Seen:
+        """Project the annotation vectors once, for all steps.
+
+        Args:
+            a: (N, L, D).
+            look: a key of `LOOKS`. By default it looks as it learns while it is trained, and in
+                evaluation in its own way.
+
+        Raises:
+            ValueError: this mechanism cannot look so.
+        """
+        if look not in (None, *self.looks):
+            raise ValueError(f"this attention cannot look {look!r}: {' or '.join(self.looks)}")
+        keys = 2 * self.of_region(a)  # (N, L, A), twice W_a a + b: see `scores`
+        return Seen(a, keys, look or (None if self.training else self.looks[0]))
 
     def scores(self, seen: Seen, query: Tensor) -> Tensor:
         """e_ti = v . tanh(W_a a_i + W_s h_{t-1} + b), eq. 4.
@@ -59,39 +145,80 @@ class Attention(nn.Module):
             query: W_s h_{t-1}, (N, K, A).
 
         Returns:
-            Scores (N, K, L), in float32: a softmax in bf16 loses places of small weight.
+            Scores (N, K, L), in float32 or finer: a softmax in bf16 loses places of small weight.
 
         A CPU computes sigmoid in bf16 several times faster than tanh, and
         tanh(x) = 2 sigmoid(2x) - 1 exactly. The keys hold the 2 of 2x already.
         """
         half = torch.sigmoid(seen.keys.unsqueeze(1) + 2 * query.unsqueeze(2))  # (N, K, L, A)
-        return (2 * (half @ self.v) - self.v.sum()).float()  # (N, K, L)
+        return at_least_float32(2 * (half @ self.v) - self.v.sum())  # (N, K, L)
 
-    def choose(self, scores: Tensor) -> Glance:
-        """Turn scores (N, K, L) into weights. Each mechanism has its own way."""
+    def choose(self, scores: Tensor, seen: Seen, h: Tensor) -> Glance:
+        """Turn scores (N, K, L) into weights, to learn from; ``h`` is h_{t-1}, (N, K, H)."""
         raise NotImplementedError
 
-    def forward(self, seen: Seen, query: Tensor) -> tuple[Tensor, Glance]:
+    def expect(self, scores: Tensor) -> Glance:
+        """Use all places by their weights."""
+        alpha = scores.softmax(-1)  # (N, K, L), eq. 5
+        return Glance(alpha, alpha)
+
+    def shares(self, joint: Tensor) -> Tensor:
+        """Give each way's share in a word that was told, from log p(way, word): (N, K, P)."""
+        return joint.softmax(-1)
+
+    def note(self, log_p: float) -> None:
+        """Hear what log p a word of the last batch had in the mean."""
+
+    def forward(self, seen: Seen, query: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Glance]:
         """Look once.
 
         Args:
             seen: N pictures.
             query: W_s h_{t-1}, (N, K, A).
+            h: h_{t-1}, (N, K, H).
 
         Returns:
-            phi(a, alpha) (N, K, D), before the gate, and the `Glance`.
+            Before the gate: phi(a, alpha) (N, K, F, D), what the state is fed with (F is 1, or P
+            where each way leads to a state of its own), and the ways to see the picture
+            (N, K, P, D). And the `Glance`.
         """
-        glance = self.choose(self.scores(seen, query))
-        return glance.weights.to(seen.a.dtype) @ seen.a, glance  # (N, K, L) x (N, L, D)
+        scores = self.scores(seen, query)
+        if seen.look is None:
+            glance = self.choose(scores, seen, h)
+        elif seen.look == "expected":
+            glance = self.expect(scores)
+        else:
+            alpha = scores.softmax(-1)
+            place = draw(alpha) if seen.look == "sampled" else scores.argmax(-1)
+            glance = Glance(alpha, one_place(place, alpha))
+        ways, a = glance.ways, seen.a
+        fed = None if glance.weights is None else (glance.weights.to(a.dtype) @ a).unsqueeze(2)
+        views = fed if ways is None else (ways.flatten(1, 2).to(a.dtype) @ a).unflatten(
+            1, ways.shape[1:3]
+        )  # (N, KP, L) x (N, L, D)
+        return views if fed is None else fed, views, glance
 
 
 class SoftAttention(Attention):
     """Deterministic 'soft' attention: the context is the expected annotation vector (eq. 13)."""
 
-    def choose(self, scores: Tensor) -> Glance:
+    looks = ("expected",)
+
+    def choose(self, scores: Tensor, seen: Seen, h: Tensor) -> Glance:
         """alpha_ti = softmax over the regions (eq. 5), used as it is."""
-        alpha = scores.softmax(-1)  # (N, K, L)
-        return Glance(alpha, alpha)
+        return self.expect(scores)
 
 
-ATTENTIONS = {"soft": SoftAttention}
+def draw(alpha: Tensor) -> Tensor:
+    """Draw a place s_t ~ Multinoulli(alpha_t) for each row of alpha (N, K, L): (N, K)."""
+    return torch.multinomial(alpha.flatten(0, 1), 1).view(alpha.shape[:2])
+
+
+def one_place(place: Tensor, alpha: Tensor) -> Tensor:
+    """Weights that are 1 at ``place`` (...) and 0 elsewhere, like alpha: (..., L)."""
+    return one_hot(place, alpha.shape[-1]).to(alpha.dtype)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Leave float64 as it is, make all else float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

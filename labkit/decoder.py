@@ -6,25 +6,33 @@ attention, gate and LSTM, the batch shrinks as its shorter captions end, and the
 product is done once for all words of the batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
-from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
+from torch.nn.functional import linear
+from torch.nn.utils.rnn import (
+    PackedSequence,
+    pack_padded_sequence,
+    pad_packed_sequence,
+    pad_sequence,
+)
 
-from labkit.attention import ATTENTIONS, Glance, Seen
+from labkit.attention import Glance, HardConfig, Seen, at_least_float32
+from labkit.hard import ATTENTIONS
 from labkit.vocabulary import PAD
+
+KEPT = ("alpha", "log_ways", "log_choice", "entropy", "baseline")  # of each step's `Glance`
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
-    """The decoder's shape. All sizes are numbers of units."""
+class DecoderConfig(HardConfig):
+    """The decoder's shape, and the options of hard attention. All sizes are numbers of units."""
 
     vocabulary: int  # V, how many words
     feature: int  # D, the size of an annotation vector as the encoder gives it
-    attention: str = "soft"  # the mechanism, a key of labkit.attention.ATTENTIONS
+    attention: str = "soft"  # the mechanism, a key of labkit.hard.ATTENTIONS
     reduced: int = 512  # the size that annotation vectors are reduced to
     embedding: int = 512  # E
     hidden: int = 512  # H
@@ -37,14 +45,37 @@ class DecoderConfig:
         if self.attention not in ATTENTIONS:
             known = ", ".join(ATTENTIONS)
             raise ValueError(f"there is no attention {self.attention!r}: choose from {known}")
+        super().__post_init__()
 
 
 @dataclass
 class State:
-    """The LSTM's state between two words."""
+    """The LSTM's state between two words.
+
+    With an attention that sums over places (`labkit.hard.MarginalAttention`) there may be a state
+    for each of P ways to have seen the picture, until it is known which word was told: then h and
+    c are (N, K, P, H), and `joint` is log p(way, word).
+    """
 
     h: Tensor  # (N, K, H)
     c: Tensor  # (N, K, H)
+    joint: Tensor | None = None  # (N, K, P, V)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "State":
+        """Change each of its tensors in the same way."""
+        joint = None if self.joint is None else change(self.joint)
+        return State(change(self.h), change(self.c), joint)
+
+
+@dataclass
+class Drawn:
+    """What places were drawn by lot, for the objective. All are (B, T), zero after a caption."""
+
+    there: Tensor  # 1 for each word
+    log_p: Tensor  # log p(y_t) of the word that the person wrote, without gradient
+    log_choice: Tensor  # log alpha of the place drawn, 0 for a soft step
+    entropy: Tensor  # of alpha, in nats
+    baseline: Tensor  # the log p of a word that was expected
 
 
 @dataclass
@@ -57,6 +88,7 @@ class Told:
     log_p: Tensor  # (words, V) log p(y_t | y_<t, a)
     targets: Tensor  # (words,) the word that the person wrote
     alpha: Tensor  # (B, T, L) zero where a caption has ended
+    drawn: Drawn | None = None  # where places were drawn by lot
 
 
 class Decoder(nn.Module):
@@ -70,7 +102,7 @@ class Decoder(nn.Module):
         # block, enough to saturate every tanh below. So each vector is scaled first.
         self.norm = nn.LayerNorm(config.feature, elementwise_affine=False)
         self.reduce = nn.Linear(config.feature, D, bias=False)
-        self.attention = ATTENTIONS[config.attention](D, A)
+        self.attention = ATTENTIONS[config.attention](D, A, H, config)
         self.words = nn.Embedding(config.vocabulary, E)  # the matrix E
         self.first = nn.Linear(D, 2 * H)  # the two MLPs that start c and h
         self.of_word = nn.Linear(E, 4 * H)  # the LSTM's gates: the word's share,
@@ -91,12 +123,15 @@ class Decoder(nn.Module):
         H, A = self.config.hidden, self.config.scorer
         nn.init.ones_(self.of_hidden.bias.detach()[A + 1 + H : A + 1 + 2 * H])
 
-    def look_at(self, a: Tensor, captions: int = 1) -> tuple[Seen, State]:
+    def look_at(
+        self, a: Tensor, captions: int = 1, look: str | None = None
+    ) -> tuple[Seen, State]:  # fmt: skip
         """Prepare N pictures to be told.
 
         Args:
             a: annotation vectors (N, L, D).
             captions: K, how many captions of each picture will be told side by side.
+            look: how to look, see `labkit.attention.Attention.see`.
 
         Returns:
             What was seen, and the first state: h_0 and c_0 from the mean annotation vector
@@ -105,33 +140,76 @@ class Decoder(nn.Module):
         a = self.feature_dropout(self.norm(a).mT).mT  # a channel is dropped in all regions
         a = self.reduce(a)
         h, c = torch.tanh(self.first(a.mean(1, keepdim=True))).expand(-1, captions, -1).chunk(2, -1)
-        return self.attention.see(a), State(h, c)
+        return self.attention.see(a, look), State(h, c)
 
-    def move(self, word_gates: Tensor, seen: Seen, state: State) -> tuple[State, Tensor, Glance]:
+    def move(
+        self, embedded: Tensor, word_gates: Tensor, seen: Seen, state: State
+    ) -> tuple[State, Tensor, Tensor, Glance]:
         """One step of attention, gate and LSTM.
 
         Args:
+            embedded: E y_{t-1}, (N, K, E).
             word_gates: the share of y_{t-1} in the LSTM's gates, (N, K, 4H).
             seen: the pictures.
             state: h_{t-1} and c_{t-1}.
 
         Returns:
-            The new state, the context z_t (N, K, D), and where it looked.
+            The new state. The states h_t (N, K, F, H) and the contexts z_t (N, K, P, D) that the
+            word is told from; F is 1, or P. And where it looked.
         """
         H, A = self.config.hidden, self.config.scorer
         query, gate, hidden_gates = self.of_hidden(state.h).split([A, 1, 4 * H], -1)
-        phi, glance = self.attention(seen, query)  # (N, K, D)
-        z = torch.sigmoid(gate) * phi  # beta_t = sigma(f_beta(h_{t-1})), z_t = beta_t phi
-        gates = word_gates + self.of_context(z) + hidden_gates  # eq. 1
-        i, f, o, g = gates.chunk(4, -1)
-        c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)  # eq. 2
+        fed, views, glance = self.attention(seen, query, state.h)  # (N, K, F, D), (N, K, P, D)
+        beta = torch.sigmoid(gate).unsqueeze(2)  # beta_t = sigma(f_beta(h_{t-1})), z_t = beta_t phi
+        gates = (word_gates + hidden_gates).unsqueeze(2) + self.of_context(beta * fed)  # eq. 1
+        i, f, o, g = gates.chunk(4, -1)  # (N, K, F, H)
+        c = torch.sigmoid(f) * state.c.unsqueeze(2) + torch.sigmoid(i) * torch.tanh(g)  # eq. 2
         h = torch.sigmoid(o) * torch.tanh(c)  # eq. 3
-        return State(h, c), z, glance
+        z = beta * views
+        if glance.weights is not None:
+            return State(h[:, :, 0], c[:, :, 0]), h, z, glance
+        with torch.no_grad():
+            joint = self.tell_each(embedded, h, z) + glance.log_ways[..., None]
+        return State(h, c, joint), h, z, glance
 
-    def tell(self, embedded: Tensor, h: Tensor, z: Tensor) -> Tensor:
-        """Give log p(y_t) from L_o(E y_{t-1} + L_h h_t + L_z z_t), eq. 7: (..., V) float32."""
-        mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))
-        return linear(mixed, self.words.weight, self.bias).float().log_softmax(-1)
+    def settle(self, state: State, words: Tensor) -> State:
+        """Join the states that led to the words (N, K), each by its share in having told them."""
+        if state.joint is None:
+            return state
+        where = words[..., None, None].expand(*state.joint.shape[:3], 1)
+        shares = self.attention.shares(state.joint.gather(-1, where)[..., 0])  # (N, K, P)
+        shares = shares.unsqueeze(2).to(state.h.dtype)
+        return State((shares @ state.h)[:, :, 0], (shares @ state.c)[:, :, 0])
+
+    def tell_each(
+        self, embedded: Tensor, h: Tensor, z: Tensor, kept: Tensor | float = 1.0
+    ) -> Tensor:  # fmt: skip
+        """Give log p(y_t) from L_o(E y_{t-1} + L_h h_t + L_z z_t), eq. 7, for each way to see.
+
+        Args:
+            embedded: E y_{t-1}, (..., E).
+            h: h_t, (..., F, H): F is 1, or P.
+            z: z_t, (..., P, D).
+            kept: what is multiplied with the sum before L_o, (..., 1, E).
+
+        Returns:
+            (..., P, V), in float32 or finer.
+        """
+        mixed = (embedded.unsqueeze(-2) + self.L_h(h) + self.L_z(z)) * kept  # (..., P, E)
+        return at_least_float32(linear(mixed, self.words.weight, self.bias)).log_softmax(-1)
+
+    def tell(
+        self, embedded: Tensor, h: Tensor, z: Tensor, log_ways: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        """Give log p(y_t), the ways summed out: (..., V). Arguments as in `tell_each`.
+
+        ``log_ways`` are the logarithms of their shares, (..., P); None where there is one way.
+        """
+        kept = self.dropout(torch.ones_like(embedded)).unsqueeze(-2)  # alike for all ways
+        log_p = self.tell_each(embedded, h, z, kept)
+        if log_ways is None:
+            return log_p[..., 0, :]
+        return (log_p + log_ways[..., None]).logsumexp(-2)
 
     def step(self, words: Tensor, seen: Seen, state: State) -> tuple[Tensor, State, Glance]:
         """Tell one word more.
@@ -145,33 +223,54 @@ class Decoder(nn.Module):
             log p of each next word (N, K, V), the new state, and where it looked.
         """
         embedded = self.word_dropout(self.words(words))
-        state, z, glance = self.move(self.of_word(embedded), seen, state)
-        return self.tell(embedded, state.h, z), state, glance
+        gates, state = self.of_word(embedded), self.settle(state, words)
+        state, h, z, glance = self.move(embedded, gates, seen, state)
+        return self.tell(embedded, h, z, glance.log_ways), state, glance
 
-    def forward(self, a: Tensor, captions: Tensor) -> Told:
+    def forward(self, a: Tensor, captions: Tensor, look: str | None = None) -> Told:
         """Tell captions, each word from the true ones before it (teacher forcing).
 
         Args:
             a: annotation vectors, one picture a caption, (B, L, D).
             captions: word ids (B, T + 1), ``<bos>`` first, ``<pad>`` after ``<eos>``.
+            look: how to look, see `labkit.attention.Attention.see`.
         """
         lengths = (captions[:, 1:] != PAD).sum(1).cpu()
         targets = pack_padded_sequence(captions[:, 1:], lengths, True, enforce_sorted=False)
         words = pack_padded_sequence(captions[:, :-1], lengths, True, enforce_sorted=False)
-        seen, state = self.look_at(a[words.sorted_indices])  # longest caption first
+        seen, state = self.look_at(a[words.sorted_indices], look=look)  # longest caption first
         embedded = self.word_dropout(self.words(words.data))  # (words, E)
-        gates = self.of_word(embedded).unsqueeze(1).split(words.batch_sizes.tolist())
-        hs, zs, alphas = [], [], []
-        for word_gates in gates:  # (n, 1, 4H) for the n captions that go on
-            if (n := len(word_gates)) < len(state.h):
-                seen, state = Seen(seen.a[:n], seen.keys[:n]), State(state.h[:n], state.c[:n])
-            state, z, glance = self.move(word_gates, seen, state)
-            hs.append(state.h[:, 0])
-            zs.append(z[:, 0])
-            alphas.append(pad(glance.alpha[:, 0], (0, 0, 0, len(a) - n)))
-        log_p = self.tell(embedded, torch.cat(hs), torch.cat(zs))  # all words in one product
-        alpha = torch.stack(alphas, 1)[words.unsorted_indices]  # (B, T, L)
-        return Told(log_p, targets.data, alpha)
+        inputs, sizes = (words.data, embedded, self.of_word(embedded)), words.batch_sizes.tolist()
+        steps = zip(*(x.unsqueeze(1).split(sizes) for x in inputs), strict=True)
+        looks = []
+        for ids, word, word_gates in steps:  # of the n captions that go on
+            if (n := len(ids)) < len(state.h):
+                seen, state = seen.first(n), state.each(lambda x, n=n: x[:n])
+            state, h, z, glance = self.move(word, word_gates, seen, self.settle(state, ids))
+            looks.append({"h": h, "z": z} | {name: getattr(glance, name) for name in KEPT})
+        look = {  # each (words, ...), step by step; without what this attention does not have
+            name: torch.cat([one[name][:, 0] for one in looks])
+            for name, part in looks[0].items()
+            if part is not None
+        }
+        # all words in one product
+        log_p = self.tell(embedded, look["h"], look["z"], look.get("log_ways"))
+        return _told(log_p, targets, look)
+
+
+def _told(log_p: Tensor, targets: PackedSequence, look: dict[str, Tensor]) -> Told:
+    """Lay out by caption and step what the words' looks were."""
+
+    def table(x: Tensor) -> Tensor:
+        """From (words, ...) to (B, T, ...), zero after a caption's end."""
+        return pad_packed_sequence(PackedSequence(x, *targets[1:]), batch_first=True)[0]
+
+    drawn = None
+    if "log_choice" in look:
+        right = log_p.detach().gather(1, targets.data[:, None])[:, 0]
+        parts = (look[name] for name in ("log_choice", "entropy", "baseline"))
+        drawn = Drawn(*map(table, (torch.ones_like(right), right, *parts)))
+    return Told(log_p, targets.data, table(look["alpha"]), drawn)
 
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from labkit.decoder import Decoder, State
+from labkit.decoder import Decoder
 from labkit.vocabulary import BOS, EOS, PAD, UNK
 
 UNTOLD = [PAD, BOS, UNK]
@@ -26,15 +26,18 @@ class Caption:
     alpha: Tensor  # (len(words), L) where each word looked
 
 
-def greedy(decoder: Decoder, a: Tensor, max_words: int = 20) -> list[Caption]:
+def greedy(
+    decoder: Decoder, a: Tensor, max_words: int = 20, look: str | None = None
+) -> list[Caption]:  # fmt: skip
     """Take the likeliest word each time.
 
     Args:
         decoder: in evaluation mode.
         a: annotation vectors (N, L, D).
         max_words: a caption without ``<eos>`` ends after so many words.
+        look: how to look, see `labkit.attention.Attention.see`.
     """
-    return _follow(decoder, a, max_words, lambda log_p: log_p.argmax(-1))
+    return _follow(decoder, a, max_words, lambda log_p: log_p.argmax(-1), look)
 
 
 def sample(
@@ -43,7 +46,8 @@ def sample(
     max_words: int = 20,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
-) -> list[Caption]:
+    look: str | None = None,
+) -> list[Caption]:  # fmt: skip
     """Draw each word by lot from p(y_t) ** (1 / temperature).
 
     Args:
@@ -52,6 +56,7 @@ def sample(
         max_words: a caption without ``<eos>`` ends after so many words.
         temperature: 1 draws as the model believes, less draws likelier words.
         generator: the source of chance; torch's own if None.
+        look: how to look.
     """
     if temperature <= 0:
         raise ValueError(f"temperature {temperature} is not above 0: use greedy instead")
@@ -60,16 +65,17 @@ def sample(
         p = (log_p / temperature).softmax(-1)
         return torch.multinomial(p[:, 0], 1, generator=generator)  # (N, 1)
 
-    return _follow(decoder, a, max_words, pick)
+    return _follow(decoder, a, max_words, pick, look)
 
 
 @torch.inference_mode()
 def _follow(
-    decoder: Decoder, a: Tensor, max_words: int, pick: Callable[[Tensor], Tensor]
-) -> list[Caption]:
+    decoder: Decoder, a: Tensor, max_words: int, pick: Callable[[Tensor], Tensor],
+    look: str | None,
+) -> list[Caption]:  # fmt: skip
     """Tell N pictures word by word; ``pick`` turns log p (N, 1, V) into words (N, 1)."""
     _need("max_words", max_words)
-    seen, state = decoder.look_at(a)
+    seen, state = decoder.look_at(a, look=look)
     words = torch.full((len(a), 1), BOS, device=a.device)
     told, alphas = [], []
     score = torch.zeros(len(a), 1, device=a.device)
@@ -94,8 +100,9 @@ def _follow(
 
 @torch.inference_mode()
 def beam_search(
-    decoder: Decoder, a: Tensor, width: int = 5, max_words: int = 20, length_power: float = 0.7
-) -> list[Caption]:
+    decoder: Decoder, a: Tensor, width: int = 5, max_words: int = 20, length_power: float = 0.7,
+    look: str | None = None,
+) -> list[Caption]:  # fmt: skip
     """Keep the ``width`` likeliest beginnings of each picture; return the best ended caption.
 
     A sum of log probabilities favours short captions, so ended ones are compared by
@@ -111,15 +118,17 @@ def beam_search(
         width: k, the number of beginnings kept; 1 is greedy.
         max_words: the longest caption.
         length_power: 0 compares plain log p, 1 the mean over the words.
+        look: how to look.
     """
     _need("width", width)
     _need("max_words", max_words)
     N, device = len(a), a.device
-    seen, state = decoder.look_at(a, width)
+    seen, state = decoder.look_at(a, width, look)
     words = torch.full((N, width), BOS, device=device)
     scores = torch.full((N, width), -torch.inf, device=device)
     scores[:, 0] = 0  # all beams begin alike: one is enough
     trail: list[tuple[Tensor, Tensor, Tensor]] = []  # of each step: words, parents, alpha
+    pictures = torch.arange(N, device=device)[:, None]
     best = [(-float("inf"), 0, 0)] * N  # of each picture: score, step, slot of what has ended
     ended = [0] * N
     for t in range(max_words + 1):
@@ -137,7 +146,7 @@ def beam_search(
         scores, kept = totals.topk(width)
         parents, words = parents.gather(1, kept), words.gather(1, kept)
         trail.append((words, parents, glance.alpha))
-        state = State(_pick(state.h, parents), _pick(state.c, parents))
+        state = state.each(lambda x, parents=parents: x[pictures, parents])
     for n in range(N):
         if not ended[n]:  # p(<eos>) was 0 everywhere
             best[n] = (scores[n, 0].item() / max_words**length_power, max_words, 0)
@@ -160,11 +169,6 @@ def _gather_ended(
             ended[n] += 1
             score = totals[n, slot].item() / (t + 1) ** length_power
             best[n] = max(best[n], (score, t, parents[n, slot].item()))
-
-
-def _pick(x: Tensor, parents: Tensor) -> Tensor:
-    """Row ``parents[n, k]`` of each picture's ``x[n]``: (N, k, H)."""
-    return x.gather(1, parents[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def _trace(trail: list, n: int, score: float, length: int, slot: int, regions: int) -> Caption:

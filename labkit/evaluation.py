@@ -5,12 +5,13 @@ what it tells is true.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from labkit.attention import LOOKS
 from labkit.captions import tokenize
 from labkit.decoder import Decoder, pad_captions
 from labkit.decoding import Caption, beam_search, greedy
@@ -31,20 +32,18 @@ class Decoding:
     beam: int = 5  # the beam's width; 1 is greedy
     max_words: int = 20  # the longest caption
     length_power: float = 0.7  # see labkit.decoding.beam_search
+    look: str | None = None  # a key of labkit.attention.LOOKS; None: the attention's own way
 
     def __call__(self, decoder: Decoder, a: torch.Tensor) -> list[Caption]:
         """Tell N pictures from their annotation vectors (N, L, D)."""
         if self.beam == 1:
-            return greedy(decoder, a, self.max_words)
-        return beam_search(decoder, a, self.beam, self.max_words, self.length_power)
+            return greedy(decoder, a, self.max_words, self.look)
+        return beam_search(decoder, a, self.beam, self.max_words, self.length_power, self.look)
 
     def __str__(self) -> str:
-        if self.beam == 1:
-            return f"greedy, at most {self.max_words} words"
-        return (
-            f"beam search, width {self.beam}, length power {self.length_power}, "
-            f"at most {self.max_words} words"
-        )
+        beam = f"beam search, width {self.beam}, length power {self.length_power}"
+        text = f"{'greedy' if self.beam == 1 else beam}, at most {self.max_words} words"
+        return f"{text}, {LOOKS[self.look]}" if self.look else text
 
 
 @dataclass(frozen=True)
@@ -103,6 +102,7 @@ def evaluate(
         ValueError: the split has no captions to score against.
     """
     decoding = decoding or Decoding()
+    decoding = replace(decoding, look=decoding.look or decoder.attention.looks[0])
     if not any(store.captions):
         raise ValueError(
             f"the split {store.split} of {store.root} has no captions: it can be captioned, "
@@ -117,12 +117,13 @@ def evaluate(
     scores = score({image: references[image] for image in scored}, scored)
     scenes = None
     if "things" in store.facts[0]:
-        scenes = _score_scenes(decoder, vocabulary, store, told)
+        scenes = _score_scenes(decoder, vocabulary, store, told, decoding.look)
     return Evaluation(store.split, len(scored), str(decoding), scores, scenes, captions)
 
 
 def _score_scenes(
-    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, told: Sequence[Caption]
+    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, told: Sequence[Caption],
+    look: str,
 ) -> SceneScores:
     """Where it looked, teacher forced and free running, and whether it told the truth."""
     grid = grid_of(store.encoder, store.length)
@@ -130,7 +131,7 @@ def _score_scenes(
     for start in range(0, len(store), PICTURES):
         rows = range(start, min(start + PICTURES, len(store)))
         pairs = [(row, number) for row in rows for number in range(len(store.captions[row]))]
-        alpha = look_teacher_forced(decoder, vocabulary, store, pairs)
+        alpha = look_teacher_forced(decoder, vocabulary, store, pairs, look)
         texts = [store.captions[row][number] for row, number in pairs]
         boxes = [store.boxes[row][number] for row, number in pairs]
         found = pointing_known(texts, boxes, alpha, grid)
@@ -142,7 +143,8 @@ def _score_scenes(
 
 @torch.inference_mode()
 def look_teacher_forced(
-    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, pairs: Sequence[tuple[int, int]]
+    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, pairs: Sequence[tuple[int, int]],
+    look: str | None = None,
 ) -> torch.Tensor:
     """Where the model looks while it is made to tell the human captions.
 
@@ -151,6 +153,7 @@ def look_teacher_forced(
         vocabulary: its words.
         store: the pictures.
         pairs: (row of the store, number of its caption), C of them.
+        look: how to look, see `labkit.attention.Attention.see`.
 
     Returns:
         alpha (C, T, L); row t belongs to word t of the caption.
@@ -159,7 +162,7 @@ def look_teacher_forced(
     rows, where = np.unique([row for row, _ in pairs], return_inverse=True)
     a = torch.from_numpy(store.read(rows)).float()[where].to(device)  # (C, L, D)
     captions = pad_captions([vocabulary.encode(store.captions[r][k]) for r, k in pairs])
-    return decoder(a, captions.to(device)).alpha.cpu()
+    return decoder(a, captions.to(device), look).alpha.cpu()
 
 
 def grid_of(encoder: dict, length: int) -> tuple[int, int]:

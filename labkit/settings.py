@@ -1,17 +1,23 @@
 """What a training is told: one dataclass, and the settings recommended for each kind of data."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from labkit.attention import HardConfig
 from labkit.decoder import DecoderConfig
 from labkit.encoder import bf16_is_fast
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """All that a training can be told. The defaults are recommended for photographs."""
+class TrainConfig(HardConfig):
+    """All that a training can be told. The defaults are recommended for photographs.
+
+    The options of hard attention are those of `labkit.attention.HardConfig`.
+    """
 
     attention: str = "soft"  # the mechanism
     epochs: int = 6
@@ -46,6 +52,7 @@ class TrainConfig:
             raise ValueError(f"precision is auto, bf16 or fp32, not {self.precision!r}")
         if min(self.epochs, self.batch_size, self.log_every, self.save_every) < 1:
             raise ValueError("epochs, batch_size, log_every and save_every must be at least 1")
+        super().__post_init__()
 
 
 SCENES = TrainConfig(
@@ -72,10 +79,9 @@ def settle(config: TrainConfig) -> TrainConfig:
 
 def decoder_config(config: TrainConfig, vocabulary: int, feature: int) -> DecoderConfig:
     """The decoder's shape, for V words and annotation vectors of D numbers."""
-    return DecoderConfig(
-        vocabulary, feature, config.attention, config.reduced, config.embedding,
-        config.hidden, config.scorer, config.dropout, config.word_dropout, config.feature_dropout,
-    )  # fmt: skip
+    names = {f.name for f in fields(DecoderConfig)} & {f.name for f in fields(TrainConfig)}
+    shared = {name: getattr(config, name) for name in names}
+    return DecoderConfig(vocabulary, feature, **shared)
 
 
 def compare(old: dict, new: dict, path: Path) -> None:
@@ -90,3 +96,25 @@ def compare(old: dict, new: dict, path: Path) -> None:
         for name, value in new[part].items():
             if (was := old[part].get(name)) != value:
                 raise ValueError(f"{path} has {name} = {was}, not {value}: go on with what it has")
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Read settings as a user types them: ``name=value``, any field of `TrainConfig`.
+
+    Raises:
+        ValueError: there is no such field, or the value is not of its type.
+    """
+    kinds = {f.name: f.type for f in fields(TrainConfig)}
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in kinds:
+            known = ", ".join(sorted(kinds))
+            raise ValueError(f"there is no setting {name!r}: choose from {known}")
+        words = {"true": True, "false": False}
+        try:
+            found[name] = words[value.lower()] if kinds[name] is bool else kinds[name](value)
+        except (KeyError, ValueError):
+            kind = {bool: "true or false", int: "a whole number", float: "a number"}[kinds[name]]
+            raise ValueError(f"{name} is {kind}, not {value!r}") from None
+    return found

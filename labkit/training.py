@@ -97,7 +97,7 @@ class Training:
             self.decoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         self.steps = self.make_loader().steps()  # of an epoch
-        self.objective = Objective(config.doubly, config.target, config.smoothing)
+        self.objective = Objective(config.doubly, config.target, config.smoothing, config)
         self.standing = Standing()
         self._begin(resume)
         if resume and self._checkpoint.exists():
@@ -175,6 +175,7 @@ class Training:
         torch.manual_seed((self.config.seed * 1_000_003 + at.step) * 1_009 + self.team.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(at.step)
+        self.decoder.attention.progress = at.step / (self.config.epochs * self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         loss, surprise, words = self.loss(batch)
         loss.backward()
@@ -197,11 +198,14 @@ class Training:
         pairs = zip(batch.rows.tolist(), batch.captions.tolist(), strict=True)
         captions = pad_captions([rows[row][number] for row, number in pairs])
         a = batch.features.to(self.team.device)[torch.as_tensor(batch.rows)]  # (C, L, D)
+        if self.config.samples > 1:  # the same caption's samples stand together
+            a, captions = (x.repeat_interleave(self.config.samples, 0) for x in (a, captions))
         bf16 = self.config.precision == "bf16"
         with torch.autocast(self.team.device.type, torch.bfloat16, enabled=bf16):
             told = self.model(a, captions.to(self.team.device))
         mine = self.objective(told)
         surprise, words = self.team.total(mine.surprise * share, mine.words * share)
+        self.decoder.attention.note(-surprise / words)
         return mine.total * (share * self.team.world / words), surprise, words
 
     def learning_rate(self, step: int) -> float:

@@ -79,21 +79,23 @@ def test_weights_are_a_softmax_and_the_context_an_expectation():
     attention = SoftAttention(D, A)
     a, query = torch.randn(2, L, D), 3 * torch.randn(2, 3, A)
     seen = attention.see(a)
-    phi, glance = attention(seen, query)
+    phi, views, glance = attention(seen, query, torch.zeros(2, 3, 1))
+    assert torch.equal(phi, views)
     e = attention.scores(seen, query).exp()
     close(glance.alpha, e / e.sum(-1, keepdim=True))
     close(glance.alpha.sum(-1), torch.ones(2, 3))
     for n in range(2):
         for k in range(3):
-            close(phi[n, k], sum(glance.alpha[n, k, i] * a[n, i] for i in range(L)))
+            close(phi[n, k, 0], sum(glance.alpha[n, k, i] * a[n, i] for i in range(L)))
 
 
 def test_regions_have_no_order():
     torch.manual_seed(0)
     attention = SoftAttention(D, A)
     a, query, order = torch.randn(2, L, D), torch.randn(2, 1, A), torch.randperm(L)
-    phi, glance = attention(attention.see(a), query)
-    mixed_phi, mixed_glance = attention(attention.see(a[:, order]), query)
+    h = torch.zeros(2, 1, 1)
+    phi, _, glance = attention(attention.see(a), query, h)
+    mixed_phi, _, mixed_glance = attention(attention.see(a[:, order]), query, h)
     close(mixed_phi, phi)
     close(mixed_glance.alpha, glance.alpha[..., order])
 
