@@ -32,7 +32,7 @@ def main() -> None:
     """Run a verb; turn an expected error into one sentence and exit code 1."""
     try:
         app()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"labkit: {error}", file=sys.stderr)
         sys.exit(1)
 
@@ -130,6 +130,65 @@ def prepare_photos_verb(source: str, reads: str) -> None:
 prepare_photos_verb("flickr8k", "Flickr8k's official layout")
 prepare_photos_verb("coco", "COCO's annotations/ and image folders, of any year")
 prepare_photos_verb("karpathy", "one of Karpathy's dataset_*.json and its photographs")
+
+
+@app.command()
+def info(store: Store) -> None:
+    """Say what a store holds, without reading its features.
+
+    Example: labkit info stores/flickr8k
+    """
+    from labkit.preparing import store_line
+    from labkit.shards import FeatureStore, splits
+
+    print(store_line(store))
+    for name in splits(store):
+        part = FeatureStore(store, name)
+        print(f"  {name}: {len(part.shards)} files, {sum(map(len, part.captions))} captions")
+    print(f"  encoder {part.encoder}\n  source {part.source}")
+
+
+@app.command()
+def verify(store: Store) -> None:
+    """Read every byte of a store and compare it with the manifest's SHA-256.
+
+    Example: labkit verify stores/flickr8k
+    """
+    from labkit.shards import verify
+
+    verify(store)
+    print(f"{store} is whole")
+
+
+@app.command()
+def export(
+    store: Store,
+    out: Annotated[Path, Argument(help="Folder to make.")],
+    to: Annotated[str, Option("--to", help="webdataset, mds or safetensors.")],
+    split: Annotated[str, Option(help="Which split.")] = "train",
+) -> None:
+    """Write a split in another tool's format (webdataset and mds need labkit[export]).
+
+    Example: labkit export stores/flickr8k exported --to webdataset
+    """
+    from labkit.export import export
+
+    print(export(store, split, to, out))
+
+
+@app.command()
+def split(
+    count: Annotated[int, Argument(help="Images in all.")] = 82_783,
+    images_per_shard: Annotated[int, Option(min=1, help="Images in a full file.")] = 10_000,
+) -> None:
+    """Say how many files so many images make: COCO's train2014 makes nine, as in the lab of 2017.
+
+    Example: labkit split 82783 --images-per-shard 10000
+    """
+    from labkit.export import shard_sizes
+
+    sizes = shard_sizes(count, images_per_shard)
+    print(f"{len(sizes)} files: {' '.join(map(str, sizes))}")
 
 
 @app.command()

@@ -15,7 +15,8 @@ from labkit.scenes import make_scenes
 
 VERBS = [
     ["demo"], ["data"], ["prepare", "scenes"], ["prepare", "flickr8k"], ["prepare", "coco"],
-    ["prepare", "karpathy"], ["train"], ["evaluate"], ["caption"],
+    ["prepare", "karpathy"], ["train"], ["evaluate"], ["caption"], ["info"], ["verify"],
+    ["export"], ["split"],
 ]  # fmt: skip
 
 
@@ -63,6 +64,18 @@ def test_prepare_twice_changes_nothing_and_other_things_are_refused(work):
     assert before == {path.name: path.stat().st_mtime_ns for path in (work / "store").iterdir()}
     other = labkit("prepare", "scenes", "--out", "store", "--count", 50, cwd=work)
     says_one_sentence(other, "store", "another folder")
+
+
+def test_info_verify_export_and_split(work, tmp_path):
+    done = labkit("info", "store", cwd=work)
+    assert done.returncode == 0 and "train: 1 files, 300 captions" in done.stdout
+    assert labkit("verify", "store", cwd=work).stdout.strip() == "store is whole"
+    words = ["export", "store", tmp_path / "out", "--to", "safetensors", "--split", "dev"]
+    assert labkit(*words, cwd=work).returncode == 0
+    assert list((tmp_path / "out").iterdir())
+    says_one_sentence(labkit(*words, cwd=work), "exists")
+    nine = "9 files: 10000 10000 10000 10000 10000 10000 10000 10000 2783"
+    assert labkit("split").stdout.strip() == nine
 
 
 def test_the_run_folder_holds_what_it_should(work):

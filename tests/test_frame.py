@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(path for path in (ROOT / "labkit").glob("[!_]*.py"))
+OPTIONAL = {"streaming": "mosaicml-streaming"}  # not installed for the tests
 CONDA_NAMES = {
     "torch": "pytorch",
     "matplotlib": "matplotlib-base",
@@ -80,14 +81,16 @@ def test_conda_and_pip_are_asked_for_the_same(project):
 
 
 def test_what_the_package_imports_is_asked_for(project):
-    wanted = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    lines = project["dependencies"] + project["optional-dependencies"]["export"]
+    wanted = {canonicalize_name(Requirement(line).name) for line in lines}
     providers = packages_distributions()
     missing = set()
     for path in MODULES:
         for name in imports(path):
             top = name.split(".")[0]
             if top != "labkit" and top not in sys.stdlib_module_names:
-                found = {canonicalize_name(one) for one in providers.get(top, [top])}
+                by = providers.get(top, [OPTIONAL.get(top, top)])
+                found = {canonicalize_name(one) for one in by}
                 if not found & wanted:
                     missing.add(f"{path.name} imports {top}")
     assert wanted and not missing
