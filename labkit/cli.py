@@ -25,6 +25,10 @@ Out = Annotated[Path, Option("--out", help="Folder to write; made if absent.")]
 Store = Annotated[Path, Argument(help="Folder of a feature store.")]
 Run = Annotated[Path, Argument(help="Folder of a training run.")]
 Beam = Annotated[int, Option(min=1, help="Width of the beam search; 1 is greedy.")]
+Look = Annotated[str | None, Option(help="one, sampled or expected; its own way if not given.")]
+ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
+Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",
+                help="Any other setting, see labkit.settings; several times.")]  # fmt: skip
 Shard = Annotated[int, Option(min=1, help="Images in each file of the store.")]
 
 
@@ -195,12 +199,13 @@ def split(
 def train(
     store: Store,
     out: Out,
-    attention: Annotated[str, Option(help="The mechanism: soft.")] = "soft",
+    attention: Annotated[str | None, Option(help=f"The mechanism: {ATTENTIONS}.")] = None,
     epochs: Annotated[int | None, Option(min=1, help="Passes over the images.")] = None,
     batch_size: Annotated[int | None, Option(min=1, help="Captions a step.")] = None,
     learning_rate: Annotated[float | None, Option(help="Adam's, at its highest.")] = None,
     precision: Annotated[str | None, Option(help="auto, bf16 or fp32.")] = None,
     seed: Annotated[int | None, Option(help="Of weights, order and dropout.")] = None,
+    settings: Set = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train a captioner; what is not given is as recommended.
@@ -210,12 +215,34 @@ def train(
 
     Example: labkit train stores/flickr8k --out runs/soft
     """
+    from labkit.settings import TrainConfig, parse_settings
     from labkit.team import join_team
-    from labkit.training import TrainConfig, train
+    from labkit.training import train
 
     given = {k: v for k, v in locals().items() if k in {f.name for f in fields(TrainConfig)}}
     given = {name: value for name, value in given.items() if value is not None}
-    train(store, out, given, resume, join_team())
+    train(store, out, given | parse_settings(settings or []), resume, join_team())
+
+
+@app.command()
+def compare(
+    store: Store,
+    attention: Annotated[list[str], Option(
+        metavar="[LABEL=]NAME[:OPTION=VALUE,...]", help=f"{ATTENTIONS}; several times.")],
+    out: Out,
+    seeds: Annotated[int, Option(min=1, help="Trainings of each.")] = 3,
+    photo: Annotated[list[Path] | None, Option(help="Show where each looks on it.")] = None,
+    settings: Set = None,
+) -> None:  # fmt: skip
+    """Train mechanisms with the same seeds, data and budget, and show them side by side.
+
+    Example: labkit compare stores/scenes --attention soft --attention argmax --out compared
+    """
+    from labkit.comparing import compare
+    from labkit.settings import parse_settings
+
+    compare(store, attention, out, seeds, parse_settings(settings or []), photo or [])
+    print((out / "table.md").read_text(encoding="utf-8"), end="")
 
 
 @app.command()
@@ -224,6 +251,7 @@ def evaluate(
     data: Annotated[Path | None, Option(help="A store; the one it was trained on if none.")] = None,
     split: Annotated[str, Option(help="Which split.")] = "dev",
     beam: Beam = 5,
+    look: Look = None,
     json: Annotated[Path | None, Option(help="Write the scores to this file.")] = None,
     captions: Annotated[Path | None, Option(help="Write what was told, as COCO results.")] = None,
 ) -> None:
@@ -233,7 +261,7 @@ def evaluate(
     """
     from labkit.models import evaluate_run
 
-    scores = evaluate_run(run, data, split, beam, json, captions)
+    scores = evaluate_run(run, data, split, beam, look, json, captions)
     print("\n".join(f"{k:14} {v:.3f}" if isinstance(v, float) else f"{k:14} {v}"
                     for k, v in scores.items() if v is not None))  # fmt: skip
 
@@ -244,6 +272,7 @@ def caption(
     photos: Annotated[list[Path], Argument(metavar="PHOTO...", help="Photographs of any kind.")],
     out: Out = Path("captions"),
     beam: Beam = 5,
+    look: Look = None,
 ) -> None:
     """Tell photographs: captions on standard output, attention pictures in --out.
 
@@ -251,7 +280,7 @@ def caption(
     """
     from labkit.models import caption_photos
 
-    wrong = caption_photos(run, photos, out, beam)
+    wrong = caption_photos(run, photos, out, beam, look)
     if wrong:
         sys.exit(1)
 

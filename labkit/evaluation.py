@@ -15,6 +15,7 @@ from labkit.attention import LOOKS
 from labkit.captions import tokenize
 from labkit.decoder import Decoder, pad_captions
 from labkit.decoding import Caption, beam_search, greedy
+from labkit.maps import MapScores, map_scores
 from labkit.metrics import Scores, score
 from labkit.pointing import SceneScores, pointing_known, scene_scores
 from labkit.scenes import things_of
@@ -54,13 +55,14 @@ class Evaluation:
     images: int
     decoding: str  # how the captions were told
     scores: Scores
+    maps: MapScores  # of the words told
     scenes: SceneScores | None  # on drawn scenes only
     captions: dict[str, str]  # image id -> what was told
 
     def as_dict(self) -> dict:
         """One flat object for JSON: the scores as fractions of 1, the split, the decoding."""
         facts = {"split": self.split, "images": self.images, "decoding": self.decoding}
-        facts |= asdict(self.scores)
+        facts |= asdict(self.scores) | asdict(self.maps)
         return facts | (asdict(self.scenes) if self.scenes else {})
 
 
@@ -115,10 +117,10 @@ def evaluate(
     references = dict(zip(store.ids, store.captions, strict=True))
     scored = {image: text for image, text in captions.items() if references[image]}
     scores = score({image: references[image] for image in scored}, scored)
-    scenes = None
+    maps, scenes = map_scores([caption.alpha for caption in told]), None
     if "things" in store.facts[0]:
         scenes = _score_scenes(decoder, vocabulary, store, told, decoding.look)
-    return Evaluation(store.split, len(scored), str(decoding), scores, scenes, captions)
+    return Evaluation(store.split, len(scored), str(decoding), scores, maps, scenes, captions)
 
 
 def _score_scenes(

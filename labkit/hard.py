@@ -2,13 +2,15 @@
 
 A place drawn by lot has no slope: how the scores should change must be learned another way.
 
-| mechanism | learns from | what the words tell the scores |
-|---|---|---|
-| soft | the expectation | the exact gradient, of the soft objective |
-| argmax | the likeliest place | nothing: the gradient is exactly zero |
-| reinforce | a drawn place | the bound's gradient without bias; it varies much |
-| gumbel | a drawn place | a gradient with bias; it varies little |
-| marginal | all places at the output | the exact gradient, of the sum over places |
+=========  ========================  =================================================
+mechanism  learns from               what the words tell the scores
+=========  ========================  =================================================
+soft       the expectation           the exact gradient, of the soft objective
+argmax     the likeliest place       nothing: the gradient is exactly zero
+reinforce  a drawn place             the bound's gradient without bias; it varies much
+gumbel     a drawn place             a gradient with bias; it varies little
+marginal   all places at the output  the exact gradient, of the sum over places
+=========  ========================  =================================================
 
 All of them look at one place when they do not learn, unless told otherwise (`Decoding.look`).
 """

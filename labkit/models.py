@@ -128,7 +128,8 @@ def load(model: str | Path) -> Captioner:
 
 def evaluate_run(
     run: str | Path, data: str | Path | None = None, split: str = "dev", beam: int = 5,
-    json: str | Path | None = None, captions: str | Path | None = None, progress: bool = True,
+    look: str | None = None, json: str | Path | None = None, captions: str | Path | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Score a trained model on a split of a store.
 
@@ -137,6 +138,7 @@ def evaluate_run(
         data: the store; by default the one that a run was trained on.
         split: which split.
         beam: width of the beam search; 1 is greedy.
+        look: a key of `labkit.attention.LOOKS`; by default the attention's own way.
         json: where to write the scores.
         captions: where to write what was told, in COCO's results format.
         progress: show a bar, where the standard error is a terminal.
@@ -157,7 +159,7 @@ def evaluate_run(
             f"{store.root} was prepared with another encoder than {run} was trained with: "
             "prepare the store anew with that one"
         )
-    decoding = Decoding(beam)
+    decoding = Decoding(beam, look=look)
     found = evaluate(captioner.decoder, captioner.vocabulary, store, decoding, progress=progress)
     if json:
         write_json(json, found.as_dict())
@@ -173,7 +175,8 @@ def coco_id(image: str) -> int | str:
 
 
 def caption_photos(
-    run: str | Path, photos: Sequence[str | Path], out: str | Path, beam: int = 5
+    run: str | Path, photos: Sequence[str | Path], out: str | Path, beam: int = 5,
+    look: str | None = None,
 ) -> list[str]:
     """Tell photographs: print each caption, draw where each word looked.
 
@@ -184,6 +187,7 @@ def caption_photos(
         photos: files.
         out: folder for one picture a photograph, named like it.
         beam: width of the beam search.
+        look: a key of `labkit.attention.LOOKS`; by default the attention's own way.
 
     Returns:
         The files that could not be read.
@@ -198,7 +202,7 @@ def caption_photos(
             print(f"labkit: {error}", file=sys.stderr)
             wrong.append(str(photo))
             continue
-        told = captioner.tell(image, Decoding(beam))
+        told = captioner.tell(image, Decoding(beam, look=look))
         print(f"{photo}\t{told.text}", flush=True)
         name = photo.stem if photo.stem not in used else f"{photo.stem}-{len(used)}"
         used.add(name)

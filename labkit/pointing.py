@@ -24,33 +24,41 @@ class SceneScores:
             largest weight lies on the object meant. It stays lower: the paper's weights come
             from h_{t-1}, which has not read y_{t-1}, so at *circle* the model does not know yet
             that the human said *red*, and cannot know which circle is meant.
+        mass: For the words that `pointing` counts, the mean of all weight that lies on such an
+            object.
         objects_right: Of the object words told, the share that name an object of the scene.
         captions_true: Of the captions told, the share of which all is true.
     """
 
     pointing: float
     pointing_human: float
+    mass: float
     objects_right: float
     captions_true: float
 
 
 def points_at(alpha: Tensor, grid: tuple[int, int], box: Box) -> bool:
-    """Whether the cell of the largest weight lies in the box.
+    """Whether the cell of the largest weight of alpha (L,) lies in the box, see `cells_in`."""
+    return bool(cells_in(box, grid)[alpha.argmax()])
 
-    The cell's centre must lie within the box grown by half a cell on each side: the grid cannot
+
+def cells_in(box: Box, grid: tuple[int, int]) -> Tensor:
+    """Which cells of the grid lie in the box: (L,) bool.
+
+    A cell's centre must lie within the box grown by half a cell on each side: the grid cannot
     be finer than that.
 
     Args:
-        alpha: weights (L,), row by row.
-        grid: rows and columns, L = rows * columns.
         box: in fractions of the picture.
+        grid: rows and columns, L = rows * columns; cells are counted row by row.
     """
-    rows, columns = grid
-    row, column = divmod(int(alpha.argmax()), columns)
-    x, y = (column + 0.5) / columns, (row + 0.5) / rows
     x0, y0, x1, y1 = box
-    half_x, half_y = 0.5 / columns, 0.5 / rows
-    return x0 - half_x <= x <= x1 + half_x and y0 - half_y <= y <= y1 + half_y
+
+    def within(low: float, high: float, cells: int) -> Tensor:
+        centre = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells
+        return (low - 0.5 / cells <= centre) & (centre <= high + 0.5 / cells)
+
+    return (within(y0, y1, grid[0])[:, None] & within(x0, x1, grid[1])).flatten()
 
 
 def pointing_known(
@@ -78,18 +86,23 @@ def pointing_known(
 
 def pointing_of_told(
     words: Sequence[str], alpha: Tensor, things: Sequence[Thing], grid: tuple[int, int]
-) -> tuple[int, int]:
+) -> tuple[int, float, int]:
     """Count the same for a caption that the model told; words that name nothing there are left out.
 
     Where two objects fit the words, looking at either is right.
+
+    Returns:
+        How many are pointed at; the sum of the weight on such objects; and how many there are.
     """
-    hits = total = 0
+    hits, mass, total = 0, 0.0, 0
     for k in range(len(words)):
         phrase = phrase_ending(words, k)
-        fitting = [thing for thing in things if phrase and phrase.fits(thing)]
-        total += bool(fitting)
-        hits += any(points_at(alpha[k], grid, thing.box) for thing in fitting)
-    return hits, total
+        fitting = [thing.box for thing in things if phrase and phrase.fits(thing)]
+        if fitting:
+            cells = torch.stack([cells_in(box, grid) for box in fitting]).any(0)  # (L,)
+            hits, mass = hits + int(cells[alpha[k].argmax()]), mass + alpha[k][cells].sum().item()
+            total += 1
+    return hits, mass, total
 
 
 def scene_scores(
@@ -106,11 +119,12 @@ def scene_scores(
         grid: rows and columns.
         known: the counts of `pointing_known`.
     """
-    counts = torch.zeros(2, 2)  # (pointing, naming) x (right, all)
-    true = 0
+    looked, named, true = torch.zeros(3, dtype=torch.float64), torch.zeros(2), 0
     for (words, alpha), things in zip(told, scenes, strict=True):
-        counts[0] += torch.tensor(pointing_of_told(words, alpha, things, grid))
-        counts[1] += torch.tensor(objects_right(" ".join(words), things))
+        looked += torch.tensor(pointing_of_told(words, alpha, things, grid))
+        named += torch.tensor(objects_right(" ".join(words), things))
         true += is_true(" ".join(words), things)
-    share = (counts[:, 0] / counts[:, 1].clamp(min=1)).tolist()
-    return SceneScores(share[0], known[0] / max(known[1], 1), share[1], true / max(len(told), 1))
+    pointing, mass = (looked[:2] / looked[2].clamp(min=1)).tolist()
+    right = (named[0] / named[1].clamp(min=1)).item()
+    human = known[0] / max(known[1], 1)
+    return SceneScores(pointing, human, mass, right, true / max(len(told), 1))

@@ -144,8 +144,6 @@ class Training:
             self.save()
         return at
 
-    # ----------------------------------------------------------------------------- one epoch
-
     def _train_epoch(self) -> None:
         config, at = self.config, self.standing
         loader = self.make_loader()
@@ -196,10 +194,9 @@ class Training:
         share = float(batch.weight[0])  # 0 where this process fills up a step it has no sample in
         rows = [self.encoded[i] for i in batch.indices.tolist()]
         pairs = zip(batch.rows.tolist(), batch.captions.tolist(), strict=True)
+        pairs = [pair for pair in pairs for _ in range(self.config.samples)]  # side by side
         captions = pad_captions([rows[row][number] for row, number in pairs])
-        a = batch.features.to(self.team.device)[torch.as_tensor(batch.rows)]  # (C, L, D)
-        if self.config.samples > 1:  # the same caption's samples stand together
-            a, captions = (x.repeat_interleave(self.config.samples, 0) for x in (a, captions))
+        a = batch.features.to(self.team.device)[[row for row, _ in pairs]]  # (C, L, D)
         bf16 = self.config.precision == "bf16"
         with torch.autocast(self.team.device.type, torch.bfloat16, enabled=bf16):
             told = self.model(a, captions.to(self.team.device))
@@ -227,8 +224,6 @@ class Training:
         """Move the average towards the weights; faster at first, while they still change much."""
         decay = min(self.config.averaging, (1 + float(count)) / (10 + float(count)))
         torch._foreach_lerp_(averaged, current, 1 - decay)
-
-    # ------------------------------------------------------------------------ log, score, save
 
     def _log(self) -> None:
         at = self.standing

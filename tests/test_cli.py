@@ -1,6 +1,6 @@
 """The command line as a user types it: real processes, real files, exit codes.
 
-Slow: each process imports torch, and the scores start Java (about 90 s in all).
+Slow: each process imports torch, and the scores start Java (some minutes in all).
 """
 
 import json
@@ -15,8 +15,8 @@ from labkit.scenes import make_scenes
 
 VERBS = [
     ["demo"], ["data"], ["prepare", "scenes"], ["prepare", "flickr8k"], ["prepare", "coco"],
-    ["prepare", "karpathy"], ["train"], ["evaluate"], ["caption"], ["info"], ["verify"],
-    ["export"], ["split"],
+    ["prepare", "karpathy"], ["train"], ["compare"], ["evaluate"], ["caption"], ["info"],
+    ["verify"], ["export"], ["split"],
 ]  # fmt: skip
 
 
@@ -103,6 +103,52 @@ def test_evaluate_writes_scores_and_captions(work):
     told = json.loads((work / "captions.json").read_text())
     assert len(told) == 10 and set(told[0]) == {"image_id", "caption"}
     assert f"{scores['meteor']:.3f}" in done.stdout
+
+
+def test_hard_attention_is_trained_and_says_how_it_looked(work):
+    """Slow: another training."""
+    done = labkit(
+        "train", "store", "--out", "hard", "--attention", "reinforce", "--epochs", 1,
+        "--set", "reward=to_go", "--set", "soft_share=0.25", cwd=work,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((work / "hard" / "config.json").read_text())["decoder"]
+    assert (kept["attention"], kept["reward"], kept["soft_share"]) == ("reinforce", "to_go", 0.25)
+    words = ["evaluate", "hard", "--beam", 1]
+    assert "looking at one place, the likeliest" in labkit(*words, cwd=work).stdout
+    assert "by their weights" in labkit(*words, "--look", "expected", cwd=work).stdout
+    says_one_sentence(labkit(*words, "--look", "twice", cwd=work), "one or sampled or expected")
+    resumed = labkit("train", "store", "--out", "hard", "--resume", cwd=work)
+    assert resumed.returncode == 0, resumed.stderr  # what is not given is as it was
+    scene = make_scenes(1, seed=9)[0].image
+    Image.fromarray(scene).save(work / "scene.png")
+    done = labkit("caption", "hard", "scene.png", "--out", "h", "--look", "sampled", cwd=work)
+    assert done.returncode == 0 and (work / "h" / "scene.png").exists()
+
+
+def test_settings_that_are_not_understood(work):
+    train = ["train", "store", "--out", "new"]
+    says_one_sentence(labkit(*train, "--set", "epoch=1", cwd=work), "no setting 'epoch'")
+    says_one_sentence(labkit(*train, "--set", "seed=one", cwd=work), "seed is a whole number")
+    done = labkit(*train, "--attention", "hard", cwd=work)
+    says_one_sentence(done, "no attention 'hard'", "reinforce")
+    done = labkit("evaluate", "run", "--look", "one", cwd=work)
+    says_one_sentence(done, "cannot look 'one'")
+
+
+def test_compare_shows_mechanisms_side_by_side(work):
+    """Slow: two trainings."""
+    done = labkit(
+        "compare", "store", "--attention", "argmax", "--attention", "best=marginal:places=4",
+        "--seeds", 1, "--set", "epochs=1", "--out", "both", cwd=work,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = json.loads((work / "both" / "table.json").read_text())
+    assert list(table) == ["argmax", "best"]
+    assert {"pointing", "pointing_human", "objects_right", "captions_true"} <= set(table["best"])
+    assert done.stdout == (work / "both" / "table.md").read_text(encoding="utf-8")
+    strips = {path.name for path in (work / "both" / "strips").iterdir()}
+    assert strips == {f"{k}-{name}.png" for k in range(4) for name in ("argmax", "best")}
 
 
 def test_evaluate_what_cannot_be_scored(work):

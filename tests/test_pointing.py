@@ -90,26 +90,45 @@ def told(text: str, *cells: int) -> tuple[list[str], Tensor]:
     return text.split(), looks(*cells)
 
 
+def hits_of_told(*told) -> tuple[int, int]:
+    hits, _, total = pointing_of_told(*told)
+    return hits, total
+
+
 def test_told_words_that_name_something_are_counted():
     things = [RED, BLUE]
-    assert pointing_of_told(*told("a red circle", 7, 7, 0), things, GRID) == (1, 1)
-    assert pointing_of_told(*told("a red circle", 0, 0, 7), things, GRID) == (0, 1)
-    assert pointing_of_told(*told("a green circle", 0, 0, 0), things, GRID) == (0, 0)
-    assert pointing_of_told(*told("a large red circle", 0, 0, 0, 0), things, GRID) == (0, 0)
-    assert pointing_of_told(*told("circle", 0), things, GRID) == (0, 0)
-    assert pointing_of_told([], looks(), things, GRID) == (0, 0)
+    assert hits_of_told(*told("a red circle", 7, 7, 0), things, GRID) == (1, 1)
+    assert hits_of_told(*told("a red circle", 0, 0, 7), things, GRID) == (0, 1)
+    assert hits_of_told(*told("a green circle", 0, 0, 0), things, GRID) == (0, 0)
+    assert hits_of_told(*told("a large red circle", 0, 0, 0, 0), things, GRID) == (0, 0)
+    assert hits_of_told(*told("circle", 0), things, GRID) == (0, 0)
+    assert hits_of_told([], looks(), things, GRID) == (0, 0)
 
 
 def test_where_two_fit_either_is_right():
     things = [RED, BLUE, TWIN]
     for cell, hit in ((0, 1), (3, 1), (7, 0)):
-        assert pointing_of_told(*told("a red circle", 0, 0, cell), things, GRID) == (hit, 1)
-    assert pointing_of_told(*told("small red circle", 0, 0, 3), things, GRID) == (0, 1)
+        assert hits_of_told(*told("a red circle", 0, 0, cell), things, GRID) == (hit, 1)
+    assert hits_of_told(*told("small red circle", 0, 0, 3), things, GRID) == (0, 1)
 
 
 def test_a_shape_word_takes_no_other_words_phrase():
     """'square' names nothing here, though a phrase that fits ends just before it."""
-    assert pointing_of_told(*told("red circle square", 0, 0, 0), [RED, BLUE], GRID) == (1, 1)
+    assert hits_of_told(*told("red circle square", 0, 0, 0), [RED, BLUE], GRID) == (1, 1)
+
+
+def test_mass_is_all_weight_on_objects_that_fit():
+    """0.6 where it looks, 0.05 at each other place; each object covers one cell."""
+    things = [RED, BLUE, TWIN]
+    for words, cells, mass in (
+        ("a blue square", (0, 0, 7), 0.6),
+        ("a blue square", (0, 0, 6), 0.05),
+        ("a red circle", (0, 0, 0), 0.65),  # there are two
+        ("a red circle and a blue square", (0, 0, 3, 0, 0, 0, 7), 0.65 + 0.6),
+        ("a green circle", (0, 0, 0), 0.0),
+    ):
+        found = pointing_of_told(*told(words, *cells), things, GRID)
+        assert found[1] == pytest.approx(mass)
 
 
 # ------------------------------------------------------------------------------- a split's scores
@@ -126,6 +145,7 @@ def test_scene_scores():
     assert scores == SceneScores(
         pointing=pytest.approx(4 / 6),
         pointing_human=0.75,
+        mass=pytest.approx(2.5 / 6),
         objects_right=pytest.approx(6 / 7),
         captions_true=0.5,
     )
@@ -133,4 +153,4 @@ def test_scene_scores():
 
 def test_nothing_told_scores_nothing():
     scores = scene_scores([([], looks())], [[RED, BLUE]], GRID, known=(0, 0))
-    assert scores == SceneScores(0, 0, 0, 0)
+    assert scores == SceneScores(0, 0, 0, 0, 0)

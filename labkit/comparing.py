@@ -1,0 +1,196 @@
+"""Mechanisms side by side: the same seeds, data and budget, `labkit compare`.
+
+    DIR/table.json            mechanism -> score -> {"mean", "spread"}
+    DIR/table.md              the same as a table
+    DIR/loss.png              the loss of each mechanism's first seed
+    DIR/strips/K-NAME.png     where each looked, on the same pictures
+    DIR/runs/NAME-SEED/       each training; the one that is finished is not repeated
+
+The spread is the standard deviation over the seeds.
+"""
+
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from labkit.decoder import pad_captions
+from labkit.estimators import moments
+from labkit.evaluation import Decoding, evaluate
+from labkit.figures import attention_strip, loss_curves
+from labkit.files import read_json, whole, write_json
+from labkit.models import load
+from labkit.photos import read_photo
+from labkit.scenes import make_scenes
+from labkit.settings import parse_settings
+from labkit.shards import FeatureStore
+from labkit.training import Training, train
+
+TITLES = {
+    "bleu4": "BLEU-4",
+    "meteor": "METEOR",
+    "cider": "CIDEr",
+    "pointing": "points right",
+    "pointing_human": "points right, human words",
+    "mass": "mass on the object",
+    "objects_right": "objects right",
+    "captions_true": "captions true",
+    "entropy": "entropy",
+    "moves": "moves",
+    "coverage": "coverage",
+    "gradient_variance": "gradient variance",
+}
+BATCH, DRAWS = 50, 20  # pictures and draws that the gradient's variance is measured with
+SHOWN = 4  # pictures in the strips
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """What is compared: an attention with its options, under a name."""
+
+    label: str
+    settings: dict[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """The label as a file's name."""
+        return re.sub(r"[^\w.]+", "-", self.label).strip("-")
+
+
+def read_mechanism(text: str) -> Mechanism:
+    """Read ``[LABEL=]NAME[:option=value,...]``; without a label it is called as it is written.
+
+    Raises:
+        ValueError: there is no such option.
+    """
+    head, _, options = text.partition(":")
+    label, _, name = head.rpartition("=")
+    given = [f"attention={name}", *filter(None, options.split(","))]
+    return Mechanism(label or text, parse_settings(given))
+
+
+def compare(
+    store: str | Path, attentions: Sequence[str], out: str | Path, seeds: int = 3,
+    given: dict[str, Any] | None = None, photos: Sequence[str | Path] = (), progress: bool = True,
+) -> dict[str, dict[str, dict[str, float | None]]]:  # fmt: skip
+    """Train each mechanism with each seed, score all on the split "dev", show them side by side.
+
+    Args:
+        store: folder of a feature store with the splits "train" and "dev".
+        attentions: mechanisms, see `read_mechanism`.
+        out: the folder to write; what was begun there is gone on with.
+        seeds: how many, from 0 on.
+        given: settings for all, names of `TrainConfig`.
+        photos: pictures for the strips; of a store of scenes some scenes, if there are none.
+        progress: show bars, where the standard error is a terminal.
+
+    Returns:
+        What ``table.json`` holds: the spread of a single seed is None.
+
+    Raises:
+        ValueError: a mechanism is not known, two have one name, or a run in ``out`` was made with
+            other settings.
+    """
+    mechanisms, out = [read_mechanism(text) for text in attentions], Path(out)
+    if len({one.folder for one in mechanisms}) < len(mechanisms):
+        raise ValueError("two mechanisms have one name: begin one with another, best=...")
+    found: dict[str, list[dict]] = {one.label: [] for one in mechanisms}
+    curves = {}
+    for seed in range(seeds):
+        for one in mechanisms:
+            run = out / "runs" / f"{one.folder}-{seed}"
+            settings = {"patience": 1000, **(given or {}), **one.settings, "seed": seed}
+            training = train(store, run, settings, resume=True, progress=progress)
+            curves.setdefault(one.label, training.standing.rows)
+            found[one.label].append(_score(training, progress))
+    table = {label: summarise(scores) for label, scores in found.items()}
+    write_json(out / "table.json", table)
+    with whole(out / "table.md") as part:
+        told_by = {label: scores[0]["decoding"] for label, scores in found.items()}
+        part.write_text(as_markdown(table, told_by, seeds), encoding="utf-8")
+    with whole(out / "loss.png") as part:
+        loss_curves(curves).savefig(part)
+    _draw_strips(FeatureStore(store, "dev"), mechanisms, out, photos)
+    return table
+
+
+def _score(training: Training, progress: bool) -> dict[str, Any]:
+    """Score a finished run, once."""
+    path = training.out / "scores.json"
+    if not path.exists():
+        model = load(training.out)
+        found = evaluate(
+            model.decoder, model.vocabulary, training.dev, Decoding(), progress=progress
+        )
+        write_json(path, found.as_dict() | {"gradient_variance": gradient_variance(training)})
+    return read_json(path)
+
+
+def gradient_variance(training: Training) -> float:
+    """How much the gradient of the scores' parameters varies at a trained model.
+
+    It is the sum of the variances of all their numbers, for one batch of the split "dev": the
+    batch, and what the model knows, stay as they are, see `labkit.estimators`.
+    """
+    model, dev = load(training.out), training.dev
+    rows = [row for row in range(len(dev)) if dev.captions[row]][:BATCH]
+    a = torch.from_numpy(dev.read(np.array(rows))).float()
+    limit = training.config.max_words
+    captions = [model.vocabulary.encode(dev.captions[row][0], limit) for row in rows]
+    torch.manual_seed(0)
+    found = moments(model.decoder, training.objective, a, pad_captions(captions), DRAWS)
+    return found["attention"].total_variance
+
+
+def summarise(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Mean and spread over the seeds of each score that there is."""
+    table = {}
+    for name in TITLES:
+        if (values := [one[name] for one in scores if one.get(name) is not None]):
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            table[name] = {"mean": statistics.fmean(values), "spread": spread}
+    return table
+
+
+def as_markdown(table: dict, told_by: dict[str, str], seeds: int) -> str:
+    """The table for a reader: a row a mechanism, mean and spread of each score."""
+    names = [name for name in TITLES if any(name in row for row in table.values())]
+    lines = [f"| mechanism | {' | '.join(TITLES[name] for name in names)} |"]
+    lines.append("|---" * (len(names) + 1) + "|")
+    for label, row in table.items():
+        cells = [_cell(name, row.get(name)) for name in names]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    lines += ["", f"Split dev, {seeds} seed{'s' * (seeds > 1)}: mean ± standard deviation.", ""]
+    return "\n".join(lines + [f"- {label}: {text}" for label, text in told_by.items()]) + "\n"
+
+
+def _cell(name: str, value: dict | None) -> str:
+    if value is None:
+        return ""
+    form = ".2e" if name == "gradient_variance" else ".3f"
+    spread = "" if value["spread"] is None else f" ± {value['spread']:{form}}"
+    return f"{value['mean']:{form}}{spread}"
+
+
+def _draw_strips(
+    dev: FeatureStore, mechanisms: Sequence[Mechanism], out: Path, photos: Sequence[str | Path]
+) -> None:
+    """Let the first seed of each tell the same pictures."""
+    pictures: list[Any] = [read_photo(photo) for photo in photos]
+    if not pictures and dev.source.get("source") == "scenes":
+        scenes = make_scenes(SHOWN, dev.source["seed"], "dev", pixels=dev.encoder["size"])
+        pictures = [scene.image for scene in scenes]
+    if pictures:
+        (out / "strips").mkdir(exist_ok=True)
+    for one in mechanisms if pictures else ():
+        model = load(out / "runs" / f"{one.folder}-0")
+        for number, picture in enumerate(pictures):
+            told = model.tell(picture)
+            figure = attention_strip(picture, told.words, told.alpha, title=one.label)
+            with whole(out / "strips" / f"{number}-{one.folder}.png") as part:
+                figure.savefig(part)
