@@ -192,7 +192,8 @@ def test_several_processes_train_as_one(store, tmp_path, world, more):
             tolerance = 0.002 if name == "loss" else 0.05
             assert yours[name] == pytest.approx(value, abs=tolerance), (name, mine, yours)
     if more:
-        averages = [load(tmp_path / run).decoder.attention.average for run in ("one", "team")]
+        runs = [load(tmp_path / run) for run in ("one", "team")]
+        averages = [run.decoder.attention.average.item() for run in runs]
         assert averages[0] < -0.5 and averages[0] == pytest.approx(averages[1], abs=0.01)
 
 
