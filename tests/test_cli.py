@@ -25,7 +25,7 @@ def labkit(*words, cwd=None):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
-def says_one_sentence(done, *words):
+def assert_one_sentence(done, *words):
     """The verb failed with exit code 1 and one line that holds these words."""
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
@@ -63,7 +63,7 @@ def test_prepare_twice_changes_nothing_and_other_things_are_refused(work):
     assert again.returncode == 0
     assert before == {path.name: path.stat().st_mtime_ns for path in (work / "store").iterdir()}
     other = labkit("prepare", "scenes", "--out", "store", "--count", 50, cwd=work)
-    says_one_sentence(other, "store", "another folder")
+    assert_one_sentence(other, "store", "another folder")
 
 
 def test_info_verify_export_and_split(work, tmp_path):
@@ -73,7 +73,7 @@ def test_info_verify_export_and_split(work, tmp_path):
     words = ["export", "store", tmp_path / "out", "--to", "safetensors", "--split", "dev"]
     assert labkit(*words, cwd=work).returncode == 0
     assert list((tmp_path / "out").iterdir())
-    says_one_sentence(labkit(*words, cwd=work), "exists")
+    assert_one_sentence(labkit(*words, cwd=work), "exists")
     nine = "9 files: 10000 10000 10000 10000 10000 10000 10000 10000 2783"
     assert labkit("split").stdout.strip() == nine
 
@@ -85,7 +85,7 @@ def test_the_run_folder_holds_what_it_should(work):
         "checkpoint.safetensors",
     }  # fmt: skip
     done = labkit("train", "store", "--out", "run", cwd=work)
-    says_one_sentence(done, "run", "--resume")
+    assert_one_sentence(done, "run", "--resume")
 
 
 def test_evaluate_writes_scores_and_captions(work):
@@ -117,7 +117,7 @@ def test_hard_attention_is_trained_and_says_how_it_looked(work):
     words = ["evaluate", "hard", "--beam", 1]
     assert "looking at one place, the likeliest" in labkit(*words, cwd=work).stdout
     assert "by their weights" in labkit(*words, "--look", "expected", cwd=work).stdout
-    says_one_sentence(labkit(*words, "--look", "twice", cwd=work), "one or sampled or expected")
+    assert_one_sentence(labkit(*words, "--look", "twice", cwd=work), "one or sampled or expected")
     resumed = labkit("train", "store", "--out", "hard", "--resume", cwd=work)
     assert resumed.returncode == 0, resumed.stderr  # what is not given is as it was
     scene = make_scenes(1, seed=9)[0].image
@@ -128,12 +128,12 @@ def test_hard_attention_is_trained_and_says_how_it_looked(work):
 
 def test_settings_that_are_not_understood(work):
     train = ["train", "store", "--out", "new"]
-    says_one_sentence(labkit(*train, "--set", "epoch=1", cwd=work), "no setting 'epoch'")
-    says_one_sentence(labkit(*train, "--set", "seed=one", cwd=work), "seed is a whole number")
+    assert_one_sentence(labkit(*train, "--set", "epoch=1", cwd=work), "no setting 'epoch'")
+    assert_one_sentence(labkit(*train, "--set", "seed=one", cwd=work), "seed is a whole number")
     done = labkit(*train, "--attention", "hard", cwd=work)
-    says_one_sentence(done, "no attention 'hard'", "reinforce")
+    assert_one_sentence(done, "no attention 'hard'", "reinforce")
     done = labkit("evaluate", "run", "--look", "one", cwd=work)
-    says_one_sentence(done, "cannot look 'one'")
+    assert_one_sentence(done, "cannot look 'one'")
 
 
 def test_compare_shows_mechanisms_side_by_side(work):
@@ -152,8 +152,8 @@ def test_compare_shows_mechanisms_side_by_side(work):
 
 
 def test_evaluate_what_cannot_be_scored(work):
-    says_one_sentence(labkit("evaluate", "run", "--split", "val", cwd=work), "val", "train")
-    says_one_sentence(labkit("evaluate", "nothing", cwd=work), "nothing", "labkit train")
+    assert_one_sentence(labkit("evaluate", "run", "--split", "val", cwd=work), "val", "train")
+    assert_one_sentence(labkit("evaluate", "nothing", cwd=work), "nothing", "labkit train")
 
 
 def test_caption_tells_good_photos_and_names_bad_ones(work):
@@ -204,7 +204,7 @@ def test_a_split_without_captions_can_be_captioned_not_scored(work):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     done = labkit("evaluate", "run", "--data", "unknown", "--split", "test", cwd=work)
-    says_one_sentence(done, "unknown", "no captions", "not scored")
+    assert_one_sentence(done, "unknown", "no captions", "not scored")
 
 
 def test_another_encoder_is_refused(work):
@@ -212,7 +212,7 @@ def test_another_encoder_is_refused(work):
     done = labkit("prepare", "coco", "coco2", "--out", "large", "--size", 64, cwd=work)
     assert done.returncode == 0, done.stderr
     done = labkit("evaluate", "run", "--data", "large", "--split", "train", cwd=work)
-    says_one_sentence(done, "large", "encoder")
+    assert_one_sentence(done, "large", "encoder")
 
 
 def test_bad_photographs_are_counted_and_strict_stops(work):
@@ -222,4 +222,4 @@ def test_bad_photographs_are_counted_and_strict_stops(work):
     done = labkit(*words, "--out", "lenient", cwd=work)
     assert done.returncode == 0
     assert "1 problem" in done.stderr and "unreadable image: 1 (1)" in done.stderr
-    says_one_sentence(labkit(*words, "--out", "strict", "--strict", cwd=work), "unreadable image")
+    assert_one_sentence(labkit(*words, "--out", "strict", "--strict", cwd=work), "unreadable image")

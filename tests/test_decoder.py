@@ -37,7 +37,7 @@ def a() -> Tensor:
     return torch.randn(len(CAPTIONS), L, 8, generator=torch.Generator().manual_seed(1))
 
 
-def close(one: Tensor, other: Tensor) -> None:
+def assert_close(one: Tensor, other: Tensor) -> None:
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
@@ -82,11 +82,11 @@ def test_weights_are_a_softmax_and_the_context_an_expectation():
     phi, views, glance = attention(seen, query, torch.zeros(2, 3, 1))
     assert torch.equal(phi, views)
     e = attention.scores(seen, query).exp()
-    close(glance.alpha, e / e.sum(-1, keepdim=True))
-    close(glance.alpha.sum(-1), torch.ones(2, 3))
+    assert_close(glance.alpha, e / e.sum(-1, keepdim=True))
+    assert_close(glance.alpha.sum(-1), torch.ones(2, 3))
     for n in range(2):
         for k in range(3):
-            close(phi[n, k, 0], sum(glance.alpha[n, k, i] * a[n, i] for i in range(L)))
+            assert_close(phi[n, k, 0], sum(glance.alpha[n, k, i] * a[n, i] for i in range(L)))
 
 
 def test_regions_have_no_order():
@@ -96,8 +96,8 @@ def test_regions_have_no_order():
     h = torch.zeros(2, 1, 1)
     phi, _, glance = attention(attention.see(a), query, h)
     mixed_phi, _, mixed_glance = attention(attention.see(a[:, order]), query, h)
-    close(mixed_phi, phi)
-    close(mixed_glance.alpha, glance.alpha[..., order])
+    assert_close(mixed_phi, phi)
+    assert_close(mixed_glance.alpha, glance.alpha[..., order])
 
 
 # --------------------------------------------------------------------------------- the equations
@@ -108,8 +108,8 @@ def test_first_state_comes_from_the_mean_annotation_vector(decoder, a):
     mean = seen.a.mean(1)  # of the reduced vectors
     W, b = decoder.first.weight, decoder.first.bias
     for k in range(2):
-        close(state.h[:, k], torch.tanh(mean @ W[:H].T + b[:H]))
-        close(state.c[:, k], torch.tanh(mean @ W[H:].T + b[H:]))
+        assert_close(state.h[:, k], torch.tanh(mean @ W[:H].T + b[:H]))
+        assert_close(state.c[:, k], torch.tanh(mean @ W[H:].T + b[H:]))
 
 
 def test_a_region_is_seen_by_itself(decoder, a):
@@ -133,7 +133,7 @@ def test_a_step_is_equations_1_to_7(decoder, a):
     h = state.h[:, 0]
     query = h @ W[:A].T + b[:A]
     alpha = decoder.attention.scores(seen, query[:, None]).softmax(-1)[:, 0]
-    close(glance.alpha[:, 0], alpha)
+    assert_close(glance.alpha[:, 0], alpha)
     beta = torch.sigmoid(h @ W[A] + b[A])  # the gate, one number a caption
     z = beta[:, None] * (alpha[..., None] * seen.a).sum(1)
 
@@ -150,11 +150,11 @@ def test_a_step_is_equations_1_to_7(decoder, a):
             theirs.copy_(torch.cat([mine.chunk(4)[part] for part in order]))
     Ey = decoder.words.weight[words[:, 0]]
     new_h, new_c = cell(torch.cat([Ey, z], 1), (h, state.c[:, 0]))
-    close(new.h[:, 0], new_h)
-    close(new.c[:, 0], new_c)
+    assert_close(new.h[:, 0], new_h)
+    assert_close(new.c[:, 0], new_c)
 
     mixed = Ey + decoder.L_h(new_h) + decoder.L_z(z)
-    close(log_p[:, 0], torch.log_softmax(mixed @ decoder.words.weight.T + decoder.bias, -1))
+    assert_close(log_p[:, 0], torch.log_softmax(mixed @ decoder.words.weight.T + decoder.bias, -1))
 
 
 def test_a_closed_gate_hides_the_picture(decoder, a):
@@ -165,7 +165,7 @@ def test_a_closed_gate_hides_the_picture(decoder, a):
     seen, state = decoder.look_at(a)
     same = State(torch.zeros_like(state.h), torch.zeros_like(state.c))
     log_p, _, _ = decoder.step(torch.full((len(a), 1), 4), seen, same)
-    close(log_p, log_p[:1].expand_as(log_p))
+    assert_close(log_p, log_p[:1].expand_as(log_p))
 
 
 def test_forget_gate_starts_open():
@@ -186,8 +186,8 @@ def test_one_call_equals_one_word_at_a_time(decoder, a):
         assert len(log_p) == len(CAPTIONS[n]) - 1
         for t, word in enumerate(CAPTIONS[n][:-1]):
             stepped, state, glance = decoder.step(torch.tensor([[word]]), seen, state)
-            close(log_p[t], stepped[0, 0])
-            close(told.alpha[n, t], glance.alpha[0, 0])
+            assert_close(log_p[t], stepped[0, 0])
+            assert_close(told.alpha[n, t], glance.alpha[0, 0])
 
 
 def test_a_batch_equals_its_captions_one_by_one(decoder, a):
@@ -195,8 +195,8 @@ def test_a_batch_equals_its_captions_one_by_one(decoder, a):
     told = decoder(a, captions)
     for n, log_p in enumerate(of_each(told, captions)):
         alone = decoder(a[n : n + 1], torch.tensor([CAPTIONS[n]]))
-        close(log_p, alone.log_p)
-        close(told.alpha[n, : len(log_p)], alone.alpha[0])
+        assert_close(log_p, alone.log_p)
+        assert_close(told.alpha[n, : len(log_p)], alone.alpha[0])
 
 
 def test_padding_changes_nothing(decoder, a):
@@ -213,9 +213,9 @@ def test_the_order_of_the_captions_does_not_matter(decoder, a):
     each = of_each(told, captions)
     for order in ([4, 3, 2, 1, 0], [2, 0, 4, 1, 3]):
         mixed = decoder(a[order], captions[order])
-        close(mixed.alpha, told.alpha[order])
+        assert_close(mixed.alpha, told.alpha[order])
         for place, log_p in zip(order, of_each(mixed, captions[order]), strict=True):
-            close(log_p, each[place])
+            assert_close(log_p, each[place])
 
 
 def test_only_earlier_words_count(decoder, a):
@@ -231,14 +231,14 @@ def test_weights_sum_to_one_for_words_and_are_zero_after_the_end(decoder, a):
     assert alpha.shape == (len(CAPTIONS), 6, L)
     for n, ids in enumerate(CAPTIONS):
         words = len(ids) - 1  # with <eos>
-        close(alpha[n, :words].sum(-1), torch.ones(words))
+        assert_close(alpha[n, :words].sum(-1), torch.ones(words))
         assert not alpha[n, words:].any()
 
 
 def test_log_p_are_probabilities(decoder, a):
     told = decoder(a, pad_captions(CAPTIONS))
     assert told.log_p.shape == (sum(len(ids) - 1 for ids in CAPTIONS), V)
-    close(told.log_p.exp().sum(-1), torch.ones(len(told.log_p)))
+    assert_close(told.log_p.exp().sum(-1), torch.ones(len(told.log_p)))
 
 
 def test_gradients_reach_every_parameter(decoder, a):
@@ -276,10 +276,10 @@ def test_captions_side_by_side_equal_separate_ones(decoder, a):
         assert log_p.shape == (len(a), 3, V) and glance.alpha.shape == (len(a), 3, L)
         for k in range(3):
             one, alone[k], look = decoder.step(words[:, k : k + 1, t], seen, alone[k])
-            close(log_p[:, k], one[:, 0])
-            close(state.h[:, k], alone[k].h[:, 0])
-            close(state.c[:, k], alone[k].c[:, 0])
-            close(glance.alpha[:, k], look.alpha[:, 0])
+            assert_close(log_p[:, k], one[:, 0])
+            assert_close(state.h[:, k], alone[k].h[:, 0])
+            assert_close(state.c[:, k], alone[k].c[:, 0])
+            assert_close(glance.alpha[:, k], look.alpha[:, 0])
 
 
 # ---------------------------------------------------------------------------------- and the rest
@@ -314,7 +314,7 @@ def test_bf16_is_near_and_gives_float32(decoder, a):
     with torch.autocast("cpu", torch.bfloat16):
         told = decoder(a.bfloat16(), captions)
     assert told.log_p.dtype == told.alpha.dtype == torch.float32
-    close(told.alpha.sum(-1), exact.alpha.sum(-1))
+    assert_close(told.alpha.sum(-1), exact.alpha.sum(-1))
     assert (told.log_p - exact.log_p).abs().max() < 0.3
 
 

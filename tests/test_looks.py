@@ -44,7 +44,7 @@ def pictures(count: int = 4) -> Tensor:
     return torch.randn(count, L, 5, generator=torch.Generator().manual_seed(1))
 
 
-def close(one: Tensor, other: Tensor) -> None:
+def assert_close(one: Tensor, other: Tensor) -> None:
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
@@ -64,8 +64,8 @@ def test_one_place_is_the_likeliest(kind):
     a = pictures()
     for look in (None, "one"):  # it is the default
         fed, views, alpha, regions = contexts(make(**kind), look, a)
-        close(fed, regions[torch.arange(4), alpha.argmax(1)])
-        close(views, fed[:, None])  # and the word is told from that place, too
+        assert_close(fed, regions[torch.arange(4), alpha.argmax(1)])
+        assert_close(views, fed[:, None])  # and the word is told from that place, too
 
 
 @pytest.mark.parametrize("kind", KINDS[1:], ids=name_of)
@@ -81,14 +81,14 @@ def test_a_sampled_place_is_drawn_by_alpha(kind):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "feed" not in kind], ids=name_of)
 def test_the_expectation_is_alphas(kind):
     fed, _, alpha, regions = contexts(make(**kind), "expected", pictures())
-    close(fed, (alpha[..., None] * regions).sum(1))
+    assert_close(fed, (alpha[..., None] * regions).sum(1))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=name_of)
 def test_weights_sum_to_one_while_it_learns(kind):
     told = make(**kind).train()(pictures(), pad_captions(CAPTIONS))
     for n, caption in enumerate(CAPTIONS):
-        close(told.alpha[n, : len(caption) - 1].sum(-1), torch.ones(len(caption) - 1))
+        assert_close(told.alpha[n, : len(caption) - 1].sum(-1), torch.ones(len(caption) - 1))
         assert not told.alpha[n, len(caption) - 1 :].any()
 
 
@@ -120,8 +120,8 @@ def test_teacher_forcing_equals_stepping(kind, look):
         seen, state = decoder.look_at(a[n : n + 1], look=look)
         for t, word in enumerate(caption[:-1]):
             log_p, state, glance = decoder.step(torch.tensor([[word]]), seen, state)
-            close(each[t][order.index(n)], log_p[0, 0])
-            close(told.alpha[n, t], glance.alpha[0, 0])
+            assert_close(each[t][order.index(n)], log_p[0, 0])
+            assert_close(told.alpha[n, t], glance.alpha[0, 0])
 
 
 def test_argmax_learns_as_it_looks():
@@ -141,7 +141,7 @@ def test_beams_are_scored_as_by_teacher_forcing(kind, look):
             told = decoder(a[n : n + 1], torch.tensor([[BOS, *caption.words, EOS]]), look)
         log_p = told.log_p.gather(1, told.targets[:, None]).sum()
         assert caption.score == pytest.approx(log_p.item(), abs=1e-4)
-        close(caption.alpha, told.alpha[0, : len(caption.words)])
+        assert_close(caption.alpha, told.alpha[0, : len(caption.words)])
 
 
 @pytest.mark.parametrize(("kind", "look"), WAYS, ids=name_of)
@@ -150,7 +150,7 @@ def test_a_beam_of_one_is_greedy(kind, look):
     ones = beam_search(decoder, a, 1, max_words=5, look=look)
     for one, plain in zip(ones, greedy(decoder, a, 5, look), strict=True):
         assert one.words == plain.words
-        close(one.alpha, plain.alpha)
+        assert_close(one.alpha, plain.alpha)
 
 
 @pytest.mark.parametrize("kind", KINDS[1:], ids=name_of)
@@ -179,4 +179,4 @@ def test_bf16_is_near_and_weights_stay_exact(kind):
         told = decoder(pictures().bfloat16(), captions)
     assert told.log_p.dtype == told.alpha.dtype == torch.float32
     assert told.log_p.isfinite().all()
-    close(told.log_p.exp().sum(-1), torch.ones(len(told.log_p)))
+    assert_close(told.log_p.exp().sum(-1), torch.ones(len(told.log_p)))
