@@ -8,10 +8,11 @@ product is done once for all words of the batch.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 from torch.nn.utils.rnn import (
     PackedSequence,
     pack_padded_sequence,
@@ -23,6 +24,8 @@ from labkit.attention import Glance, HardConfig, Seen, at_least_float32
 from labkit.hard import ATTENTIONS
 from labkit.vocabulary import PAD
 
+EVEN = 64  # the words of a batch are filled up to a multiple of this: oneDNN makes new code for
+# each size of a product that it has not met, and that takes longer than the product itself
 KEPT = ("alpha", "log_ways", "log_choice", "entropy", "baseline")  # of each step's `Glance`
 
 
@@ -239,11 +242,13 @@ class Decoder(nn.Module):
         targets = pack_padded_sequence(captions[:, 1:], lengths, True, enforce_sorted=False)
         words = pack_padded_sequence(captions[:, :-1], lengths, True, enforce_sorted=False)
         seen, state = self.look_at(a[words.sorted_indices], look=look)  # longest caption first
-        embedded = self.word_dropout(self.words(words.data))  # (words, E)
-        inputs, sizes = (words.data, embedded, self.of_word(embedded)), words.batch_sizes.tolist()
-        steps = zip(*(x.unsqueeze(1).split(sizes) for x in inputs), strict=True)
+        spare = -len(words.data) % EVEN
+        filled = pad(words.data, (0, spare), value=PAD)
+        embedded = self.word_dropout(self.words(filled))  # (words + spare, E)
+        inputs, sizes = (filled, embedded, self.of_word(embedded)), words.batch_sizes.tolist()
+        steps = zip(*(x.unsqueeze(1).split([*sizes, spare]) for x in inputs), strict=True)
         looks = []
-        for ids, word, word_gates in steps:  # of the n captions that go on
+        for ids, word, word_gates in islice(steps, len(sizes)):  # of the n captions that go on
             if (n := len(ids)) < len(state.h):
                 seen, state = seen.first(n), state.each(lambda x, n=n: x[:n])
             state, h, z, glance = self.move(word, word_gates, seen, self.settle(state, ids))
@@ -253,9 +258,14 @@ class Decoder(nn.Module):
             for name, part in looks[0].items()
             if part is not None
         }
-        # all words in one product
-        log_p = self.tell(embedded, look["h"], look["z"], look.get("log_ways"))
-        return _told(log_p, targets, look)
+        told_from = (_fill(look.get(name), spare) for name in ("h", "z", "log_ways"))
+        log_p = self.tell(embedded, *told_from)  # all words in one product
+        return _told(log_p[: len(words.data)], targets, look)
+
+
+def _fill(x: Tensor | None, spare: int) -> Tensor | None:
+    """Add empty rows."""
+    return None if x is None else pad(x, (0, 0) * (x.dim() - 1) + (0, spare))
 
 
 def _told(log_p: Tensor, targets: PackedSequence, look: dict[str, Tensor]) -> Told:
