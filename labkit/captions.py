@@ -22,6 +22,7 @@ from labkit.records import (
     known_split,
     tokenize,
     usable,
+    with_mirrored,
 )
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "read_flickr8k",
     "read_karpathy",
     "tokenize",
+    "with_mirrored",
 ]
 
 

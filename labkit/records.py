@@ -3,8 +3,8 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class CaptionedImage:
         split: "train", "dev", "test", "restval", "train2017", ...
         boxes: For each caption one box, or None, a word of `tokenize(caption)`.
         facts: What else the source knows, fit for JSON; "file" is the path below the root.
+        mirrored: The encoder is to see it with left and right exchanged, see `with_mirrored`.
     """
 
     id: str
@@ -35,6 +36,31 @@ class CaptionedImage:
     split: str
     boxes: tuple[tuple[Box | None, ...], ...] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    mirrored: bool = False
+
+
+def with_mirrored(records: Iterable[CaptionedImage]) -> Iterator[CaptionedImage]:
+    """Add to each training photograph the same one seen in a mirror.
+
+    The words left and right are exchanged in its captions. Its id has "#mirrored" at the end.
+    Boxes are not carried over.
+    """
+    for record in records:
+        yield record
+        if record.split.startswith(("train", "restval")):
+            captions = tuple(_SIDES.sub(_other_side, caption) for caption in record.captions)
+            yield replace(
+                record, id=f"{record.id}#mirrored", captions=captions, boxes=None, mirrored=True
+            )
+
+
+_SIDES = re.compile(r"\b(left|right)(?=\b|most|hand)", re.IGNORECASE)  # not bright, not rights
+
+
+def _other_side(match: re.Match) -> str:
+    side = match.group()
+    other = "right" if side.lower() == "left" else "left"
+    return other.capitalize() if side[0].isupper() else other
 
 
 class DataError(ValueError):

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.captions import (
+    CaptionedImage,
     DataError,
     DataReport,
     read_coco,
     read_flickr8k,
     read_karpathy,
     tokenize,
+    with_mirrored,
 )
 
 
@@ -447,3 +449,18 @@ def test_the_shared_coco(shared):
     records = read_coco(shared / "data/coco_mini", ["train2017", "val2017"], report)
     assert Counter(record.split for record in records) == {"train2017": 26, "val2017": 50}
     assert all(record.facts["licence"].startswith("Attribution") for record in records)
+
+
+# --- mirrored photographs ------------------------------------------------------------------------
+
+
+def test_a_mirror_exchanges_left_and_right():
+    told = ("Right of a bright car, the leftmost man", "he copyrights the LEFT-HAND one, left")
+    records = [CaptionedImage(name, Path(name), told, name) for name in ("train", "dev")]
+    plain, mirrored, dev = with_mirrored(records)
+    assert (plain, dev) == tuple(records)
+    assert (mirrored.id, mirrored.split, mirrored.mirrored) == ("train#mirrored", "train", True)
+    assert mirrored.captions == (
+        "Left of a bright car, the rightmost man",
+        "he copyrights the Right-HAND one, right",
+    )

