@@ -17,13 +17,14 @@ from labkit.scenes import make_scenes
 from labkit.settings import TrainConfig
 from labkit.shards import FeatureStore
 from labkit.training import Training, train
+from labkit.viewer import AttentionViewer
 from labkit.vocabulary import Vocabulary
 from labkit.writer import StoreWriter
 
 __version__ = "0.1.0"
 __all__ = [
-    "CaptionedImage", "Captioner", "DataReport", "Decoder", "DecoderConfig", "Decoding",
-    "Encoder", "EncoderConfig", "FeatureStore", "Loader", "StoreWriter", "TrainConfig",
+    "AttentionViewer", "CaptionedImage", "Captioner", "DataReport", "Decoder", "DecoderConfig",
+    "Decoding", "Encoder", "EncoderConfig", "FeatureStore", "Loader", "StoreWriter", "TrainConfig",
     "Training", "Vocabulary", "attention_strip", "beam_search", "evaluate", "greedy", "load",
     "load_encoder", "loss_curves", "make_scenes", "read_coco", "read_flickr8k", "read_karpathy",
     "sample", "score", "shipped", "train",

@@ -55,7 +55,7 @@ def attention_strip(
         ValueError: There are not as many maps as words.
         FileNotFoundError, DataError: The photograph is missing, or cannot be read.
     """
-    image = read_photo(photo) if isinstance(photo, str | Path) else _as_image(photo)
+    image = as_image(photo)
     alpha = np.asarray(alpha, dtype=np.float32)  # (T, rows, columns)
     if alpha.ndim != 3 or len(alpha) != len(words):
         found = f"{len(words)} words and weights of shape {alpha.shape}"
@@ -72,6 +72,17 @@ def attention_strip(
         panel.imshow(light, extent=extent, cmap="gray", vmin=0, vmax=top, alpha=0.75)
         panel.set_title(word, fontsize=11, parse_math=False)
     return figure
+
+
+def as_image(photo: str | Path | Image.Image | np.ndarray) -> Image.Image:
+    """Give a photograph of any kind as an image of its own in RGB.
+
+    Raises:
+        FileNotFoundError, DataError: The file is missing, or cannot be read.
+    """
+    if isinstance(photo, str | Path):
+        return read_photo(photo)
+    return Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo.convert("RGB").copy()
 
 
 def smooth(weights: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -140,8 +151,3 @@ def _panels(count: int, aspect: float, title: str | None) -> tuple[Picture, list
     if title:
         figure.suptitle(title)
     return figure, panels[:count]
-
-
-def _as_image(photo: Image.Image | np.ndarray) -> Image.Image:
-    """Give a copy as a photograph in RGB."""
-    return Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo.convert("RGB").copy()

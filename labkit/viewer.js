@@ -1,0 +1,79 @@
+(id, data) => {
+  const add = (parent, tag, attributes, text = "") => {
+    const child = parent.appendChild(document.createElement(tag));
+    Object.entries(attributes).forEach(([name, value]) => child.setAttribute(name, value));
+    child.textContent = text;
+    return child;
+  };
+
+  const start = (viewer) => {
+    viewer.setAttribute("data-ready", "");
+    const stage = add(viewer, "div", { class: "stage", role: "group", "aria-label": data.label });
+    let kept = null; // [caption, word] that was clicked, or that the keyboard is on
+
+    // The words: one row for each caption, one tab stop a row. JupyterLab leaves its keys alone.
+    const rows = data.captions.map(({ who, words }) => {
+      const quiet = { "data-lm-suppress-shortcuts": "true" };
+      const row = add(stage, "div", { class: "row", role: "radiogroup", "aria-label": who, ...quiet });
+      add(row, "span", { class: "who", "aria-hidden": "true" }, who + ":");
+      return words.map((word, k) => {
+        const state = { role: "radio", "aria-checked": "false", tabindex: k ? -1 : 0 };
+        return add(row, "button", { type: "button", ...state }, word);
+      });
+    });
+
+    // The pictures: the photograph, the light that one word throws on it, and a sentence.
+    const sides = add(stage, "div", { class: "panels" });
+    const panels = data.panels.map((panel) => {
+      const side = add(sides, "div", { class: "panel" });
+      const picture = add(side, "div", { class: "picture" });
+      add(picture, "img", { src: data.photo, alt: data.alt, class: "dark-light" });
+      const light = add(picture, "div", { class: "light" });
+      picture.addEventListener("click", () => show((kept = null)));
+      return { ...panel, light, line: add(side, "p", { class: "says", role: "status" }) };
+    });
+    add(stage, "p", { class: "hint" }, data.hint);
+
+    const show = (chosen) => {
+      const places = chosen ? data.captions[chosen[0]].meet[chosen[1]] : [];
+      rows.forEach((row, r) => row.forEach((button, k) => {
+        button.setAttribute("aria-checked", k === places[r]);
+      }));
+      panels.forEach(({ name, caption, maps, says, light, line }) => {
+        const k = places[caption] ?? null;
+        light.style.backgroundImage = k === null ? "" : `url(${maps[k]})`;
+        line.textContent = "";
+        add(line, "strong", {}, name);
+        const nothing = chosen ? `no word here goes with this one` : `the picture alone`;
+        line.append(" ", k === null ? nothing : says[k]);
+      });
+    };
+    const keep = (r, k) => {
+      rows[r].forEach((button, i) => button.setAttribute("tabindex", i === k ? 0 : -1));
+      show((kept = [r, k]));
+    };
+
+    rows.forEach((row, r) => row.forEach((button, k) => {
+      const last = row.length - 1;
+      const next = k < last ? k + 1 : 0, before = k ? k - 1 : last;
+      const goes = {
+        ArrowRight: next, ArrowDown: next, ArrowLeft: before, ArrowUp: before, Home: 0, End: last,
+      };
+      button.addEventListener("mouseenter", () => show([r, k]));
+      button.addEventListener("mouseleave", () => show(kept));
+      button.addEventListener("click", () => keep(r, k));
+      button.addEventListener("focus", () => button.matches(":focus-visible") && keep(r, k));
+      button.addEventListener("keydown", (event) => {
+        const handled = event.key in goes || event.key === "Escape";
+        if (!handled || event.ctrlKey || event.metaKey || event.altKey) return;
+        event.preventDefault();
+        event.stopPropagation();
+        if (event.key === "Escape") return show((kept = null));
+        row[goes[event.key]].focus();
+        keep(r, goes[event.key]);
+      });
+    }));
+    show(null);
+  };
+  document.querySelectorAll(`[id="${id}"]:not([data-ready])`).forEach(start);
+}

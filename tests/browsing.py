@@ -1,0 +1,34 @@
+"""What the tests in a real browser share: what a page complains of, and what axe-core finds."""
+
+
+def open_tab(context, allowed: tuple[str, ...]):
+    """A new tab that reaches only addresses which begin in an allowed way.
+
+    Returns:
+        The tab, the list of its complaints, and the list of the addresses that were refused. Both
+        lists grow while the tab is used.
+    """
+    tab, complaints, refused = context.new_page(), [], []
+
+    def refuse(route):
+        refused.append(route.request.url)
+        route.abort()
+
+    tab.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("response", lambda r: complaints.append(f"{r.status} {r.url}") if r.status > 399 else 0)
+    tab.route(lambda url: not url.startswith((*allowed, "data:", "blob:")), refuse)
+    return tab, complaints, refused
+
+
+def serious_faults(tab, **options) -> list[str]:
+    """What axe-core finds serious or critical on the open page, a line for each place."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(tab, options={"resultTypes": ["violations"], **options})
+    return [
+        f"{fault['id']}: {node['html'][:200]} ({node['failureSummary']})"
+        for fault in found.response["violations"]
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
