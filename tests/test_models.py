@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import labkit
-from labkit.models import PRETRAINED, coco_id
+from labkit.models import PRETRAINED
 from labkit.scenes import is_true, make_scenes, things_of
 
 
@@ -60,7 +60,3 @@ def test_other_weights_of_the_encoder_are_refused():
     captioner.encoder_facts = captioner.encoder_facts | {"weights_hash": "0" * 16}
     with pytest.raises(ValueError, match="other weights"):
         captioner.encoder  # noqa: B018
-
-
-def test_ids_of_coco_are_numbers():
-    assert (coco_id("391895"), coco_id("a1.jpg")) == (391895, "a1.jpg")
