@@ -184,5 +184,22 @@ def caption(
         sys.exit(1)
 
 
+@app.command()
+def grade(
+    notebooks: Annotated[list[Path], Argument(metavar="NOTEBOOK...", help="Labs handed in.")],
+    stored: Annotated[bool, Option("--stored", help="Run nothing, take stored outputs.")] = False,
+    timeout: Annotated[int, Option(min=1, help="Seconds for each cell.")] = 120,
+    json: Annotated[Path | None, Option(help="Write the marks to this file.")] = None,
+) -> None:
+    """Mark labs that were handed in, by what the checks say of their exercises.
+
+    Example: labkit grade handed-in/*.ipynb --json marks.json
+    """
+    from labkit.checks.grading import grade_files
+
+    if grade_files(notebooks, stored, timeout, json):
+        sys.exit(1)
+
+
 if __name__ == "__main__":
     main()

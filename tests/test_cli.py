@@ -16,7 +16,7 @@ from labkit.scenes import make_scenes
 VERBS = [
     ["demo"], ["data"], ["prepare", "scenes"], ["prepare", "flickr8k"], ["prepare", "coco"],
     ["prepare", "karpathy"], ["train"], ["compare"], ["evaluate"], ["caption"], ["info"],
-    ["verify"], ["export"], ["split"],
+    ["verify"], ["export"], ["split"], ["grade"],
 ]  # fmt: skip
 
 

@@ -151,3 +151,8 @@ def test_what_cannot_be_scored(references, hypotheses, message):
     with pytest.raises(ValueError, match=message) as caught:
         score(references, hypotheses)
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_stop_scores_nothing():
+    stops = {name: f"{text} ." for name, text in TOLD.items()}
+    assert score(REFERENCES, stops) == score(REFERENCES, TOLD)

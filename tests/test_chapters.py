@@ -1,0 +1,56 @@
+"""What the chapters say holds: their code runs, and the tests and messages that they name exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(ROOT.glob("book/*.md"))
+CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if CODE.search(text(p))], ids=lambda p: p.stem)
+def test_the_code_of_a_chapter_runs(page, capsys):
+    code = "\n".join(CODE.findall(text(page)))
+    exec(compile(code, page.name, "exec"), {"__name__": page.stem})
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_every_test_that_a_page_names_exists():
+    named = {found for page in PAGES for found in re.findall(r"`(tests/\w+\.py::\w+)`", text(page))}
+    missing = []
+    for name in sorted(named):
+        file, _, function = name.partition("::")
+        path = ROOT / file
+        if not (path.is_file() and f"\ndef {function}(" in text(path)):
+            missing.append(name)
+    assert named and not missing
+
+
+def test_every_message_that_troubleshooting_explains_exists():
+    sources = [*ROOT.glob("labkit/**/*.py"), ROOT / "Makefile"]
+    said = re.sub(r'"\s*\n\s*f?"', "", "".join(map(text, sources)))  # of several pieces
+    others = {"ModuleNotFoundError: No module named 'labkit'"}  # Python's and torch's own
+    others |= {"operator torchvision::nms does not exist"}
+    page = text(ROOT / "book" / "troubleshooting.md")
+    messages = set(re.findall(r"^`(.+)`\n:", page, re.MULTILINE)) - others
+    unknown = {
+        message: piece.strip()
+        for message in messages
+        for piece in message.split("…")
+        if piece.strip(" :,()=") and piece.strip() not in said
+    }
+    assert len(messages) > 30 and not unknown
+
+
+def test_every_chapter_of_the_ideas_has_a_quiz():
+    ideas = re.search(r"caption: The ideas\n(.*?)\n  - caption", text(ROOT / "_toc.yml"), re.DOTALL)
+    chapters = re.findall(r"file: (book/[\w-]+)", ideas[1])
+    folded = r"^## Quiz\n(?:.*\n)*?:::\{admonition\} .+\n:class: dropdown note$"
+    missing = [n for n in chapters if not re.search(folded, text(ROOT / f"{n}.md"), re.MULTILINE)]
+    assert chapters and not missing
