@@ -8,14 +8,14 @@
 
   const start = (viewer) => {
     viewer.setAttribute("data-ready", "");
-    const stage = add(viewer, "div", { class: "stage", role: "group", "aria-label": data.label });
+    const stage = add(viewer, "div", { class: "av-stage", role: "group", "aria-label": data.label });
     let kept = null; // [caption, word] that was clicked, or that the keyboard is on
 
     // The words: one row for each caption, one tab stop a row. JupyterLab leaves its keys alone.
     const rows = data.captions.map(({ who, words }) => {
-      const quiet = { "data-lm-suppress-shortcuts": "true" };
-      const row = add(stage, "div", { class: "row", role: "radiogroup", "aria-label": who, ...quiet });
-      add(row, "span", { class: "who", "aria-hidden": "true" }, who + ":");
+      const quiet = { class: "av-row", "data-lm-suppress-shortcuts": "true" };
+      const row = add(stage, "div", { role: "radiogroup", "aria-label": who, ...quiet });
+      add(row, "span", { class: "av-who", "aria-hidden": "true" }, who + ":");
       return words.map((word, k) => {
         const state = { role: "radio", "aria-checked": "false", tabindex: k ? -1 : 0 };
         return add(row, "button", { type: "button", ...state }, word);
@@ -23,16 +23,16 @@
     });
 
     // The pictures: the photograph, the light that one word throws on it, and a sentence.
-    const sides = add(stage, "div", { class: "panels" });
+    const sides = add(stage, "div", { class: "av-panels" });
     const panels = data.panels.map((panel) => {
-      const side = add(sides, "div", { class: "panel" });
-      const picture = add(side, "div", { class: "picture" });
+      const side = add(sides, "div", { class: "av-panel" });
+      const picture = add(side, "div", { class: "av-picture" });
       add(picture, "img", { src: data.photo, alt: data.alt, class: "dark-light" });
-      const light = add(picture, "div", { class: "light" });
+      const light = add(picture, "div", { class: "av-light" });
       picture.addEventListener("click", () => show((kept = null)));
-      return { ...panel, light, line: add(side, "p", { class: "says", role: "status" }) };
+      return { ...panel, light, line: add(side, "p", { class: "av-says", role: "status" }) };
     });
-    add(stage, "p", { class: "hint" }, data.hint);
+    add(stage, "p", { class: "av-hint" }, data.hint);
 
     const show = (chosen) => {
       const places = chosen ? data.captions[chosen[0]].meet[chosen[1]] : [];

@@ -93,6 +93,19 @@ labkit.attention_strip(scene.image, told.words, told.alpha)
 # look at *a* and *is*: where should one look for those?
 
 # %% [markdown]
+# ## Point at a word
+#
+# A strip shows all words at once, each picture small. The next figure shows one word at a time.
+# Point at a word, tap it, or walk along the caption with the arrow keys. The line below the picture
+# says where the model looked, and how much of the weight lies there.
+
+# %% mystnb={"figure": {"caption": "The same maps, one at a time. Point at a word of the caption.", "name": "fig:first-viewer"}} tags=["nbval-ignore-output"]
+labkit.AttentionViewer(scene.image, {"soft": told}, alt="The drawn scene.")
+
+# %% [markdown]
+# Later labs put two models side by side in this figure: one with soft, one with hard attention.
+
+# %% [markdown]
 # ## Your turn
 #
 # **Exercise 1.** For each shape word, find the cell with the largest weight, and print its place as

@@ -21,11 +21,12 @@ def open_tab(context, allowed: tuple[str, ...]):
     return tab, complaints, refused
 
 
-def serious_faults(tab, **options) -> list[str]:
+def serious_faults(tab, within: str | None = None, **options) -> list[str]:
     """What axe-core finds serious or critical on the open page, a line for each place."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(tab, options={"resultTypes": ["violations"], **options})
+    options = {"resultTypes": ["violations"], "preload": False, **options}
+    found = Axe().run(tab, context=within, options=options)
     return [
         f"{fault['id']}: {node['html'][:200]} ({node['failureSummary']})"
         for fault in found.response["violations"]

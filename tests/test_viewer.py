@@ -295,7 +295,7 @@ def test_by_mouse(visit):
     assert sentences(tab) == CIRCLE
     tab.mouse.move(5, 5)
     assert (sentences(tab), chosen(tab)) == (RED, ["red", "red"])
-    tab.locator(".picture").first.click()
+    tab.locator(".av-picture").first.click()
     assert (sentences(tab), chosen(tab)) == (PLAIN, [])
 
 
@@ -340,7 +340,7 @@ def test_by_touch(visit):
     tab = visit(has_touch=True, viewport={"width": 360, "height": 740})
     tab.get_by_role("radiogroup", name="hard tells").get_by_role("radio", name="circle").tap()
     assert sentences(tab) == CIRCLE
-    tab.locator(".picture").last.tap()
+    tab.locator(".av-picture").last.tap()
     assert sentences(tab) == PLAIN
 
 
@@ -350,7 +350,7 @@ def test_at_every_width_in_both_themes(visit, theme, width):
     tab = visit(color_scheme=theme, viewport={"width": width, "height": 740})
     tab.get_by_role("radio", name="circle").first.click()
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    pictures = [one.bounding_box() for one in tab.locator(".picture").all()]
+    pictures = [one.bounding_box() for one in tab.locator(".av-picture").all()]
     assert pictures[0]["y"] == pictures[1]["y"]  # side by side
     assert all(box["x"] + box["width"] <= width and box["width"] > 120 for box in pictures)
     smallest = min(one.bounding_box()["height"] for one in tab.get_by_role("radio").all())
@@ -361,7 +361,7 @@ def test_at_every_width_in_both_themes(visit, theme, width):
 
 def shot(tab, number):
     """What is drawn of one picture, (H, W, 3)."""
-    png = tab.locator(".picture").nth(number).screenshot()
+    png = tab.locator(".av-picture").nth(number).screenshot()
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), float)
 
 
