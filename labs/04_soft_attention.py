@@ -436,37 +436,32 @@ print("c:    ", torch.allclose(c, state.c[0], atol=1e-4))
 # To tell a caption, take the likeliest word, hand it to the next step, and stop at `<eos>`. That is
 # called greedy telling.
 #
-# **Exercise 4.7.** Write `tell`. It gives the numbers of the words and a row of weights for each.
-# Then hand the words to the check, as text: `captioner.vocabulary.words[i]` is word number $i$.
+# **Exercise 4.7.** Write `tell`. It gives the numbers of the words, without `<bos>` and `<eos>`, and
+# a row of weights for each of them. Start with `start(a)`. Stop after 20 words, if no `<eos>` comes.
 
 # %%
 def tell(a, weigh=weights):
     """Give the ids of the words, a list, and alpha (T, L)."""
-    return ..., ...
+    return ...
 
 
-told, looks = tell(a)
-words = ...  # a list of strings
-check("4.7", words)
+check("4.7", tell)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
 def tell(a, weigh=weights):
     """Give the ids of the words, a list, and alpha (T, L)."""
     (h, c), told, looks = start(a), [BOS], []
-    while len(told) <= 20:
-        last = torch.tensor(told[-1:])
-        log_p, alpha, h, c = step(last, a, h, c, weigh)
-        if (word := log_p.argmax().item()) == EOS:
-            break
-        told, looks = [*told, word], [*looks, alpha[0]]
-    return told[1:], torch.stack(looks)
+    while told[-1] != EOS and len(told) <= 20:
+        log_p, alpha, h, c = step(torch.tensor(told[-1:]), a, h, c, weigh)
+        told.append(log_p.argmax().item())
+        looks.append(alpha[0])
+    return told[1:-1], torch.stack(looks[:-1])
 
-# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-told, looks = tell(a)
-words = [captioner.vocabulary.words[word] for word in told]
-check("4.7", words)
+check("4.7", tell)
 
 # %%
+told, looks = tell(a)
+words = [captioner.vocabulary.words[word] for word in told]
 print(" ".join(words))
 
 # %% mystnb={"figure": {"caption": "A caption told by your own functions, and where each word looked.", "name": "fig:own-strip"}, "image": {"alt": "A drawn scene, and the same scene once for each word of a large yellow cross is right of a small yellow circle, bright where the attention was."}} tags=["nbval-ignore-output"]
@@ -518,9 +513,9 @@ shares = {name: named_right(weigh) for name, weigh in ways.items()}
 print({name: round(share, 2) for name, share in shares.items()})
 
 # %%
-even = shares["even"]
-print("learned, over 3 times the share of even:", shares["learned"] > 3 * even)
-print("likeliest, over twice that share:", shares["likeliest"] > 2 * even)
+learned, even, likeliest = shares.values()
+print("learned over three times even:", learned > 3 * even)
+print("likeliest over twice even:    ", likeliest > 2 * even)
 
 # %% [markdown]
 # With all regions alike, the decoder still gets a vector of the right kind, the mean. But the mean

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from labkit.checks import Unanswered, compare, exercise, first_problem
+from labkit.decoding import greedy
 from labkit.encoder import load_encoder
 from labkit.models import load
 from labkit.photos import to_input
@@ -242,32 +243,33 @@ def word_log_p(answer: Any) -> str | None:
     return first_problem(problem, learns(got, "log p"))
 
 
-@exercise("4.7", "Write `tell(a)`, call it, and give the list of words that it told.")
-def words(answer: Any) -> str | None:
+@exercise("4.7", "Write `tell(a)`: the ids of the words told greedily, and alpha (T, L).")
+def tell(answer: Any) -> str | None:
     """A caption told greedily."""
-    if callable(answer):
-        return 'call your function, and hand over its words: check("4.7", words)'
-    if torch.is_tensor(answer) or any(not isinstance(word, str) for word in answer):
-        return "these are numbers: captioner.vocabulary.words[i] is the word of number i"
-    got = answer.split() if isinstance(answer, str) else list(answer)
-    right, mistakes = captions()
-    if got == right:
-        return None
+    a, captions, alpha, mistakes = caption()
+    with torch.no_grad():
+        got = answer(a) if callable(answer) else answer
+    if got is None or got is ... or any(part is ... for part in got):
+        raise Unanswered
+    if len(got) != 2 or not torch.is_tensor(got[1]):
+        return "your function must give two things: a list of ids, and the weights, a tensor"
+    ids = [int(word) for word in got[0]]
     for sentence, wrong in mistakes.items():
-        if got == wrong:
+        if ids == wrong:
             return sentence
-    return f"your caption is {' '.join(got)!r}, but labkit's is {' '.join(right)!r}"
+    if ids != captions:
+        return f"your words are the numbers {ids}, but labkit's are {captions}"
+    return compare(got[1], alpha, "alpha", tolerance=1e-2)
 
 
 @cache
-def captions() -> tuple[list[str], dict[str, list[str]]]:
-    """Give the right words for the first scene of `SCENE`, and those that mistakes lead to."""
-    captioner = load("scenes-soft")
+def caption() -> tuple[Tensor, list[int], Tensor, dict[str, list[int]]]:
+    """Give a (L, D) of the first scene of `SCENE`, what is told of it, and what mistakes tell."""
+    decoder = load("scenes-soft").decoder
     pixels = torch.from_numpy(to_input(make_scenes(1, **SCENE)[0].image, SCENE_ENCODER.size))
     features = load_encoder(SCENE_ENCODER, bf16=False)(pixels[None])
-    names, decoder = captioner.vocabulary.words, captioner.decoder
 
-    def follow(feed: bool = True, carry: bool = True, mean: bool = True) -> list[str]:
+    def follow(feed: bool = True, carry: bool = True, mean: bool = True) -> list[int]:
         """Tell, as `labkit.decoding.greedy` does where nothing is left out."""
         seen, first = decoder.look_at(features)
         state = first = first if mean else first.each(torch.zeros_like)
@@ -277,14 +279,17 @@ def captions() -> tuple[list[str], dict[str, list[str]]]:
             log_p, after, _ = decoder.step(last, seen, state)
             state = after if carry else first
             told.append(log_p.argmax().item())
-        return [names[word] for word in told if word not in (BOS, EOS)]
+        return [word for word in told if word not in (BOS, EOS)]
 
-    with torch.inference_mode():
-        right = follow()
-        return right, {
-            "<bos> is where it begins, not a word that is told": ["<bos>", *right],
-            "<eos> ends the telling and is not part of the caption": [*right, "<eos>"],
-            "<bos> and <eos> are no words of the caption": ["<bos>", *right, "<eos>"],
+    with torch.no_grad():
+        (right,) = greedy(decoder, features, LONGEST)
+        a = decoder.reduce(decoder.norm(features[0]))
+        ids = right.words
+        return a, ids, right.alpha, {
+            "<bos> is where it begins, not a word that is told": [BOS, *ids],
+            "<eos> ends the telling and is not part of the caption": [*ids, EOS],
+            "<bos> and <eos> are no words of the caption": [BOS, *ids, EOS],
+            "the last word is missing: only <eos> is left out": ids[:-1],
             "each step must be given the word that was told last, not <bos> each time": (
                 follow(feed=False)
             ),
@@ -294,4 +299,4 @@ def captions() -> tuple[list[str], dict[str, list[str]]]:
             "the first h and c come from the mean annotation vector: call start(a)": (
                 follow(mean=False)
             ),
-        }
+        }  # fmt: skip
