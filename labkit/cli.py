@@ -193,7 +193,7 @@ def grade(
 ) -> None:
     """Mark labs that were handed in, by what the checks say of their exercises.
 
-    Example: labkit grade handed-in/*.ipynb --json marks.json
+    Example: labkit grade handed-in/one.ipynb handed-in/two.ipynb --json marks.json
     """
     from labkit.checks.grading import grade_files
 
