@@ -320,7 +320,7 @@ people = dict(zip(ranks, times, strict=True))
 for rank in ranks[::3]:
     print(f"rank {rank:4}: said {people[rank]:5} times")
 
-# %% mystnb={"figure": {"caption": "How often a word is said, against its rank among all words, both on logarithmic axes. The dashed line falls as one over the rank.", "name": "fig:zipf"}, "image": {"alt": "Two curves of counts against rank. That of Flickr8k falls almost along a straight line from 46,782 to 1. That of the scenes is flat and ends at rank 25."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "How often a word is said, against its rank among all words, both on logarithmic axes. The dashed line falls as one over the rank.", "name": "fig:zipf"}, "image": {"alt": "Two curves of counts against rank. That of Flickr8k falls almost along a straight line from 46,782 to 1. That of the scenes falls more slowly and ends at rank 25."}} tags=["nbval-ignore-output"]
 plt.figure(figsize=(6, 3.5), layout="constrained")
 plt.loglog(people.keys(), people.values(), "o-", label="Flickr8k")
 ranked = sorted(counts.values(), reverse=True)
