@@ -27,8 +27,8 @@ LOOKS = {
 class HardConfig:
     """Options of the hard mechanisms, see `labkit.hard` and `labkit.objective`.
 
-    The first five are of "reinforce", and the paper's where it names a value; it gives none for
-    lambda_r and lambda_e.
+    Those up to `samples` are of "reinforce", and the paper's where it names a value; it gives none
+    for lambda_r and lambda_e.
     """
 
     soft_share: float = 0.5  # how often a caption takes soft steps instead of drawn ones
@@ -42,8 +42,9 @@ class HardConfig:
     temperature: float = 1.0  # of Gumbel noise, at the training's begin
     temperature_end: float = 0.5  # and at its end
     cooling: str = "exponential"  # the way between; or "linear"
+    sum_share: float = 0.7  # how often a caption of "marginal" learns from the sum over places
+    # instead of a drawn one
     places: int = 8  # how many likely places "marginal" sums out one by one
-    feed: str = "expected"  # what its state is fed with: "expected", "sample", "posterior", "drawn"
 
     def __post_init__(self):
         for name, known in CHOICES.items():
@@ -59,7 +60,6 @@ CHOICES = {
     "reward": ("caption", "to_go", "mean"),
     "baseline": ("average", "others", "learned"),
     "cooling": ("linear", "exponential"),
-    "feed": ("expected", "sample", "posterior", "drawn"),
 }
 
 
@@ -70,7 +70,7 @@ class Seen:
     a: Tensor  # (N, L, D) annotation vectors
     keys: Tensor  # (N, L, A) 2 (W_a a + b): does not depend on the step, computed once
     look: str | None  # how to look, a key of LOOKS; None: as the mechanism learns
-    softly: Tensor | None = None  # (N, 1, 1) bool: which learn from the expectation this time
+    softly: Tensor | None = None  # (N, 1, 1) bool: which learn from all places this time
 
     def first(self, n: int) -> "Seen":
         """Keep the first n pictures."""
@@ -88,8 +88,7 @@ class Glance:
     """
 
     alpha: Tensor  # (N, K, L) the weights; they sum to 1 over the regions
-    weights: Tensor | None  # (N, K, L) what the context is made with: alpha, or one-hot. None:
-    # each way leads to a state of its own
+    weights: Tensor  # (N, K, L) what the state is fed with: alpha, or one-hot
     ways: Tensor | None = None  # (N, K, P, L) weights; None: the context is the only way
     log_ways: Tensor | None = None  # (N, K, P) log of each way's share
     log_choice: Tensor | None = None  # (N, K) log alpha of the place drawn; 0 for a soft step
@@ -162,10 +161,6 @@ class Attention(nn.Module):
         alpha = scores.softmax(-1)  # (N, K, L), eq. 5
         return Glance(alpha, alpha)
 
-    def shares(self, joint: Tensor) -> Tensor:
-        """Give each way's share in a word that was told, from log p(way, word): (N, K, P)."""
-        return joint.softmax(-1)
-
     def note(self, log_p: float) -> None:
         """Hear what log p a word of the last batch had in the mean."""
 
@@ -178,9 +173,8 @@ class Attention(nn.Module):
             h: h_{t-1}, (N, K, H).
 
         Returns:
-            Before the gate: phi(a, alpha) (N, K, F, D), what the state is fed with (F is 1, or P
-            where each way leads to a state of its own), and the ways to see the picture
-            (N, K, P, D). And the `Glance`.
+            Before the gate: phi(a, alpha) (N, K, D), what the state is fed with, and the ways to
+            see the picture (N, K, P, D). And the `Glance`.
         """
         scores = self.scores(seen, query)
         if seen.look is None:
@@ -192,11 +186,11 @@ class Attention(nn.Module):
             place = draw(alpha) if seen.look == "sampled" else scores.argmax(-1)
             glance = Glance(alpha, one_place(place, alpha))
         ways, a = glance.ways, seen.a
-        fed = None if glance.weights is None else (glance.weights.to(a.dtype) @ a).unsqueeze(2)
-        views = fed if ways is None else (ways.flatten(1, 2).to(a.dtype) @ a).unflatten(
-            1, ways.shape[1:3]
-        )  # (N, KP, L) x (N, L, D)
-        return views if fed is None else fed, views, glance
+        fed = glance.weights.to(a.dtype) @ a  # (N, K, L) x (N, L, D) -> (N, K, D)
+        if ways is None:
+            return fed, fed.unsqueeze(2), glance
+        views = ways.flatten(1, 2).to(a.dtype) @ a  # (N, KP, L) x (N, L, D) -> (N, KP, D)
+        return fed, views.unflatten(1, ways.shape[1:3]), glance
 
 
 class SoftAttention(Attention):

@@ -6,9 +6,8 @@ attention, gate and LSTM, the batch shrinks as its shorter captions end, and the
 product is done once for all words of the batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -53,21 +52,10 @@ class DecoderConfig(HardConfig):
 
 @dataclass
 class State:
-    """The LSTM's state between two words.
-
-    With an attention that sums over places (`labkit.hard.MarginalAttention`) there may be a state
-    for each of P ways to have seen the picture, until it is known which word was told: then h and
-    c are (N, K, P, H), and `joint` is log p(way, word).
-    """
+    """The LSTM's state between two words."""
 
     h: Tensor  # (N, K, H)
     c: Tensor  # (N, K, H)
-    joint: Tensor | None = None  # (N, K, P, V)
-
-    def each(self, change: Callable[[Tensor], Tensor]) -> "State":
-        """Change each of its tensors in the same way."""
-        joint = None if self.joint is None else change(self.joint)
-        return State(change(self.h), change(self.c), joint)
 
 
 @dataclass
@@ -146,70 +134,46 @@ class Decoder(nn.Module):
         return self.attention.see(a, look), State(h, c)
 
     def move(
-        self, embedded: Tensor, word_gates: Tensor, seen: Seen, state: State
-    ) -> tuple[State, Tensor, Tensor, Glance]:
+        self, word_gates: Tensor, seen: Seen, state: State
+    ) -> tuple[State, Tensor, Glance]:  # fmt: skip
         """One step of attention, gate and LSTM.
 
         Args:
-            embedded: E y_{t-1}, (N, K, E).
             word_gates: the share of y_{t-1} in the LSTM's gates, (N, K, 4H).
             seen: the pictures.
             state: h_{t-1} and c_{t-1}.
 
         Returns:
-            The new state. The states h_t (N, K, F, H) and the contexts z_t (N, K, P, D) that the
-            word is told from; F is 1, or P. And where it looked.
+            The new state. The contexts z_t that the word is told from, (N, K, P, D), one for each
+            way to see the picture. And where it looked.
         """
         H, A = self.config.hidden, self.config.scorer
         query, gate, hidden_gates = self.of_hidden(state.h).split([A, 1, 4 * H], -1)
-        fed, views, glance = self.attention(seen, query, state.h)  # (N, K, F, D), (N, K, P, D)
-        beta = torch.sigmoid(gate).unsqueeze(2)  # beta_t = sigma(f_beta(h_{t-1})), z_t = beta_t phi
-        gates = (word_gates + hidden_gates).unsqueeze(2) + self.of_context(beta * fed)  # eq. 1
-        i, f, o, g = gates.chunk(4, -1)  # (N, K, F, H)
-        c = torch.sigmoid(f) * state.c.unsqueeze(2) + torch.sigmoid(i) * torch.tanh(g)  # eq. 2
+        fed, views, glance = self.attention(seen, query, state.h)  # (N, K, D), (N, K, P, D)
+        beta = torch.sigmoid(gate)  # beta_t = sigma(f_beta(h_{t-1})), z_t = beta_t phi, (N, K, 1)
+        gates = word_gates + hidden_gates + self.of_context(beta * fed)  # eq. 1
+        i, f, o, g = gates.chunk(4, -1)  # (N, K, H)
+        c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)  # eq. 2
         h = torch.sigmoid(o) * torch.tanh(c)  # eq. 3
-        z = beta * views
-        if glance.weights is not None:
-            return State(h[:, :, 0], c[:, :, 0]), h, z, glance
-        with torch.no_grad():
-            joint = self.tell_each(embedded, h, z) + glance.log_ways[..., None]
-        return State(h, c, joint), h, z, glance
-
-    def settle(self, state: State, words: Tensor) -> State:
-        """Join the states that led to the words (N, K), each by its share in having told them."""
-        if state.joint is None:
-            return state
-        where = words[..., None, None].expand(*state.joint.shape[:3], 1)
-        shares = self.attention.shares(state.joint.gather(-1, where)[..., 0])  # (N, K, P)
-        shares = shares.unsqueeze(2).to(state.h.dtype)
-        return State((shares @ state.h)[:, :, 0], (shares @ state.c)[:, :, 0])
-
-    def tell_each(
-        self, embedded: Tensor, h: Tensor, z: Tensor, kept: Tensor | float = 1.0
-    ) -> Tensor:  # fmt: skip
-        """Give log p(y_t) from L_o(E y_{t-1} + L_h h_t + L_z z_t), eq. 7, for each way to see.
-
-        Args:
-            embedded: E y_{t-1}, (..., E).
-            h: h_t, (..., F, H): F is 1, or P.
-            z: z_t, (..., P, D).
-            kept: what is multiplied with the sum before L_o, (..., 1, E).
-
-        Returns:
-            (..., P, V), in float32 or finer.
-        """
-        mixed = (embedded.unsqueeze(-2) + self.L_h(h) + self.L_z(z)) * kept  # (..., P, E)
-        return at_least_float32(linear(mixed, self.words.weight, self.bias)).log_softmax(-1)
+        return State(h, c), beta.unsqueeze(2) * views, glance
 
     def tell(
         self, embedded: Tensor, h: Tensor, z: Tensor, log_ways: Tensor | None = None
     ) -> Tensor:  # fmt: skip
-        """Give log p(y_t), the ways summed out: (..., V). Arguments as in `tell_each`.
+        """Give log p(y_t) from L_o(E y_{t-1} + L_h h_t + L_z z_t), eq. 7, the ways summed out.
 
-        ``log_ways`` are the logarithms of their shares, (..., P); None where there is one way.
+        Args:
+            embedded: E y_{t-1}, (..., E).
+            h: h_t, (..., H).
+            z: z_t, (..., P, D).
+            log_ways: the logarithms of the ways' shares, (..., P); None where there is one way.
+
+        Returns:
+            (..., V), in float32 or finer.
         """
         kept = self.dropout(torch.ones_like(embedded)).unsqueeze(-2)  # alike for all ways
-        log_p = self.tell_each(embedded, h, z, kept)
+        mixed = ((embedded + self.L_h(h)).unsqueeze(-2) + self.L_z(z)) * kept  # (..., P, E)
+        log_p = at_least_float32(linear(mixed, self.words.weight, self.bias)).log_softmax(-1)
         if log_ways is None:
             return log_p[..., 0, :]
         return (log_p + log_ways[..., None]).logsumexp(-2)
@@ -226,9 +190,8 @@ class Decoder(nn.Module):
             log p of each next word (N, K, V), the new state, and where it looked.
         """
         embedded = self.word_dropout(self.words(words))
-        gates, state = self.of_word(embedded), self.settle(state, words)
-        state, h, z, glance = self.move(embedded, gates, seen, state)
-        return self.tell(embedded, h, z, glance.log_ways), state, glance
+        state, z, glance = self.move(self.of_word(embedded), seen, state)
+        return self.tell(embedded, state.h, z, glance.log_ways), state, glance
 
     def forward(self, a: Tensor, captions: Tensor, look: str | None = None) -> Told:
         """Tell captions, each word from the true ones before it (teacher forcing).
@@ -245,14 +208,14 @@ class Decoder(nn.Module):
         spare = -len(words.data) % EVEN
         filled = pad(words.data, (0, spare), value=PAD)
         embedded = self.word_dropout(self.words(filled))  # (words + spare, E)
-        inputs, sizes = (filled, embedded, self.of_word(embedded)), words.batch_sizes.tolist()
-        steps = zip(*(x.unsqueeze(1).split([*sizes, spare]) for x in inputs), strict=True)
+        sizes = words.batch_sizes.tolist()
+        steps = self.of_word(embedded).unsqueeze(1).split([*sizes, spare])
         looks = []
-        for ids, word, word_gates in islice(steps, len(sizes)):  # of the n captions that go on
-            if (n := len(ids)) < len(state.h):
-                seen, state = seen.first(n), state.each(lambda x, n=n: x[:n])
-            state, h, z, glance = self.move(word, word_gates, seen, self.settle(state, ids))
-            looks.append({"h": h, "z": z} | {name: getattr(glance, name) for name in KEPT})
+        for word_gates in steps[:-1]:  # (n, 1, 4H) for the n captions that go on
+            if (n := len(word_gates)) < len(state.h):
+                seen, state = seen.first(n), State(state.h[:n], state.c[:n])
+            state, z, glance = self.move(word_gates, seen, state)
+            looks.append({"h": state.h, "z": z} | {name: getattr(glance, name) for name in KEPT})
         look = {  # each (words, ...), step by step; without what this attention does not have
             name: torch.cat([one[name][:, 0] for one in looks])
             for name, part in looks[0].items()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from labkit.decoder import Decoder
+from labkit.decoder import Decoder, State
 from labkit.vocabulary import BOS, EOS, PAD, UNK
 
 UNTOLD = [PAD, BOS, UNK]
@@ -146,7 +146,7 @@ def beam_search(
         scores, kept = totals.topk(width)
         parents, words = parents.gather(1, kept), words.gather(1, kept)
         trail.append((words, parents, glance.alpha))
-        state = state.each(lambda x, parents=parents: x[pictures, parents])
+        state = State(state.h[pictures, parents], state.c[pictures, parents])
     for n in range(N):
         if not ended[n]:  # p(<eos>) was 0 everywhere
             best[n] = (scores[n, 0].item() / max_words**length_power, max_words, 0)

@@ -120,30 +120,37 @@ class MarginalAttention(GumbelAttention):
     sequence learning'). `places` of the likeliest places are summed one by one. The others are
     seen as one more, their expectation, with all their mass: so the shares still sum to 1, every
     score gets a gradient, and with all places it is the exact sum. Left out and the rest scaled
-    up, they could never come in again.
+    up, they could never come in again. The state is fed with the expectation.
 
-    `feed` says what the state is fed with:
-
-    - "expected": with the expectation, as in soft attention;
-    - "sample": with a straight-through draw, as in `GumbelAttention`;
-    - "posterior": each place leads to a state of its own, from which the word is told. Once the
-      word is known, the states are joined by p(i | y_t), the share of each place in having told
-      it. The first word's probability is then the true sum over the places;
-    - "drawn": the same, but one of the states is drawn from p(i | y_t), so that the state has
-      always seen one place, as it has when one is looked at in the end.
-
-    No gradient runs through the shares p(i | y_t).
+    Alone, the sum learns best where to look, and tells badly from one place: where the picture
+    leaves the word open, each place may hold another opinion, and only their mixture is right. So
+    the sum is for a share of the captions, `sum_share`; the others are told from one drawn place,
+    as in `GumbelAttention`, and teach each place to say no more than it knows.
     """
 
+    def see(self, a: Tensor, look: str | None = None) -> Seen:
+        """Toss the coins, too."""
+        seen = super().see(a, look)
+        coins = torch.rand(len(a), device=a.device)
+        seen.softly = (coins < self.config.sum_share)[:, None, None]
+        return seen
+
     def choose(self, scores: Tensor, seen: Seen, h: Tensor) -> Glance:
-        """Take each likely place as a way, and the rest as one."""
-        glance = self.expect(scores)
-        if self.config.feed == "sample":
-            glance.weights = straight_through(scores, self.temperature())
-        return glance
+        """Take each likely place as a way and the rest as one, or a drawn place as the only way."""
+        glance, place = self.expect(scores), straight_through(scores, self.temperature())
+        alone = torch.zeros_like(glance.ways)
+        alone[:, :, 0] = place  # (N, K, P, L)
+        sure = torch.full_like(glance.log_ways, -torch.inf)
+        sure[:, :, 0] = 0  # (N, K, P)
+        return Glance(
+            glance.alpha,
+            weights=place,
+            ways=torch.where(seen.softly[..., None], glance.ways, alone),
+            log_ways=torch.where(seen.softly, glance.log_ways, sure),
+        )
 
     def expect(self, scores: Tensor) -> Glance:
-        """The same, fed with the expectation where it would be with a sample."""
+        """Sum over the places."""
         log_alpha = scores.log_softmax(-1)
         alpha = log_alpha.exp()
         k, L = min(self.config.places, scores.shape[-1]), scores.shape[-1]
@@ -153,14 +160,7 @@ class MarginalAttention(GumbelAttention):
             rest = log_alpha.scatter(-1, places, -torch.inf)  # (N, K, L)
             ways = torch.cat([ways, rest.softmax(-1).unsqueeze(2)], 2)
             log_ways = torch.cat([log_ways, rest.logsumexp(-1, keepdim=True)], -1)
-        own = self.config.feed in ("posterior", "drawn")
-        return Glance(alpha, None if own else alpha, ways, log_ways)
-
-    def shares(self, joint: Tensor) -> Tensor:
-        """The posterior p(i | y_t), or one place drawn from it."""
-        shares = super().shares(joint)
-        drawn = self.training and self.config.feed == "drawn"
-        return one_place(draw(shares), shares) if drawn else shares
+        return Glance(alpha, alpha, ways, log_ways)
 
 
 def straight_through(scores: Tensor, temperature: float) -> Tensor:

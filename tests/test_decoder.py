@@ -80,13 +80,13 @@ def test_weights_are_a_softmax_and_the_context_an_expectation():
     a, query = torch.randn(2, L, D), 3 * torch.randn(2, 3, A)
     seen = attention.see(a)
     phi, views, glance = attention(seen, query, torch.zeros(2, 3, 1))
-    assert torch.equal(phi, views)
+    assert torch.equal(phi.unsqueeze(2), views)
     e = attention.scores(seen, query).exp()
     assert_close(glance.alpha, e / e.sum(-1, keepdim=True))
     assert_close(glance.alpha.sum(-1), torch.ones(2, 3))
     for n in range(2):
         for k in range(3):
-            assert_close(phi[n, k, 0], sum(glance.alpha[n, k, i] * a[n, i] for i in range(L)))
+            assert_close(phi[n, k], sum(glance.alpha[n, k, i] * a[n, i] for i in range(L)))
 
 
 def test_regions_have_no_order():

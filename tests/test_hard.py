@@ -413,87 +413,69 @@ def summed_out(decoder: Decoder, a: Tensor, caption: list[int]) -> Tensor:
     state, total = decoder.look_at(a)[1], 0.0
     for word, target in itertools.pairwise(caption):
         alpha, places, lstm, p = parts(decoder, a, word, state)
-        if decoder.config.feed == "expected":
-            h, c = lstm((alpha[:, None] * places).sum(0))
-            told = sum(alpha[i] * p(h, places[i], target) for i in range(L))
-        else:
-            states = [lstm(places[i]) for i in range(L)]
-            joint = [alpha[i] * p(states[i][0], places[i], target) for i in range(L)]
-            told = sum(joint)
-            share = [(one / told).detach() for one in joint]
-            h, c = (sum(share[i] * states[i][k] for i in range(L)) for k in (0, 1))
+        h, c = lstm((alpha[:, None] * places).sum(0))
+        told = sum(alpha[i] * p(h, places[i], target) for i in range(L))
         total, state = total + told.log(), State(h[None, None], c[None, None])
     return total
 
 
-@pytest.mark.parametrize("feed", ["expected", "posterior"])
 @pytest.mark.parametrize("caption", [TWO, THREE], ids=name_of)
-def test_the_marginal_is_the_sum_over_places(feed, caption):
-    """Its value and its gradient, with as many places as there are."""
-    decoder, a = make("marginal", feed=feed, places=L), picture()
+def test_the_marginal_is_the_sum_over_places(caption):
+    """Its value and its gradient, with as many places as there are; fed with the expectation."""
+    decoder, a = make("marginal", places=L), picture()
     expected = summed_out(decoder, a, caption)
-    loss = Objective(0, smoothing=0)(decoder(a, torch.tensor([caption])))
+    loss = Objective(0, smoothing=0)(decoder(a, torch.tensor([caption]), "expected"))
     assert -loss.total.item() == pytest.approx(expected.item())
     torch.testing.assert_close(-slopes(loss.total, decoder), slopes(expected, decoder))
 
 
-def test_one_word_is_the_true_log_p():
-    """With a state for each place there is nothing left out: log p(y|a) of all places listed."""
-    decoder, a = make("marginal", feed="posterior", places=L), picture()
-    log_s, log_y = list_all(decoder, a, [BOS, EOS])
-    expected = (log_s + log_y).logsumexp(0)
-    loss = Objective(0, smoothing=0)(decoder(a, torch.tensor([[BOS, EOS]]))).total
-    assert -loss.item() == pytest.approx(expected.item())
-    torch.testing.assert_close(-slopes(loss, decoder), slopes(expected, decoder))
-
-
-@pytest.mark.parametrize("caption", [TWO, THREE], ids=name_of)
-def test_a_drawn_state_is_right_in_the_mean(caption):
-    """Fed with a state drawn from p(i | y_t), the mean of p(y) over the draws is p(y|a) itself.
-
-    So the mean of log p(y) is a bound, too, and here it lies between L_s and log p(y|a).
-    """
-    decoder, a = make("marginal", feed="drawn", places=L), picture()
-    log_s, log_y = list_all(decoder, a, caption)
-    with torch.no_grad():
-        told = decoder(a.expand(20000, -1, -1), torch.tensor([caption]).expand(20000, -1))
-    log_p = told.log_p.gather(1, told.targets[:, None]).view(-1, 20000).sum(0)
-    p, log_true = log_p.exp(), (log_s + log_y).logsumexp(0)
-    assert p.mean().item() == pytest.approx(log_true.exp().item(), abs=five_errors(p))
-    assert (log_s.exp() * log_y).sum() < log_p.mean() < log_true
-
-
-@pytest.mark.parametrize("feed", ["expected", "posterior"])
-def test_fewer_places_leave_the_rest_as_one(feed):
+def test_fewer_places_leave_the_rest_as_one():
     """Printed: how far log p is from the exact sum. Every score still gets its gradient."""
     a, captions = picture(), torch.tensor([THREE])
     found = {}
     for k in (1, 2, 3, 8):
-        decoder = make("marginal", feed=feed, places=k)
-        told = decoder(a, captions)
+        decoder = make("marginal", places=k)
+        told = decoder(a, captions, "expected")
         torch.testing.assert_close(told.log_p.exp().sum(-1), torch.ones(3).double())
         loss = Objective(0, smoothing=0)(told).total
         found[k] = -loss.item()
         (slope,) = torch.autograd.grad(loss, decoder.attention.v)
         assert slope.abs().min() > 0
-    print(f"log p, {feed}:", {k: round(value, 3) for k, value in found.items()})
+    print("log p:", {k: round(value, 3) for k, value in found.items()})
     assert found[2] == pytest.approx(found[3])  # a rest of one place is that place
     assert found[3] == found[8]
     assert abs(found[1] - found[3]) > 0.01
 
 
-def test_a_word_told_from_a_place_makes_the_place_likely():
-    """The posterior knows what the word says; the expectation does not."""
-    decoder = make("marginal", feed="posterior", places=L)
-    seen, state = decoder.look_at(picture())
-    log_p, state, _ = decoder.step(torch.tensor([[BOS]]), seen, state)
-    joint = state.joint[0, 0]  # (P, V)
-    torch.testing.assert_close(joint.logsumexp(0), log_p[0, 0])
-    torch.testing.assert_close(joint.logsumexp(1).exp().sum(), torch.tensor(1.0).double())
-    settled = decoder.settle(state, torch.tensor([[4]]))
-    share = joint[:, 4].softmax(0)
-    torch.testing.assert_close(settled.h[0, 0], share @ state.h[0, 0])
-    torch.testing.assert_close(settled.c[0, 0], share @ state.c[0, 0])
+@pytest.mark.parametrize("places", [1, L])
+def test_captions_without_the_sum_are_told_as_by_gumbel(places):
+    """The same noise gives the same loss and the same gradient."""
+    a, captions = picture().expand(6, -1, -1), torch.tensor([THREE]).expand(6, -1)
+    found = {}
+    for name in ("marginal", "gumbel"):
+        decoder = make(name, sum_share=0.0, places=places)
+        torch.manual_seed(3)
+        if name == "gumbel":
+            torch.rand(6)  # the coins
+        loss = Objective(0, smoothing=0)(decoder(a, captions)).total
+        found[name] = loss, slopes(loss, decoder)
+    torch.testing.assert_close(*found.values())
+
+
+def test_a_share_of_the_captions_is_summed_and_all_are_fed_with_a_drawn_place():
+    decoder, a = make("marginal", sum_share=0.5, places=L), picture().expand(40, -1, -1)
+    seen, state = decoder.look_at(a)
+    query = decoder.of_hidden(state.h)[..., : decoder.config.scorer]
+    glance = decoder.attention(seen, query, state.h)[2]
+    summed = glance.log_ways.isfinite().all(-1)  # (40, 1)
+    assert torch.equal(summed, seen.softly[..., 0]) and 8 < summed.sum() < 32
+    ones = torch.ones(40, 1).double()
+    torch.testing.assert_close(glance.weights.max(-1).values, ones)
+    torch.testing.assert_close(glance.weights.sum(-1), ones)
+    torch.testing.assert_close(glance.log_ways.exp().sum(-1), ones)
+    alone = ~summed[:, 0]
+    torch.testing.assert_close(glance.ways[alone, :, 0], glance.weights[alone])
+    assert (glance.log_ways[alone, :, 0] == 0).all()
 
 
 # -------------------------------------------------------------------------- settings that cannot be
@@ -505,7 +487,6 @@ def test_a_word_told_from_a_place_makes_the_place_likely():
         ({"baseline": "others"}, "samples to be 2"),
         ({"baseline": "mean"}, "average or others or learned"),
         ({"reward": "word"}, "caption or to_go or mean"),
-        ({"feed": "all"}, "expected or sample"),
         ({"cooling": "none"}, "linear or exponential"),
         ({"temperature": 0.0}, "above 0"),
         ({"places": 0}, "at least 1"),

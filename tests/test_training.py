@@ -110,7 +110,7 @@ KINDS = [
     {"attention": "reinforce"},
     {"attention": "reinforce", **LEARNED},
     {"attention": "gumbel", "temperature": 3.0},
-    {"attention": "marginal", "feed": "drawn", "places": 2},
+    {"attention": "marginal", "sum_share": 0.7, "places": 2},
 ]
 
 
