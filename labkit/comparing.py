@@ -2,7 +2,8 @@
 
     DIR/table.json            mechanism -> score -> {"mean", "spread"}
     DIR/table.md              the same as a table
-    DIR/loss.png              the loss of each mechanism's first seed
+    DIR/curves.json           mechanism -> the rows of metrics.jsonl of its first seed
+    DIR/loss.png              the same as a figure
     DIR/strips/K-NAME.png     where each looked, on the same pictures
     DIR/runs/NAME-SEED/       each training; the one that is finished is not repeated
 
@@ -113,6 +114,7 @@ def compare(
     with whole(out / "table.md") as part:
         told_by = {label: scores[0]["decoding"] for label, scores in found.items()}
         part.write_text(as_markdown(table, told_by, seeds), encoding="utf-8")
+    write_json(out / "curves.json", curves)
     with whole(out / "loss.png") as part:
         loss_curves(curves).savefig(part)
     _draw_strips(FeatureStore(store, "dev"), mechanisms, out, photos)

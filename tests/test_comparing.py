@@ -76,6 +76,11 @@ def test_the_table_is_written(compared):
     assert "soft: beam search" in text and "looking at all places" in text
     assert text.count("looking at one place, the likeliest") == 4
     assert (folder / "out" / "loss.png").stat().st_size > 1000
+    curves = json.loads((folder / "out" / "curves.json").read_text())
+    assert list(curves) == list(table)
+    for label, rows in curves.items():
+        kept = (folder / "out" / "runs" / f"{label}-0" / "metrics.jsonl").read_text()
+        assert rows == [json.loads(line) for line in kept.splitlines()]
 
 
 def test_only_what_is_drawn_makes_the_gradient_vary(compared):
