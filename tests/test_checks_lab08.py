@@ -1,0 +1,64 @@
+"""The checks of lab 8 pass what is right, and name the mistake in what is not."""
+
+import numpy as np
+import pytest
+
+from labkit.checks import check, exercises
+from labkit.checks.lab08 import CLAIMS
+
+
+def looks_at(weights):
+    row, column = np.unravel_index(weights.argmax(), weights.shape)
+    return (column + 0.5) / weights.shape[1], (row + 0.5) / weights.shape[0]
+
+
+def entropy(weights):
+    weights = weights[weights > 0]
+    return float(-(weights * np.log(weights)).sum())
+
+
+def apart(one, other):
+    error = sum(np.var(x, ddof=1) / len(x) for x in (one, other)) ** 0.5
+    return (np.mean(one) - np.mean(other)) / error
+
+
+def blunt(one, other):
+    error = sum(np.var(x) / len(x) for x in (one, other)) ** 0.5
+    return (np.mean(one) - np.mean(other)) / error
+
+
+RIGHT = {"8.1": looks_at, "8.2": entropy, "8.3": apart, "8.4": CLAIMS}
+WRONG = [
+    ("8.1", lambda w: looks_at(w)[::-1], "exchanged"),
+    ("8.1", lambda w: (6 / 8, 1 / 4), "corner"),
+    ("8.1", lambda w: divmod(w.argmax(), 8)[::-1], "cell's numbers"),
+    ("8.2", lambda w: -entropy(w), "sign"),
+    ("8.2", lambda w: entropy(w) / np.log(2), "bits"),
+    ("8.2", lambda w: entropy(w) / w.size, "mean over the cells"),
+    ("8.2", lambda w: float(-(w * np.log(np.where(w > 0, w, np.nan))).sum()), "0 log 0"),
+    ("8.3", lambda a, b: np.mean(a) - np.mean(b), "difference itself"),
+    ("8.3", lambda a, b: apart(a, b) / 3**0.5, "mean of 3 varies less"),
+    ("8.3", blunt, "ddof=1"),
+    ("8.3", lambda a, b: -apart(a, b), "other way round"),
+    ("8.4", CLAIMS | {"argmax learns where to look": True}, "gradient is zero"),
+    ("8.4", CLAIMS | {"a sharp map proves that the model is right": True}, "sharp map of a wrong"),
+    ("8.4", dict(list(CLAIMS.items())[1:]), "is missing"),
+]
+
+
+def test_every_exercise_is_tried():
+    assert [one.number for one in exercises(8)] == list(RIGHT)
+    assert {number for number, _, _ in WRONG} == set(RIGHT)
+
+
+@pytest.mark.parametrize("number", RIGHT)
+def test_right_answers_pass_and_untouched_ones_are_told_what_to_do(number):
+    assert check(number, RIGHT[number]).right is True
+    untouched = dict.fromkeys(CLAIMS, ...) if number == "8.4" else lambda *given: None
+    assert check(number, untouched).right is None
+
+
+@pytest.mark.parametrize(("number", "answer", "says"), WRONG)
+def test_mistakes_are_named(number, answer, says):
+    verdict = check(number, answer)
+    assert verdict.right is False and says in verdict.text
