@@ -1,0 +1,166 @@
+"""The exercises of lab 2: places, pixels, vectors, and how far a vector moves."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labkit.checks import Unanswered, compare, exercise
+
+WIDTH, HEIGHT, ROWS, COLUMNS = 640, 400, 4, 5
+POINTS = [(0, 0), (639, 0), (0, 399), (639, 399), (300, 250), (500, 120), (130, 320), (90, 90)]
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    """Draw numbers by lot."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def run(answer: Any, *given: Any) -> Any:
+    """Call a learner's function.
+
+    Raises:
+        Unanswered: it is an untouched one.
+        TypeError: it is no function.
+    """
+    if not callable(answer):
+        raise TypeError("hand over the function itself, without a call")
+    got = answer(*given)
+    if got is None or got is ...:
+        raise Unanswered
+    return got
+
+
+@exercise("2.1", "Write `cell_of(x, y, width, height, rows, columns)`: the number of the cell.")
+def cell_of(answer: Any) -> str | None:
+    """Which cell of the grid a pixel of the photograph belongs to."""
+    got = [run(answer, *point, WIDTH, HEIGHT, ROWS, COLUMNS) for point in POINTS]
+    places = [(y * ROWS // HEIGHT, x * COLUMNS // WIDTH) for x, y in POINTS]
+    right = [row * COLUMNS + column for row, column in places]
+    fractions = [(y / HEIGHT * ROWS, x / WIDTH * COLUMNS) for x, y in POINTS]
+    side, left = min(WIDTH, HEIGHT), abs(WIDTH - HEIGHT) / 2
+    cut = [(y / side * ROWS, (x - left) / side * COLUMNS) for x, y in POINTS]
+    mistakes = {
+        "this is the row and the column: the number is row * columns + column": places,
+        "you count column by column; labkit counts row by row: row * columns + column": (
+            [column * ROWS + row for row, column in places]
+        ),
+        "a row has as many cells as there are columns: row * columns, not row * rows": (
+            [row * ROWS + column for row, column in places]
+        ),
+        "x and y are exchanged: x goes with the width and the columns": (
+            [int(x / WIDTH * ROWS) * COLUMNS + int(y / HEIGHT * COLUMNS) for x, y in POINTS]
+        ),
+        "you count from 1; labkit counts from 0": [cell + 1 for cell in right],
+        "you round to the nearest cell border: cut the fraction off, with int() or //": (
+            [round(row) * COLUMNS + round(column) for row, column in fractions]
+        ),
+        "the row and the column are whole numbers: cut the fractions off before you count": (
+            [row * COLUMNS + column for row, column in fractions]
+        ),
+        "you cut a square out of the middle; the photograph is squashed: x / width": (
+            [int(row // 1) * COLUMNS + int(column // 1) for row, column in cut]
+        ),
+    }
+    return compare(got, right, "the list of cells", mistakes)
+
+
+@exercise("2.2", "Write `normalise(pixels, mean, std)`: (pixel - mean) / std, in each channel.")
+def normalise(answer: Any) -> str | None:
+    """What the network reads."""
+    pixels = (60 * drawn(1, 3, 3, 3) + 128).clamp(0, 255).to(torch.uint8)
+    mean, std = torch.tensor([120.0, 110.0, 100.0]), torch.tensor([50.0, 60.0, 70.0])
+    got = run(answer, pixels, mean, std)
+    m, s, p = mean.view(3, 1, 1), std.view(3, 1, 1), pixels.float()
+    mistakes = {
+        "the three means went along the columns, not along the channels: make their shape "
+        "(3, 1, 1), with mean[:, None, None]": (p - mean) / std,
+        "mean and std count in pixel values, 0 to 255: do not divide by 255": (p / 255 - m) / s,
+        "you took the mean off, but did not divide by std": p - m,
+        "you divide before you take the mean off: brackets": p / s - m,
+        "you multiply with std: divide": (p - m) * s,
+        "you added the mean: take it off": (p + m) / s,
+        "these are bytes again: the result has fractions and negative numbers": (
+            ((p - m) / s).to(torch.uint8)
+        ),
+    }
+    return compare(got, (p - m) / s, "your array", mistakes)
+
+
+@exercise("2.3", "Write `to_vectors(maps)`: from (B, D, rows, columns) to (B, L, D).")
+def to_vectors(answer: Any) -> str | None:
+    """A vector for each cell."""
+    maps = drawn(2, 2, 4, 2, 3)
+    got = run(answer, maps)
+    right = maps.flatten(2).transpose(1, 2)
+    mistakes = {
+        "a reshape leaves all numbers in their order, so each of your vectors holds numbers of "
+        "several places. Bring the channels to the end first": maps.reshape(2, 6, 4),
+        "you joined rows and columns, and now the channels must go to the end": maps.flatten(2),
+        "your cells stand column by column: the first row of the grid comes first": (
+            maps.permute(0, 3, 2, 1).flatten(1, 2)
+        ),
+        "the channels are at the end: now join rows and columns": maps.permute(0, 2, 3, 1),
+        "pictures come first, then cells": right.transpose(0, 1),
+    }
+    return compare(got, right, "your tensor", mistakes)
+
+
+@exercise("2.4", "Write `share_inside(heat, row, column, rows, columns)`: a fraction of 1.")
+def share_inside(answer: Any) -> str | None:
+    """How much of a map lies in a cell's own part of the picture."""
+    heat, row, column = drawn(3, 12, 12).abs(), 2, 1
+    got = run(answer, heat, row, column, 3, 4)
+    inside, total = heat[8:12, 3:6].sum(), heat.sum()
+    mistakes = {
+        "row and column are exchanged: rows go down, heat[rows, columns]": (
+            heat[3:6, 8:12].sum() / total
+        ),
+        "row and column are exchanged: the row comes first": heat[4:8, 6:9].sum() / total,
+        "the height and the width of a cell are exchanged: S / rows high, S / columns wide": (
+            heat[6:9, 4:8].sum() / total
+        ),
+        "this is a sum: divide by the sum of the whole map": inside,
+        "this is the share of the picture that the cell covers, whatever the map": 1 / 12,
+        "this compares means; we want the sum inside against the whole sum": (
+            heat[8:12, 3:6].mean() / heat.mean()
+        ),
+        "you took one pixel: a cell is a square of many": heat[row, column] / total,
+        "you compare with what lies outside; we want the share of the whole": (
+            inside / (total - inside)
+        ),
+    }
+    return compare(got, inside / total, "the share", mistakes)
+
+
+@exercise(
+    "2.5", "Write `moved(right, wrong)`: how far the vectors moved, as a share of their length."
+)
+def moved(answer: Any) -> str | None:
+    """What a wrong input does to the vectors."""
+    right, wrong = drawn(4, 2, 3, 5), drawn(5, 2, 3, 5)
+    got = run(answer, right, wrong)
+    far, length = (wrong - right).norm(dim=-1), right.norm(dim=-1)  # (2, 3)
+    mistakes = {
+        "one number, please: the mean over all pictures and cells": far / length,
+        "this is how far they moved, in numbers of the network: divide by the length of the right "
+        "vector": far.mean(),
+        "divide by the length of the right vector, not of the wrong one": (
+            (far / wrong.norm(dim=-1)).mean()
+        ),
+        "you take the length of all vectors together: norm(dim=-1) gives each one's": (
+            (wrong - right).norm() / right.norm()
+        ),
+        "divide each vector's way by its own length, then take the mean": far.mean()
+        / length.mean(),
+        "the difference is taken number by number: we want the length of the difference": (
+            ((wrong - right).abs() / right.abs()).mean()
+        ),
+        "these are the cosines: they say whether the direction is kept, not how far": (
+            torch.cosine_similarity(right, wrong, dim=-1).mean()
+        ),
+        "you compare the lengths: a vector can turn and keep its length": (
+            ((wrong.norm(dim=-1) - length).abs() / length).mean()
+        ),
+    }
+    return compare(got, (far / length).mean(), "the mean", mistakes)

@@ -1,0 +1,513 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Lab 2: from a photograph to annotation vectors
+#
+# **What you will learn.** How a photograph becomes a grid of vectors, what each vector knows of the
+# photograph, and what it costs to prepare the pixels in the wrong way.
+#
+# **Time.** About 60 minutes, of which the machine takes less than one.
+#
+# **Before you start.** Lab 0. You know what a convolution is.
+#
+# **The question.** The decoder never sees a pixel. It sees vectors. Does vector number 17 really
+# speak of the 17th place in the photograph?
+
+# %%
+import torch
+
+import labkit
+
+torch.set_num_threads(1)  # so that the numbers are the same everywhere
+
+# %% [markdown]
+# ## Four photographs
+#
+# They come with the library scikit-image, so nothing is downloaded. Each pixel has three numbers
+# from 0 to 255, for red, green and blue.
+
+# %%
+from importlib.resources import files
+
+from labkit.photos import read_photo, to_input
+
+folder = files("skimage") / "data"
+names = {"astronaut": "astronaut.png", "cat": "chelsea.png",
+         "coffee": "coffee.png", "rocket": "rocket.jpg"}  # fmt: skip
+photos = {name: read_photo(folder / file) for name, file in names.items()}
+print({name: photo.size for name, photo in photos.items()})
+
+# %% [markdown]
+# These are widths and heights. The network wants a square, here of 224 pixels a side. Most
+# photographs are not square. What to do?
+#
+# One can cut a square out of the middle, and lose what is at the sides. One can pad it with grey,
+# and waste a part of the grid. `labkit` squashes: all of the photograph is used, and it looks a
+# little too thin or too wide.
+
+# %%
+inputs = {name: to_input(photo, 224) for name, photo in photos.items()}
+print(inputs["cat"].shape, inputs["cat"].dtype)  # channels come first now
+
+# %% mystnb={"figure": {"caption": "Four photographs as they are, and squashed to the square that the network reads.", "name": "fig:squashed"}, "image": {"alt": "Eight pictures in two rows: an astronaut, a cat, a cup of coffee and a rocket in their own shapes, and below each the same made square."}} tags=["nbval-ignore-output"]
+import matplotlib.pyplot as plt
+
+figure, panels = plt.subplots(2, 4, figsize=(7, 3.2), layout="constrained")
+for (above, below), name in zip(panels.T, photos, strict=True):
+    above.imshow(photos[name])
+    below.imshow(inputs[name].transpose(1, 2, 0))
+    above.set_title(name)
+for panel in panels.flat:
+    panel.set_axis_off()
+plt.show()
+
+# %% [markdown]
+# Squashing has one great merit. A place keeps its *fraction*: what was at a third of the width stays
+# at a third of the width. So a map of weights can be stretched over the photograph, and it lies
+# where the network looked.
+#
+# **Exercise 2.1.** The network gives a grid of cells, counted row by row from the top left, from 0.
+# Write `cell_of`: in which cell is the pixel $(x, y)$ of a photograph, $x$ to the right and $y$ down?
+
+# %%
+from labkit.checks import check
+
+
+def cell_of(x, y, width, height, rows, columns):
+    """Give the number of the cell, an int."""
+    return ...
+
+
+check("2.1", cell_of)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+def cell_of(x, y, width, height, rows, columns):
+    """Give the number of the cell, an int."""
+    row, column = y * rows // height, x * columns // width
+    return row * columns + column
+
+
+check("2.1", cell_of)
+
+# %% [markdown]
+# ## The numbers that the network wants
+#
+# A network was trained with pixels in a certain dress. Most were trained with pixels from which a
+# mean was taken off, and which were divided by a standard deviation, in each of the three channels.
+# Which mean, and which deviation? That differs from network to network, and you must look it up.
+#
+# Ours is EfficientNet-Lite0. It wants 127 and 128 for all three. Most networks of the library
+# torchvision want the mean and the deviation of the photographs of ImageNet.
+#
+# **Exercise 2.2.** Write `normalise`. `pixels` is (3, S, S), `mean` and `std` are (3,).
+
+# %%
+def normalise(pixels, mean, std):
+    """Give (3, S, S), floats."""
+    return ...
+
+
+check("2.2", normalise)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+def normalise(pixels, mean, std):
+    """Give (3, S, S), floats."""
+    return (pixels - mean[:, None, None]) / std[:, None, None]
+
+
+check("2.2", normalise)
+
+# %%
+x = torch.from_numpy(inputs["cat"])
+mean, std = torch.full((3,), 127.0), torch.full((3,), 128.0)
+ready = normalise(x, mean, std)
+low, high = ready.min(), ready.max()
+print(f"{x.min()} to {x.max()} become {low:.1f} to {high:.1f}")
+
+# %% [markdown]
+# `labkit`'s encoder does this by itself. You hand it bytes, and it knows what its network wants. So
+# nobody who uses it can get this wrong. Further down we get it wrong on purpose.
+#
+# ## The grid
+
+# %%
+encoder = labkit.load_encoder(bf16=False)
+pixels = torch.stack([*map(torch.from_numpy, inputs.values())])
+maps = encoder.maps(pixels)
+print("pixels", tuple(pixels.shape))
+print("maps  ", tuple(maps.shape))  # (pictures, channels, rows, columns)
+
+# %% [markdown]
+# (`bf16=False` asks for exact arithmetic. Without it, some processors use a faster and coarser one.)
+#
+# From 224 x 224 pixels to 7 x 7 cells: each cell stands for 32 x 32 pixels. And each has 1,280
+# channels. One channel may answer to fur, another to round edges. Nobody chose them. They were
+# learned when the network was trained to name what is in a photograph.
+#
+# The decoder wants a list of vectors, one for each cell: $a_1, \dots, a_L$.
+#
+# **Exercise 2.3.** Write `to_vectors`. Row by row: the first row of the grid comes first.
+#
+# <details><summary>Hint</summary>
+#
+# `flatten(2)` joins the last two axes. `transpose(1, 2)` exchanges two axes.
+#
+# </details>
+
+# %%
+def to_vectors(maps):
+    """Give (B, L, D) from (B, D, rows, columns)."""
+    return ...
+
+
+check("2.3", to_vectors)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+def to_vectors(maps):
+    """Give (B, L, D) from (B, D, rows, columns)."""
+    return maps.flatten(2).transpose(1, 2)
+
+
+check("2.3", to_vectors)
+
+# %%
+a = to_vectors(maps)
+print(tuple(a.shape), "as in labkit:", torch.equal(a, encoder(pixels)))
+
+# %% [markdown]
+# ### Which grid?
+#
+# One can take the feature map of an earlier layer. Its cells are smaller, and it knows less of what
+# things are. `labkit` offers three maps of this network. What does a picture cost in each, in 16-bit
+# numbers?
+
+# %%
+from labkit.encoder import EncoderConfig
+
+for block in ("last", "stride16", "both"):
+    one = labkit.load_encoder(EncoderConfig(block=block), bf16=False)
+    rows, columns = one.grid
+    size = rows * columns * one.dim * 2 / 1024
+    print(f"{block:9} {rows} x {columns} x {one.dim:4}: {size:3.0f} KiB")
+
+# %% [markdown]
+# The paper's VGG map is 14 x 14 x 512, which is 196 KiB. For the 82,783 training photographs of COCO
+# in 32 bits this makes 33 GB. How one trains with that on a small machine is the subject of lab 3.
+#
+# ## What does a cell see?
+#
+# Cell 24 is the one in the middle. Does it depend only on the 32 x 32 pixels in the middle? No: each
+# layer of the network looks at a neighbourhood of the layer below, and after many layers that has
+# grown. The part of the picture that a cell depends on is called its **receptive field**.
+#
+# It can be measured. We ask how much the cell's vector changes if a pixel changes a little. That is
+# the gradient of the vector with respect to the pixels.
+
+# %%
+def heat_of(encoder, pixels, row, column):
+    """Give how much each pixel counts for one cell, (S, S)."""
+    x = pixels.float().requires_grad_()  # (3, S, S)
+    ready = (x - encoder.mean) / encoder.std
+    cell = encoder.network(ready[None])[0, :, row, column]  # (D,)
+    cell.sum().backward()
+    return x.grad.abs().sum(0)
+
+# %%
+fine = labkit.load_encoder(EncoderConfig(block="stride16"), bf16=False)
+cat = torch.from_numpy(inputs["cat"])
+heats = {
+    "last, row 3, column 3": heat_of(encoder, cat, 3, 3),
+    "last, row 1, column 5": heat_of(encoder, cat, 1, 5),
+    "stride16, row 7, column 7": heat_of(fine, cat, 7, 7),
+}
+
+# %% mystnb={"figure": {"caption": "How much each pixel counts for one cell. The blue frame is the cell's own part of the picture.", "name": "fig:receptive"}, "image": {"alt": "The squashed cat, and three dark maps with a bright blur. Each blur lies about its cell and reaches far beyond it. The blur of the finer grid is smaller."}} tags=["nbval-ignore-output"]
+figure, panels = plt.subplots(1, 4, figsize=(10, 3))
+panels[0].imshow(cat.permute(1, 2, 0))  # squares: x, y, side
+boxes = (96, 96, 32), (160, 32, 32), (112, 112, 16)
+for panel, name, square in zip(panels[1:], heats, boxes, strict=True):
+    x, y, side = square
+    panel.imshow(heats[name] ** 0.5, cmap="magma")
+    panel.add_patch(plt.Rectangle((x, y), side, side, fill=False, ec="cyan"))
+    panel.set_title(name, fontsize=9)
+for panel in panels:
+    panel.set_axis_off()
+plt.show()
+
+# %% [markdown]
+# **Exercise 2.4.** How much of the heat lies in the cell's own part of the picture? Write
+# `share_inside`. The map is square, with S pixels a side. A cell is S / rows high and S / columns
+# wide.
+
+# %%
+def share_inside(heat, row, column, rows, columns):
+    """Give the share of the map's sum that lies in the cell's part."""
+    return ...
+
+
+check("2.4", share_inside)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+def share_inside(heat, row, column, rows, columns):
+    """Give the share of the map's sum that lies in the cell's part."""
+    high, wide = len(heat) // rows, len(heat) // columns
+    part = heat[row * high : (row + 1) * high]
+    part = part[:, column * wide : (column + 1) * wide]
+    return part.sum() / heat.sum()
+
+
+check("2.4", share_inside)
+
+# %%
+middle = heats["last, row 3, column 3"]
+own = share_inside(middle, 3, 3, 7, 7)
+nine = [(row, column) for row in (2, 3, 4) for column in (2, 3, 4)]
+around = sum(share_inside(middle, *cell, 7, 7) for cell in nine)
+print("its own part has less than a tenth:", bool(own < 0.1))
+print("that is more than an even share:   ", bool(own > 1 / 49))
+print("with the 8 around it, over a fifth:", bool(around > 0.2))
+
+# %% [markdown]
+# So cell 24 does speak of the middle, but not of the middle alone. Most of what it depends on lies
+# outside. How far does it reach? We count the pixels that have any influence at all.
+
+# %%
+for name, heat in heats.items():
+    print(f"{name:26} {(heat > 0).float().mean():.2f} of the picture")
+
+# %% [markdown]
+# Nearly every pixel counts a little for every cell, on both grids. The field has no edge, it fades.
+#
+# ### The other way round
+#
+# The gradient speaks of small changes. What if we cover a part of the photograph with grey? We cover
+# the part of one cell after the other, 49 times, and see each time how far each of the 49 vectors
+# moves, as a share of its length.
+
+# %%
+def cover(x, place):
+    """Give the picture with the part of one cell in grey."""
+    x, (row, column) = x.clone(), divmod(place, 7)
+    x[:, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32] = 127
+    return x
+
+
+after = torch.cat([encoder(cover(cat, k)[None]) for k in range(49)])
+before = encoder(cat[None])  # (1, 49, 1280)
+way = (after - before).norm(dim=-1) / before.norm(dim=-1)  # (49, 49)
+
+# %% [markdown]
+# Row $k$ of `way` says how far each vector moved when cell $k$ was covered. Now we sort these numbers
+# by distance: 0 is the covered cell itself, 1 its neighbours, and so on.
+
+# %%
+k = torch.arange(49)
+place = torch.stack([k // 7, k % 7], 1)  # row and column of a cell
+steps = (place[:, None] - place).abs().amax(-1)  # (49, 49), 0 to 6
+near = [way[steps == d].mean().item() for d in range(7)]
+print("0 away: over twice as far as 3 away: ", near[0] > 2 * near[3])
+print("6 away: still over 1 % of its length:", near[6] > 0.01)
+
+# %% mystnb={"figure": {"caption": "Left, the cat with one cell covered. Right, how far a vector moves when a cell at some distance is covered, as a share of its length.", "name": "fig:covered"}, "image": {"alt": "The squashed cat with a grey square, and a curve that falls from about 0.55 at distance 0 to about 0.03 at distance 6."}} tags=["nbval-ignore-output"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+left.imshow(cover(cat, 24).permute(1, 2, 0))
+left.set_axis_off()
+right.plot(near, "o-")
+right.set_ylim(0)
+right.set_xlabel("distance of the covered cell, in cells")
+right.set_ylabel("how far the vector moves")
+plt.show()
+
+# %% [markdown]
+# All vectors move, the near ones most. So be careful when you read a map of attention. *The model
+# looked at cell 24* means: it used a vector that knows the middle of the picture best, and much else
+# besides.
+#
+# ## What costs a wrong normalisation?
+#
+# Suppose you take this network and prepare the pixels for another one. Nothing fails. No error, no
+# warning: the numbers have the right shape. What happens to the vectors?
+#
+# **Exercise 2.5.** Write `moved`: how far the wrong vectors lie from the right ones, as a share of
+# the right vector's length, in the mean over all pictures and cells.
+
+# %%
+def moved(right, wrong):
+    """Give one number, from two tensors (N, L, D)."""
+    return ...
+
+
+check("2.5", moved)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+def moved(right, wrong):
+    """Give one number, from two tensors (N, L, D)."""
+    way = (wrong - right).norm(dim=-1)  # (N, L)
+    return (way / right.norm(dim=-1)).mean()
+
+
+check("2.5", moved)
+
+# %% [markdown]
+# Here are five typical mistakes, and the right way first. `p` holds bytes, (B, 3, S, S).
+
+# %%
+MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]  # ImageNet's
+STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+ways = {
+    "right": lambda p: (p - 127.0) / 128,
+    "ImageNet's": lambda p: (p / 255 - MEAN) / STD,
+    "0 to 1": lambda p: p / 255,
+    "0 to 255": lambda p: p.float(),
+    "blue first": lambda p: (p.flip(1) - 127.0) / 128,
+    "upside down": lambda p: (p.flip(2) - 127.0) / 128,
+}
+
+# %% [markdown]
+# The last two are mistakes of reading. Some libraries give blue, green, red in place of red, green,
+# blue. And some count rows from the bottom.
+
+# %% tags=["nbval-ignore-output"]
+def vectors(encoder, prepared):
+    """Give (B, L, D), without the encoder's own normalisation."""
+    return to_vectors(encoder.network(prepared))
+
+
+found = {name: vectors(encoder, way(pixels)) for name, way in ways.items()}
+far = {name: moved(found["right"], x).item() for name, x in found.items()}
+print({name: round(value, 2) for name, value in far.items()})
+
+# %%
+same = torch.allclose(found["right"], a, atol=1e-2)
+print("right is as labkit does it:", same)
+print("ImageNet's moves them by over half:", far["ImageNet's"] > 0.5)
+print("bytes move them by more than their length:", far["0 to 255"] > 1)
+
+# %% [markdown]
+# Is that much? A decoder could not care less, or it could break. We need one that was trained with
+# right vectors: the shipped model for drawn scenes. We hand it 50 scenes, prepared in the six ways,
+# and check what it tells.
+
+# %%
+from labkit.preparing import SCENE_ENCODER
+
+captioner = labkit.load("scenes-soft")
+small = labkit.load_encoder(SCENE_ENCODER, bf16=False)
+scenes = labkit.make_scenes(50, seed=7, split="test")
+drawn = [torch.from_numpy(to_input(s.image, 112)) for s in scenes]
+drawn = torch.stack(drawn)
+print(tuple(drawn.shape), "to", tuple(small(drawn).shape))
+
+# %%
+from labkit.pointing import scene_scores
+from labkit.scenes import things_of
+
+
+def scores_of(way):
+    """Tell the scenes, prepared in one way, and check what is told."""
+    told = captioner.tell_features(vectors(small, way(drawn)))
+    looks = [torch.from_numpy(one.alpha).flatten(1) for one in told]
+    words = [one.words for one in told]
+    truth = [things_of(scene.facts) for scene in scenes]
+    pairs = list(zip(words, looks, strict=True))
+    return scene_scores(pairs, truth, small.grid, known=(0, 0))
+
+# %% tags=["nbval-ignore-output"]
+scores = {name: scores_of(way) for name, way in ways.items()}
+print(f"{'':12} shapes right  points right  captions true")
+for name, s in scores.items():
+    row = s.objects_right, s.pointing, s.captions_true
+    print(f"{name:12}", *(f"{value:13.2f}" for value in row))
+
+# %% mystnb={"figure": {"caption": "The share of shapes told that are in the scene, for 50 scenes whose pixels were prepared in six ways. Only the first is how the model learned.", "name": "fig:wrong-ways"}, "image": {"alt": "Six bars. The right way is near 0.9. ImageNet's, 0 to 1 and blue first are between a half and 0.7. 0 to 255 is near 0.1. Upside down is above 0.8."}} tags=["nbval-ignore-output"]
+plt.figure(figsize=(7, 3), layout="constrained")
+plt.barh(list(scores), [s.objects_right for s in scores.values()])
+plt.gca().invert_yaxis()
+plt.xlabel("share of shapes told right")
+plt.xlim(0, 1)
+plt.show()
+
+# %%
+share = {name: s.objects_right for name, s in scores.items()}
+lost = {name: share["right"] - one for name, one in share.items()}
+print("ImageNet's loses over 0.1:", lost["ImageNet's"] > 0.1)
+print("blue first loses over 0.2:", lost["blue first"] > 0.2)
+print("bytes lose over 0.5:      ", lost["0 to 255"] > 0.5)
+
+# %% [markdown]
+# (*Points right* counts only the words that name a shape of the scene. In the row *0 to 255* there
+# are few of them.)
+#
+# Look at the second row. With ImageNet's numbers two shapes in three are still told right. Whoever
+# sees only that would say: *a weak model*. They would train longer, or try a larger one. The bug is
+# in one line that nobody looks at. This is the usual kind of bug in this trade: it does not stop
+# you, it makes you a little worse.
+#
+# And look at *upside down*. Most shapes are told right, because a circle is a circle. But where does
+# the model look?
+
+# %%
+upside = scores["upside down"]
+print("shapes right over 0.7: ", upside.objects_right > 0.7)
+print("points right below 0.5:", upside.pointing < 0.5)
+
+# %% [markdown]
+# The maps are upside down, too. The captions alone would not have told you. This is why it is good
+# to look at where a model looks.
+#
+# Would a model *trained* with the wrong numbers be as bad? Much less so: the decoder would have
+# learned to use what it gets. The worst is to train in one way and to tell in another. `labkit` keeps
+# with each trained model what made its vectors, and refuses others.
+
+# %%
+facts = captioner.encoder_facts
+print({name: facts[name] for name in ("name", "size", "block", "fit")})
+
+# %% [markdown]
+# ## Questions
+#
+# <details><summary>Cell 24 is covered with grey, and vector 0 moves. How can that be?</summary>
+#
+# Its receptive field covers nearly the whole picture. The pixels in the middle count little for it,
+# but they do count.
+#
+# </details>
+#
+# <details><summary>Why not take the finest grid there is, that of the first layer?</summary>
+#
+# Its vectors know edges and colours, and not what a thing is. And there would be 12,544 of them: the
+# decoder would have to score each of them before each word.
+#
+# </details>
+#
+# <details><summary>You reshape the maps from (B, D, rows, columns) to (B, L, D), without exchanging
+# axes. What goes wrong?</summary>
+#
+# Each "vector" then holds a few channels at many places. The shape is right, and no place is left in
+# it. Training runs, and the maps of attention mean nothing.
+#
+# </details>
+#
+# ## Summary
+#
+# - A photograph is squashed, normalised, and turned into a grid of vectors by a network that was
+#   trained to name things.
+# - A vector speaks of its own place most, but of nearly all of the picture a little.
+# - A wrong normalisation raises no error. On drawn scenes it cost between a fifth and nearly all of
+#   what the model knew.
+# - Keep with a model what made its vectors.
+#
+# **To think on.** Attention puts all its weight on one cell, and the word is right. You cover that
+# cell with grey, and the word stays right. What have you learned about the model, and what not?
