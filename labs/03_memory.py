@@ -80,7 +80,7 @@ check("3.1", how_many)
 #
 # The lab of 2017 met this wall with 33 GB. Its way out was to cut the features into nine files of
 # 10,000 photographs each, and to keep one file in memory at a time. `labkit` calls such a file a
-# *shard*. On the command line, `labkit split 82783 --per 10000` tells how the files come out. It
+# *shard*. On the command line, `labkit split 82783` tells how the files come out. It
 # asks this function:
 
 # %%
