@@ -272,7 +272,7 @@ def caption() -> tuple[Tensor, list[int], Tensor, dict[str, list[int]]]:
     def follow(feed: bool = True, carry: bool = True, mean: bool = True) -> list[int]:
         """Tell, as `labkit.decoding.greedy` does where nothing is left out."""
         seen, first = decoder.look_at(features)
-        state = first = first if mean else first.each(torch.zeros_like)
+        state = first = first if mean else type(first)(*map(torch.zeros_like, (first.h, first.c)))
         told = [BOS]
         while len(told) <= LONGEST and told[-1] != EOS:
             last = torch.tensor([[told[-1] if feed else BOS]])
