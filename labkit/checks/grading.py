@@ -13,6 +13,7 @@ that are stored in the file (`stored`), which runs nothing and believes them.
 """
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -207,5 +208,5 @@ def _in_a_kernel(content: Any, path: Path, timeout: int) -> Iterator[Callable]:
             fail(cell, "DeadKernelError", "Python died here, and no cell was run after it")
             dead.append(True)
 
-    with client.setup_kernel():
+    with client.setup_kernel(stderr=subprocess.DEVNULL):  # of the kernel; a cell's goes elsewhere
         yield run
