@@ -326,7 +326,7 @@ check("4.4", context)
 phi = mix(alpha, a)
 fed, _, glance = decoder.attention(seen, query, state.h)
 print("alpha:", torch.allclose(alpha, glance.alpha[0], atol=1e-5))
-print("phi:  ", torch.allclose(phi, fed[0, 0], atol=1e-4))
+print("phi:  ", torch.allclose(phi, fed[0], atol=1e-4))
 z = context(phi, h, w_beta, b_beta)
 print("beta is between 0 and 1:", bool(0 < (z / phi).mean() < 1))
 

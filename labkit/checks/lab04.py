@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from labkit.checks import Unanswered, compare, exercise, first_problem
+from labkit.decoder import State
 from labkit.decoding import greedy
 from labkit.encoder import load_encoder
 from labkit.models import load
@@ -162,7 +163,6 @@ def context(answer: Any) -> str | None:
         "your gate closes where it should open: that is 1 - beta": (-raw).sigmoid() * phi,
         "your gate is a vector, a number for each place in h; the paper's is one number for each "
         "word: w_beta . h is a product and a sum": (h * w + b).sigmoid() * phi,
-        "you add beta to phi; a gate multiplies": raw.sigmoid() + phi,
     }
     return first_problem(compare(got, right, "z", mistakes), learns(got, "z"))
 
@@ -202,7 +202,6 @@ def lstm(answer: Any) -> str | None:
         "you left out z: the LSTM does not see the picture": _cell(no_z, c),
         "you left out the word: the LSTM does not know what was said": _cell(no_word, c),
         "you left out h: the LSTM does not remember": _cell(no_h, c),
-        "you left out b": _cell(parts - b, c),
     }
     problem = compare(list(got), right, "(h, c)", mistakes)
     return first_problem(problem, learns(got[0], "h"), learns(got[1], "c"))
@@ -234,7 +233,6 @@ def word_log_p(answer: Any) -> str | None:
         "you left out z: the word is told without the picture": (
             ((word + of_h) @ L_o.T + b_o).log_softmax(-1)
         ),
-        "you left out b_o": ((word + of_h + of_z) @ L_o.T).log_softmax(-1),
         "L_h and L_z are transposed: L_h h for all rows of h is h @ L_h.T": (
             ((word + h @ L_h + z @ L_z) @ L_o.T + b_o).log_softmax(-1)
         ),
@@ -272,7 +270,7 @@ def caption() -> tuple[Tensor, list[int], Tensor, dict[str, list[int]]]:
     def follow(feed: bool = True, carry: bool = True, mean: bool = True) -> list[int]:
         """Tell, as `labkit.decoding.greedy` does where nothing is left out."""
         seen, first = decoder.look_at(features)
-        state = first = first if mean else type(first)(*map(torch.zeros_like, (first.h, first.c)))
+        state = first = first if mean else State(0 * first.h, 0 * first.c)
         told = [BOS]
         while len(told) <= LONGEST and told[-1] != EOS:
             last = torch.tensor([[told[-1] if feed else BOS]])
