@@ -1,0 +1,92 @@
+"""The exercises of lab 5: right answers, untouched cells, and typical mistakes."""
+
+import pytest
+
+from labkit.checks import check
+
+
+def surprise(log_p, asked):
+    return -log_p.gather(2, asked[..., None])[..., 0]
+
+
+def word_loss(log_p, captions):
+    asked = captions[:, 1:]
+    return surprise(log_p, asked)[asked != 0].mean()
+
+
+def in_a_loop(log_p, captions):
+    """Another right answer."""
+    total, words = 0.0, 0
+    for row, caption in zip(log_p, captions.tolist(), strict=True):
+        for step, word in enumerate(caption[1:]):
+            if word:
+                total, words = total - row[step, word], words + 1
+    return total / words
+
+
+def penalty(alpha, captions, target=1.0, masked=True, axis=1, regions="sum"):
+    there = (captions[:, 1:] != 0)[..., None]
+    got = (alpha * there if masked else alpha).sum(axis)
+    squares = (target - got).square()
+    return (squares.sum() if regions == "sum" else squares.mean(1).sum()) / there.sum()
+
+
+RIGHT = [
+    ("5.1", 4_142),
+    ("5.2", word_loss),
+    ("5.2", in_a_loop),
+    ("5.3", penalty),
+    ("5.4", 1),
+    ("5.4", 0.9999),
+]
+
+
+@pytest.mark.parametrize(("number", "answer"), RIGHT)
+def test_right_answers(number, answer):
+    assert check(number, answer).right is True
+
+
+UNTOUCHED = {
+    "5.1": ...,
+    "5.2": lambda log_p, captions: None,
+    "5.3": lambda alpha, captions, target=1.0: None,
+    "5.4": ...,
+}
+
+
+@pytest.mark.parametrize("number", UNTOUCHED)
+def test_untouched_cells_are_told_what_to_do(number):
+    verdict = check(number, UNTOUCHED[number])
+    assert verdict.right is None and verdict.text.startswith("not answered yet. ")
+
+
+def counted(x, captions):
+    return x[captions[:, 1:] != 0].sum()
+
+
+MISTAKES = [
+    ("5.1", 4_141, "round up"),
+    ("5.1", 828, "not a photograph"),
+    ("5.1", 4_140, "exactly five"),
+    ("5.2", lambda p, c: surprise(p, c[:, 1:]).mean(), "padding was counted"),
+    ("5.2", lambda p, c: counted(surprise(p, c[:, 1:]), c) / 10, "when you divided"),
+    ("5.2", lambda p, c: counted(surprise(p, c[:, 1:]), c) / 2, "number of captions"),
+    ("5.2", lambda p, c: surprise(p, c[:, :-1])[c[:, :-1] != 0].mean(), "not moved by one"),
+    ("5.2", lambda p, c: -word_loss(p, c), "the sign is wrong"),
+    ("5.2", lambda p, c: word_loss(p, c).item(), "no gradient"),
+    ("5.3", lambda a, c, t=1.0: penalty(a, c, t, masked=False), "padding was counted"),
+    ("5.3", lambda a, c, t=1.0: penalty(a, c, t, axis=2), "over the steps, axis 1"),
+    ("5.3", lambda a, c, t=1.0: penalty(a, c, t, regions="mean"), "mean over the regions"),
+    ("5.3", lambda a, c, t=1.0: penalty(a, c), "`target` was not used"),
+    ("5.3", lambda a, c, t=1.0: penalty(a, c, t) * 8, "that is the sum"),
+    ("5.3", lambda a, c, t=1.0: penalty(a, c, t).detach(), "no gradient"),
+    ("5.4", 16 / 196, "does not scale"),
+    ("5.4", 0, "does not vanish"),
+    ("5.4", 0.5, "measure it"),
+]
+
+
+@pytest.mark.parametrize(("number", "answer", "sentence"), MISTAKES)
+def test_mistakes_are_named(number, answer, sentence):
+    verdict = check(number, answer)
+    assert verdict.right is False and sentence in verdict.text
