@@ -1,5 +1,7 @@
 """What the tests in a real browser share: what a page complains of, and what axe-core finds."""
 
+PATIENCE = 120_000  # ms: a busy machine is no fault of a page
+
 
 def open_tab(context, allowed: tuple[str, ...]):
     """A new tab that reaches only addresses which begin in an allowed way.
@@ -9,6 +11,7 @@ def open_tab(context, allowed: tuple[str, ...]):
         lists grow while the tab is used.
     """
     tab, complaints, refused = context.new_page(), [], []
+    tab.set_default_timeout(PATIENCE)
 
     def refuse(route):
         refused.append(route.request.url)

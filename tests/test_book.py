@@ -5,7 +5,7 @@ The browser tests need Chromium or Chrome, and skip, saying so, where neither is
 """
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 import threading
@@ -17,18 +17,18 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
+from browsing import open_tab, serious_faults
 
 ROOT = Path(__file__).parents[1]
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 HARMLESS = "invalid theme mode"  # the theme says so on a reader's first visit
+LAB = "labs/00_first_caption.html"  # the lab whose viewer is tried
+# Pages of every layout. Reading the contrast of a page takes axe long, so only these are read; what
+# else axe looks for is looked for on all pages.
+LAYOUTS = [
+    "book/intro.html", "book/task-and-paper.html", LAB, "book/results.html",
+    "book/bibliography.html", "search.html", "_modules/labkit/files.html",
+]  # fmt: skip
 LOOK = """() => ({
   heading: document.querySelector("h1")?.innerText ?? "",
   silent: [...document.querySelectorAll("img")].filter(i => !i.alt.trim()).map(i => i.src),
@@ -46,16 +46,18 @@ class Page:
 
     title: str
     look: dict
-    complaints: list[str] = field(default_factory=list)
+    complaints: list[str]
+    refused: list[str]  # addresses outside that it asked for
+    width: int  # on a phone
+    faults: list[str]  # found by axe
 
 
 @dataclass
 class Crawl:
-    """All pages by address, and each address that was asked for."""
+    """All pages by address."""
 
     site: str
     pages: dict[str, Page] = field(default_factory=dict)
-    requests: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -100,39 +102,33 @@ def site(build) -> Iterator[str]:
     server.shutdown()
 
 
-@pytest.fixture(scope="session")
-def crawl(build, site) -> Crawl:
+@pytest.fixture(scope="module")
+def crawl(build, site, browser) -> Crawl:
     """Every page of the book, opened once in a browser that can reach nothing but the book."""
-    browsers = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next(filter(None, map(shutil.which, browsers)), None)
-    if found is None:
-        pytest.skip("needs chromium or google-chrome, and neither is installed")
-    from playwright.sync_api import sync_playwright
-
     seen = Crawl(site)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=QUIET)
-        context = browser.new_context()
-        context.on("request", lambda request: seen.requests.add(request.url))
-        outside = lambda url: not url.startswith((site, "data:", "blob:"))  # noqa: E731
-        context.route(outside, lambda route: route.abort())
-        for file in sorted(build.html.rglob("*.html")):
-            if "_static" not in file.parts:
-                address = site + file.relative_to(build.html).as_posix()
-                seen.pages[address] = visit(context, address)
-        browser.close()
+    context = browser.new_context(reduced_motion="reduce", viewport=DESK)
+    for file in sorted(build.html.rglob("*.html")):
+        if "_static" not in file.parts:
+            path = file.relative_to(build.html).as_posix()
+            seen.pages[site + path] = visit(context, site, path)
+    context.close()
     return seen
 
 
-def visit(context, address: str) -> Page:
+def visit(context, site: str, path: str) -> Page:
     """Open one page and look at it."""
-    complaints: list[str] = []
-    tab = context.new_page()
-    tab.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("response", lambda r: complaints.append(f"{r.status} {r.url}") if r.status > 399 else 0)
-    tab.goto(address, wait_until="load" if "/_modules/" in address else "networkidle")
-    page = Page(tab.title(), tab.evaluate(LOOK), complaints)
+    is_code = path.startswith("_modules/")
+    tab, complaints, refused = open_tab(context, (site,))
+    tab.goto(site + path, wait_until="load" if is_code else "networkidle")
+    look, faults = tab.evaluate(LOOK), []
+    if path in LAYOUTS or not is_code:
+        faults += serious_faults(tab, rules={"color-contrast": {"enabled": False}})
+    for theme in ("light", "dark") if path in LAYOUTS else ():
+        tab.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+        faults += serious_faults(tab, runOnly=["color-contrast", "link-in-text-block"])
+    tab.set_viewport_size(PHONE)
+    width = tab.evaluate("document.documentElement.scrollWidth")
+    page = Page(tab.title(), look, complaints, refused, width, faults)
     tab.close()
     return page
 
@@ -165,9 +161,8 @@ def test_no_page_complains_in_the_console(crawl):
 
 
 def test_no_request_leaves_the_machine(crawl):
-    inside = (crawl.site, "data:", "blob:")
-    assert any(url.startswith(crawl.site) for url in crawl.requests)
-    assert not [url for url in crawl.requests if not url.startswith(inside)]
+    asked = {address: page.refused for address, page in crawl.pages.items() if page.refused}
+    assert crawl.pages and not asked
 
 
 def test_every_page_has_its_title_and_heading(crawl):
@@ -198,6 +193,75 @@ def test_every_link_inside_the_book_leads_somewhere(crawl, build):
             if link.startswith(crawl.site) and not leads_somewhere(link, crawl, build.html):
                 broken.append(f"{address} -> {link}")
     assert not broken
+
+
+def test_axe_finds_nothing_serious_in_either_theme(crawl):
+    missing = [path for path in LAYOUTS if crawl.site + path not in crawl.pages]
+    assert not missing
+    faults = {address: page.faults for address, page in crawl.pages.items() if page.faults}
+    assert not faults
+
+
+def test_no_page_is_wider_than_a_phone(crawl):
+    wide = {a: p.width for a, p in crawl.pages.items() if p.width > PHONE["width"]}
+    assert not wide
+
+
+def test_every_lab_can_be_taken_along_as_a_notebook(crawl):
+    labs = {a: p for a, p in crawl.pages.items() if a.startswith(f"{crawl.site}labs/")}
+    assert len(labs) == len(list(ROOT.glob("labs/*.ipynb")))
+    for address, page in labs.items():
+        name = Path(address).with_suffix(".ipynb").name
+        assert any(link.endswith(f"/{name}") for link in page.look["links"]), address
+
+
+@pytest.fixture
+def reader(browser, site):
+    """A reader's tab on the book; in the end the book has not complained."""
+    context = browser.new_context(reduced_motion="reduce", viewport=DESK)
+    tab, complaints, refused = open_tab(context, (site,))
+    yield tab
+    context.close()
+    assert not [text for text in complaints if HARMLESS not in text] + refused
+
+
+def test_search_finds_attention(reader, site):
+    reader.goto(f"{site}index.html", wait_until="networkidle")
+    reader.goto(f"{site}book/intro.html", wait_until="networkidle")
+    reader.keyboard.press("Control+k")
+    reader.keyboard.type("attention")
+    reader.keyboard.press("Enter")
+    reader.wait_for_url(re.compile(r"/search\.html\?q=attention$"))
+    first = reader.locator("#search-results li a").first
+    first.wait_for()
+    reader.get_by_text("Search finished").wait_for()
+    assert reader.locator("#search-results li").count() > 2
+    first.click()
+    assert "attention" in reader.locator("main").inner_text().lower()
+
+
+def test_the_viewer_in_a_lab(reader, site):
+    reader.goto(site + LAB, wait_until="networkidle")
+    says, word = reader.get_by_role("status"), reader.get_by_role("radio")
+    assert "picture alone" in says.inner_text()
+    word.nth(1).hover()
+    assert says.inner_text().startswith(f"soft {word.nth(1).inner_text()}: looks ")
+    word.nth(1).click()
+    reader.keyboard.press("ArrowRight")
+    assert says.inner_text().startswith(f"soft {word.nth(2).inner_text()}: looks ")
+    assert reader.evaluate("document.activeElement.textContent") == word.nth(2).inner_text()
+    assert word.first.bounding_box()["width"] < 60  # words in a line, not one a line
+
+    theme = lambda: reader.evaluate("document.documentElement.dataset.theme")  # noqa: E731
+    while theme() != "dark":  # the button goes round: by the system, light, dark
+        before = reader.evaluate("document.documentElement.dataset.mode")
+        reader.locator(".theme-switch-button:visible").click()
+        assert reader.evaluate("document.documentElement.dataset.mode") != before
+    viewer = ".attention-viewer"
+    assert not serious_faults(reader, viewer, runOnly=["color-contrast"])
+    reader.set_viewport_size(PHONE)
+    box = reader.locator(viewer).bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
 
 
 def leads_somewhere(link: str, crawl: Crawl, html: Path) -> bool:
