@@ -218,13 +218,13 @@ def _light(weights: np.ndarray, size: tuple[int, int]) -> str:
     width, height = (max(8, round(side * scale)) for side in size)
     light = smooth(weights, height, width)
     light = DARKEST + (BRIGHTEST - DARKEST) * light / max(float(light.max()), 1e-12)
-    return _as_url(Image.fromarray((light * 255).round().astype(np.uint8)), 85)
+    return _as_url(Image.fromarray((light * 255).round().astype(np.uint8)), None)
 
 
-def _as_url(image: Image.Image, quality: int) -> str:
-    """An image inside an address, as WebP: a third smaller than as JPEG."""
+def _as_url(image: Image.Image, quality: int | None) -> str:
+    """An image inside an address, as WebP: a third smaller than as JPEG. None keeps all of it."""
     drawn = io.BytesIO()
-    image.save(drawn, "WEBP", quality=quality)
+    image.save(drawn, "WEBP", quality=quality or 100, lossless=quality is None)
     return "data:image/webp;base64," + base64.b64encode(drawn.getvalue()).decode()
 
 

@@ -100,7 +100,7 @@ labkit.attention_strip(scene.image, told.words, told.alpha)
 # says where the model looked, and how much of the weight lies there.
 
 # %% mystnb={"figure": {"caption": "The same maps, one at a time. Point at a word of the caption.", "name": "fig:first-viewer"}} tags=["nbval-ignore-output"]
-labkit.AttentionViewer(scene.image, {"soft": told}, alt="The drawn scene.")
+labkit.AttentionViewer(scene.image, {"soft": told}, alt="A drawn scene.")
 
 # %% [markdown]
 # Later labs put two models side by side in this figure: one with soft, one with hard attention.
