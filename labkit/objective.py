@@ -16,10 +16,10 @@ over captions beside a mean over words has lambda_peer = lambda / T.
 
 About the target: the weights of a caption sum to T, so each of L regions can get 1 only where
 T = L. With 12 words and 49 regions the term's least value is (1 - T / L)^2 L, where all sums are
-alike. One peer sets T / L (16 / 196) as the target. That changes the value and no gradient: written
-out, the target stands beside sum_i sum_t alpha_ti alone, which is T whatever the weights are. So the
-term pulls towards equal sums, with any target, and lambda says how hard. (It matters where padding
-is counted, as some peers do: then the sums are not T.)
+alike. One peer sets T / L (16 / 196) as the target. That changes the value and no gradient:
+written out, the target stands beside sum_i sum_t alpha_ti alone, which is T whatever the weights
+are. So the term pulls towards equal sums, with any target, and lambda says how hard. (The target
+matters where padding is counted, as some peers do: then the sums are not T.)
 
 Hard attention, eq. 11 and 12. The bound L_s = sum_s p(s|a) log p(y|s,a) <= log p(y|a) is made
 large. Where places s were drawn by lot, a sum is added for each caption,
