@@ -123,6 +123,7 @@ def visit(context, site: str, path: str) -> Page:
     look, faults = tab.evaluate(LOOK), []
     if path in LAYOUTS or not is_code:
         faults += serious_faults(tab, rules={"color-contrast": {"enabled": False}})
+    tab.add_style_tag(content="* { transition: none !important }")  # colours change at once
     for theme in ("light", "dark") if path in LAYOUTS else ():
         tab.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
         faults += serious_faults(tab, runOnly=["color-contrast", "link-in-text-block"])
@@ -258,6 +259,9 @@ def test_the_viewer_in_a_lab(reader, site):
         reader.locator(".theme-switch-button:visible").click()
         assert reader.evaluate("document.documentElement.dataset.mode") != before
     viewer = ".attention-viewer"
+    around = reader.locator(".text_html", has=reader.locator(viewer))
+    ground = around.evaluate("e => getComputedStyle(e).backgroundColor")
+    assert ground == "rgba(0, 0, 0, 0)"  # the page's own, no light box in a dark page
     assert not serious_faults(reader, viewer, runOnly=["color-contrast"])
     reader.set_viewport_size(PHONE)
     box = reader.locator(viewer).bounding_box()

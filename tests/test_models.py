@@ -25,9 +25,10 @@ def test_every_shipped_model_has_a_card_that_tells_its_scores():
             assert f"## {word}" in card, (name, word)
 
 
-def test_the_shipped_scene_model_tells_unseen_scenes():
+@pytest.mark.parametrize("name", ["scenes-soft", "scenes-hard"])
+def test_the_shipped_scene_models_tell_unseen_scenes(name):
     """Weights that did not load right would tell nothing true."""
-    captioner = labkit.load("scenes-soft")
+    captioner = labkit.load(name)
     scenes = make_scenes(40, seed=1234, split="test")
     told = [captioner.tell(scene.image) for scene in scenes]
     true = [is_true(t.text, things_of(s.facts)) for t, s in zip(told, scenes, strict=True)]
