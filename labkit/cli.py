@@ -7,7 +7,7 @@ standard error says what, and what to do), 2 the command itself was not understo
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -37,6 +37,13 @@ def main() -> None:
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"labkit: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def show(scores: dict[str, Any]) -> None:
+    """Print a line for each score that there is."""
+    for name, value in scores.items():
+        if value is not None:
+            print(f"{name:14} {value:.3f}" if isinstance(value, float) else f"{name:14} {value}")
 
 
 @app.command()
@@ -120,9 +127,7 @@ def evaluate(
     """
     from labkit.models import evaluate_run
 
-    scores = evaluate_run(run, data, split, beam, look, json, captions)
-    print("\n".join(f"{k:14} {v:.3f}" if isinstance(v, float) else f"{k:14} {v}"
-                    for k, v in scores.items() if v is not None))  # fmt: skip
+    show(evaluate_run(run, data, split, beam, look, json, captions))
 
 
 @app.command()
@@ -145,8 +150,7 @@ def score(
     if left:
         print(f"{left} images of {references} have no caption: they are left out", file=sys.stderr)
     scores = {"images": images} | asdict(found)
-    print("\n".join(f"{k:14} {v:.3f}" if isinstance(v, float) else f"{k:14} {v}"
-                    for k, v in scores.items() if v is not None))  # fmt: skip
+    show(scores)
     if json:
         write_json(json, scores)
 

@@ -62,14 +62,15 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         root: Annotated[Path, Argument(help=f"Folder with {reads}.")],
         out: Out,
         split: Annotated[list[str] | None, Option(help="Which, several times; or all.")] = None,
-        encoder: Annotated[str, Option(help="efficientnet_lite0, or torchvision's name.")] = "",
+        encoder: Annotated[str, Option(help="efficientnet_lite0, _lite2, or torchvision's.")] = "",
         size: Annotated[int, Option(help="Side of the network's input, in pixels.")] = 0,
         block: Annotated[str, Option(help="Which feature map of the network.")] = "",
         weights: Annotated[Path | None, Option(help="A file with the network's weights.")] = None,
         images_per_shard: Shard = 1000,
-        mirror: Annotated[bool, Option("--mirror", help="Add each for training mirrored.")] = False,
+        mirrored: Annotated[bool, Option("--mirrored",
+                            help="Add each for training in a mirror, too.")] = False,
         strict: Annotated[bool, Option("--strict", help="Stop at the first bad image.")] = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         from dataclasses import replace
 
         from labkit import captions
@@ -80,7 +81,7 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         asked = {key: str(v) if key == "weights" else v for key, v in asked.items() if v}
         records = getattr(captions, f"read_{source}")(root, split, report)
         facts = {"source": source, "splits": list(dict.fromkeys(r.split for r in records))}
-        if mirror:
+        if mirrored:
             records, facts["mirrored"] = list(captions.with_mirrored(records)), True
         config = replace(PHOTO_ENCODER, **asked)
         prepare(records, out, config, facts, report, images_per_shard)

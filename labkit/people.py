@@ -29,7 +29,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Correlation:
     """How a metric's order of captions agrees with the people's: 1 is the same, 0 is none.
 
     Attributes:
@@ -74,7 +74,7 @@ def read_judgements(file: str | Path) -> list[Judgement]:
 
 def agreement_with_people(
     judgements: Sequence[Judgement], captions: Mapping[str, Sequence[str]]
-) -> dict[str, Agreement]:
+) -> dict[str, Correlation]:
     """Compare each metric's scores with the judgements.
 
     A caption is scored against the human captions of the image it was shown with. Where it is
@@ -85,7 +85,7 @@ def agreement_with_people(
         captions: the captions of each image, in the order of their numbers.
 
     Returns:
-        Metric -> agreement.
+        Metric -> how it agrees.
 
     Raises:
         DataError: a judgement speaks of an image or a caption that is not there.
@@ -114,5 +114,5 @@ def agreement_with_people(
     for metric, scores in each.items():
         machine = [scores[row] for row in order]
         taus = (kendalltau(human, machine, variant=v).statistic for v in ("b", "c"))
-        found[metric] = Agreement(*map(float, taus), len(human))
+        found[metric] = Correlation(*map(float, taus), len(human))
     return found

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from labkit.scenes import make_scenes
+from labkit.shards import FeatureStore
 
 VERBS = [
     ["demo"], ["data"], ["prepare", "scenes"], ["prepare", "flickr8k"], ["prepare", "coco"],
     ["prepare", "karpathy"], ["train"], ["compare"], ["evaluate"], ["caption"], ["info"],
-    ["verify"], ["export"], ["split"], ["grade"],
+    ["verify"], ["export"], ["split"], ["grade"], ["score"], ["models"],
 ]  # fmt: skip
 
 
@@ -213,6 +214,15 @@ def test_another_encoder_is_refused(work):
     assert done.returncode == 0, done.stderr
     done = labkit("evaluate", "run", "--data", "large", "--split", "train", cwd=work)
     assert_one_sentence(done, "large", "encoder")
+
+
+def test_training_photographs_are_added_in_a_mirror(work):
+    make_coco(work / "coco4")
+    words = ["prepare", "coco", "coco4", "--out", "twice", "--size", 64, "--mirrored"]
+    assert labkit(*words, cwd=work).returncode == 0
+    ids = FeatureStore(work / "twice", "train").ids
+    plain = [name for name in ids if not name.endswith("#mirrored")]
+    assert plain and sorted(ids) == sorted([*plain, *(f"{name}#mirrored" for name in plain)])
 
 
 def test_bad_photographs_are_counted_and_strict_stops(work):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labkit.captions import tokenize
-from labkit.checks import Unanswered, compare, exercise
+from labkit.checks import compare, exercise, run
 
 LINES = """\
 1001_ab.jpg#0\tA dog runs .
@@ -45,21 +45,6 @@ HELD_OUT = [
     "a walrus and a walrus",
 ]
 LENGTHS = [9, 7, 11, 12, 7, 30, 10, 8, 9, 14]
-
-
-def run(answer: Any, *given: Any) -> Any:
-    """Call a learner's function.
-
-    Raises:
-        Unanswered: it is an untouched one.
-        TypeError: it is no function.
-    """
-    if not callable(answer):
-        raise TypeError("hand over the function itself, without a call")
-    got = answer(*given)
-    if got is None or got is ...:
-        raise Unanswered
-    return got
 
 
 def same(got: Any, right: Any, name: str, mistakes: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.checks import Unanswered, compare, exercise
+from labkit.checks import compare, exercise, run
 
 WIDTH, HEIGHT, ROWS, COLUMNS = 640, 400, 4, 5
 POINTS = [(0, 0), (639, 0), (0, 399), (639, 399), (300, 250), (500, 120), (130, 320), (90, 90)]
@@ -14,21 +14,6 @@ POINTS = [(0, 0), (639, 0), (0, 399), (639, 399), (300, 250), (500, 120), (130, 
 def drawn(seed: int, *shape: int) -> Tensor:
     """Draw numbers by lot."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def run(answer: Any, *given: Any) -> Any:
-    """Call a learner's function.
-
-    Raises:
-        Unanswered: it is an untouched one.
-        TypeError: it is no function.
-    """
-    if not callable(answer):
-        raise TypeError("hand over the function itself, without a call")
-    got = answer(*given)
-    if got is None or got is ...:
-        raise Unanswered
-    return got
 
 
 @exercise("2.1", "Write `cell_of(x, y, width, height, rows, columns)`: the number of the cell.")

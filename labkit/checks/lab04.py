@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from labkit.checks import Unanswered, compare, exercise, first_problem
+from labkit.checks import Unanswered, compare, exercise, first_problem, run
 from labkit.decoder import State
 from labkit.decoding import greedy
 from labkit.encoder import load_encoder
@@ -32,18 +32,6 @@ def numbers(seed: int, *shapes: tuple[int, ...]) -> list[Tensor]:
     return [torch.randn(shape, generator=chance).requires_grad_() for shape in shapes]
 
 
-def run(answer: Any, name: str, *given: Tensor) -> Any:
-    """Call a learner's function, with gradients on.
-
-    Raises:
-        TypeError: it is no function.
-    """
-    if not callable(answer):
-        raise TypeError(f'hand over the function itself, without a call: check("...", {name})')
-    with torch.enable_grad():
-        return answer(*given)
-
-
 def learns(got: Any, name: str) -> str | None:
     """Say so if a tensor has lost its gradient."""
     if torch.is_tensor(got) and got.requires_grad:
@@ -60,7 +48,7 @@ def scores(answer: Any) -> str | None:
     given = numbers(1, (L, D), (T, D), (D, D), (D, D), (D,), (D,))
     a, h, W_a, W_s, b, v = given
     try:
-        got = run(answer, "scores", *given)
+        got = run(answer, *given, name="scores")
     except RuntimeError as error:
         if "must match the size" not in str(error):
             raise
@@ -99,7 +87,7 @@ def scores(answer: Any) -> str | None:
 def weights(answer: Any) -> str | None:
     """Eq. 5."""
     (e,) = numbers(2, (T, L))
-    got = run(answer, "weights", e)
+    got = run(answer, e, name="weights")
     right = e.softmax(-1)
     mistakes = {
         "your weights sum to 1 over the words; they must over the regions": e.softmax(0),
@@ -128,7 +116,7 @@ def mix(answer: Any) -> str | None:
     """Eq. 13, without the gate."""
     e, a = numbers(3, (T, L), (L, D))
     alpha = e.softmax(-1)
-    got = run(answer, "mix", alpha, a)
+    got = run(answer, alpha, a, name="mix")
     right = alpha @ a
     mistakes = {
         "this is the mean of all regions, whatever the weights: alpha is not used": (
@@ -149,7 +137,7 @@ def context(answer: Any) -> str | None:
     """The gate of section 4.2.1."""
     given = numbers(4, (T, D), (T, D), (1, D), (1,))
     phi, h, w, b = given
-    got = run(answer, "context", *given)
+    got = run(answer, *given, name="context")
     raw = h @ w.T + b  # (T, 1)
     right = raw.sigmoid() * phi
     mistakes = {
@@ -172,7 +160,7 @@ def lstm(answer: Any) -> str | None:
     """Eqs. 1, 2 and 3."""
     given = numbers(5, *[(T, D)] * 4, *[(4 * D, D)] * 3, (4 * D,))
     word, z, h, c, W_y, W_z, W_h, b = given
-    got = run(answer, "lstm", *given)
+    got = run(answer, *given, name="lstm")
     if got is None or got is ...:
         raise Unanswered
     if not isinstance(got, tuple | list) or len(got) != 2:
@@ -219,7 +207,7 @@ def word_log_p(answer: Any) -> str | None:
     """Eq. 7."""
     given = numbers(6, *[(T, D)] * 3, (V, D), (D, D), (D, D), (V,))
     word, h, z, L_o, L_h, L_z, b_o = given
-    got = run(answer, "word_log_p", *given)
+    got = run(answer, *given, name="word_log_p")
     of_h, of_z = h @ L_h.T, z @ L_z.T
     logits = (word + of_h + of_z) @ L_o.T + b_o
     mistakes = {

@@ -1,15 +1,13 @@
-"""The exercises of lab 7: right answers, untouched cells, and typical mistakes."""
+"""Answers to the exercises of lab 7: right ones, and wrong ones with what is said of them."""
 
 import math
 from collections import Counter
 from itertools import combinations
 
 import numpy as np
-import pytest
 import torch
 from scipy.stats import spearmanr
 
-from labkit.checks import check
 from labkit.vocabulary import BOS, EOS
 
 
@@ -62,36 +60,17 @@ def tau(people, metric):
     return (2 * agree - len(pairs)) / len(pairs)
 
 
-RIGHT = {
-    "7.1": tell_greedily,
-    "7.2": [0.21, 0.36],
-    "7.3": matches,
-    "7.4": bleu,
-    "7.5": tau,
-}
+RIGHT = [
+    ("7.1", tell_greedily),
+    ("7.2", [0.21, 0.36]),
+    ("7.3", matches),
+    ("7.4", bleu),
+    ("7.5", tau),
+]
+OPEN = {"7.2": [..., ...]}
 
 
-@pytest.mark.parametrize("number", RIGHT)
-def test_right_answers(number):
-    assert check(number, RIGHT[number]).right is True
-
-
-UNTOUCHED = {
-    "7.1": lambda decoder, a: None,
-    "7.2": [..., ...],
-    "7.3": lambda told, references, n: None,
-    "7.4": lambda told, references: None,
-    "7.5": lambda people, metric: None,
-}
-
-
-@pytest.mark.parametrize("number", UNTOUCHED)
-def test_untouched_cells_are_told_what_to_do(number):
-    verdict = check(number, UNTOUCHED[number])
-    assert verdict.right is None and verdict.text.startswith("not answered yet. ")
-
-
-MISTAKES = [
+WRONG = [
     ("7.1", lambda d, a: tell(d, a)[1:], "leave out <eos>"),
     ("7.1", lambda d, a: tell(d, a)[:-1], "leave out <bos>"),
     ("7.1", lambda d, a: tell(d, a, after=3)[1:], "goes on after <eos>"),
@@ -117,9 +96,3 @@ MISTAKES = [
     ("7.5", lambda p, m: np.corrcoef(p, m)[0, 1], "Pearson"),
     ("7.5", lambda p, m: spearmanr(p, m).statistic, "Spearman"),
 ]
-
-
-@pytest.mark.parametrize(("number", "answer", "sentence"), MISTAKES)
-def test_mistakes_are_named(number, answer, sentence):
-    verdict = check(number, answer)
-    assert verdict.right is False and sentence in verdict.text

@@ -1,8 +1,4 @@
-"""The exercises of lab 3: right answers, untouched cells, and typical mistakes."""
-
-import pytest
-
-from labkit.checks import check
+"""Answers to the exercises of lab 3: right ones, and wrong ones with what is said of them."""
 
 
 def place_of(image, per_shard):
@@ -25,35 +21,17 @@ def state_after(steps, batch, samples):
     return epoch, step * batch
 
 
-@pytest.mark.parametrize(
-    ("number", "answer"),
-    [
-        ("3.1", 19_929),
-        ("3.2", place_of),
-        ("3.3", share_of),
-        ("3.3", share_in_a_row),
-        ("3.4", state_after),
-    ],
-)
-def test_right_answers(number, answer):
-    assert check(number, answer).right is True
+RIGHT = [
+    ("3.1", 19_929),
+    ("3.2", place_of),
+    ("3.3", share_of),
+    ("3.3", share_in_a_row),
+    ("3.4", state_after),
+]
+OPEN = {"3.1": ...}
 
 
-UNTOUCHED = {
-    "3.1": ...,
-    "3.2": lambda image, per_shard: None,
-    "3.3": lambda order, step, batch, rank, world: None,
-    "3.4": lambda steps, batch, samples: None,
-}
-
-
-@pytest.mark.parametrize("number", UNTOUCHED)
-def test_untouched_cells_are_told_what_to_do(number):
-    verdict = check(number, UNTOUCHED[number])
-    assert verdict.right is None and verdict.text.startswith("not answered yet. ")
-
-
-MISTAKES = [
+WRONG = [
     ("3.1", 9_964, "4 bytes a number"),
     ("3.1", 19_930, "round down"),
     ("3.1", 21_399, "2^30"),
@@ -70,9 +48,3 @@ MISTAKES = [
     ("3.4", lambda n, b, s: divmod(n, -(-s // b)), "in steps"),
     ("3.4", lambda n, b, s: (n // (s // b), n % (s // b) * b), "round up"),
 ]
-
-
-@pytest.mark.parametrize(("number", "answer", "sentence"), MISTAKES)
-def test_mistakes_are_named(number, answer, sentence):
-    verdict = check(number, answer)
-    assert verdict.right is False and sentence in verdict.text
