@@ -123,7 +123,7 @@ def verify(store: Store) -> None:
 
     Example: labkit verify stores/flickr8k
     """
-    from labkit.shards import verify
+    from labkit.verify import verify
 
     verify(store)
     print(f"{store} is whole")

@@ -1,6 +1,7 @@
 """Files that are whole or absent, and memory that is kept."""
 
 import ctypes
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -55,6 +56,17 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged, it is not JSON: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Take the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(content: Any) -> str:
+    """Take the SHA-256 of anything JSON-able."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def keep_freed_memory() -> None:

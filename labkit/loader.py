@@ -1,13 +1,15 @@
 """Batches of a feature store: shuffled, checked, read ahead of the training, in little memory.
 
-A few threads read into the memory of `threads + 2` batches, which is used again and again: to make
-a tensor of 16 MB anew costs more than to read its content.
+A few threads read into the memory of as many batches, which is used again and again: to make a
+tensor of 16 MB anew costs more than to read its content, and the fewer there are, the more of them
+the processor's cache still holds.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,24 +39,29 @@ class _Slot:
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, pinned: bool):
         self.memory = torch.empty(shape, dtype=dtype, pin_memory=pinned)
-        if dtype == torch.float16:  # read where it stays, nothing to convert
-            self._halves, self._pieces = list(self.memory.numpy()), [()] * shape[0]
-        else:
-            half = torch.empty(shape[1:], dtype=torch.float16)
-            rows, parts = self.memory.flatten(1), half.view(-1).split(PIECE)
-            self._halves = [half.numpy()] * shape[0]
-            self._pieces = [tuple(zip(row.split(PIECE), parts, strict=True)) for row in rows]
         self.copied: torch.cuda.Event | None = None  # a GPU has copied what was here
+        if dtype == torch.float16:  # read where it stays, nothing to convert
+            self._halves, self._ways = list(self.memory.numpy()), [()] * shape[0]
+            return
+        half, single = (torch.empty(shape[1:], dtype=kind) for kind in (torch.float16, torch.float))
+        through = [half] if dtype == torch.float else [half, single]  # torch has no other fast way
+        self._halves = [half.numpy()] * shape[0]
+        self._ways = [
+            tuple(pairwise(x.view(-1).split(PIECE) for x in [*through, row])) for row in self.memory
+        ]
 
     def fill(self, store: FeatureStore, batch: Batch) -> tuple["_Slot", Batch]:
         """Read image by image: each is checked and converted while the processor's cache has it."""
         if self.copied is not None:
             self.copied.synchronize()
         batch.features = self.memory[: len(batch.indices)]
-        for row, index in enumerate(batch.indices.tolist()):
-            store.read_into(index, self._halves[row])
-            for piece, half in self._pieces[row]:
-                piece.copy_(half if piece.dtype == torch.float32 else half.float())
+        indices, wait = batch.indices.tolist(), False
+        for row, index in enumerate(indices):
+            if not store.read_into(index, self._halves[row], wait):
+                store.fetch(indices[row:])
+                wait = store.read_into(index, self._halves[row])
+            for source, target in self._ways[row]:
+                torch._foreach_copy_(target, source)  # all pieces in one call
         return self, batch
 
 
@@ -145,7 +152,8 @@ class Loader:
             start: position to go on from: samples delivered before, over all ranks.
         """
         batches, reading = self._batches(epoch, start), deque()
-        slots = [self._free.pop() if self._free else self._slot() for _ in range(self.threads + 2)]
+        count = max(2, self.threads)
+        slots = [self._free.pop() if self._free else self._slot() for _ in range(count)]
         pool = ThreadPoolExecutor(self.threads, "labkit-reader")
 
         def read_next(slot: _Slot) -> None:

@@ -11,7 +11,6 @@ Shards are files that can be copied, checked and made again one by one. An image
 """
 
 import functools
-import hashlib
 import itertools
 import json
 import os
@@ -24,13 +23,13 @@ from typing import Any
 
 import numpy as np
 import xxhash
-from tqdm import tqdm
 
-from labkit.files import read_json
+from labkit.files import fingerprint, read_json, sha256
 
 FORMAT, MANIFEST = 1, "manifest.json"
 HALF = np.dtype("<f2")
 OPEN_FILES = 256  # shards that one store keeps open
+CACHED = getattr(os, "RWF_NOWAIT", 0)  # read only from the system's cache; 0 where it can't be told
 
 
 class StoreError(ValueError):
@@ -93,48 +92,49 @@ class FeatureStore:
             self.read_into(int(index), row)
         return out
 
-    def read_into(self, index: int, out: np.ndarray) -> None:
-        """Read one image into `out`, (L, D) float16, C-contiguous; raises as `read` does."""
-        if not 0 <= index < len(self):
+    def read_into(self, index: int, out: np.ndarray, wait: bool = True) -> bool:
+        """Read one image into `out`, (L, D) float16, C-contiguous; raises as `read` does.
+
+        Without `wait` it is False, and `out` of no use, where the disk would have to be waited for.
+        """
+        file, begin = self._place(index, out.nbytes)
+        try:
+            got = os.preadv(file.handle, [out], begin, 0 if wait else CACHED)
+        except OSError as error:
+            if not wait:
+                return False
+            raise StoreError(f"{file.path}: image {self.ids[index]!r}: {error.strerror}") from error
+        right = got == out.nbytes and xxhash.xxh3_64_intdigest(out) == self._checksums[index]
+        if wait and not right:
+            raise StoreError(f"{file.path}: image {self.ids[index]!r} does not match its checksum")
+        return right  # if not: a part was in the cache, or a waiting read will tell what is wrong
+
+    def fetch(self, indices: Sequence[int]) -> None:
+        """Let the disk begin with images that are soon read: it is faster with many requests."""
+        size = self.length * self.dim * HALF.itemsize
+        for file, begin in [self._place(index, size) for index in indices]:
+            os.posix_fadvise(file.handle, begin, size, os.POSIX_FADV_WILLNEED)
+
+    def _place(self, index: int, size: int) -> tuple["_OpenShard", int]:
+        """Find an image of `size` bytes: its file, which is open while it is held, and where."""
+        if not 0 <= index < len(self.ids):
             raise IndexError(f"{self.root}: split {self.split!r} has {len(self)} images")
         number = bisect_right(self.starts, index) - 1
         after = self.starts[number + 1] - index  # images from this one to the end of the file
-        path, begin = self._files[number], self.shards[number]["bytes"] - after * out.nbytes
-        file = self._open(path)  # held while it is read: another thread may push it out
-        try:
-            got = os.preadv(file.handle, [out.data.cast("B")], begin)
-        except OSError as error:
-            raise StoreError(f"{path}: image {self.ids[index]!r}: {error.strerror}") from error
-        if got != out.nbytes or xxhash.xxh3_64_intdigest(out.data) != self._checksums[index]:
-            raise StoreError(f"{path}: image {self.ids[index]!r} does not match its checksum")
+        return self._open(self._files[number]), self.shards[number]["bytes"] - after * size
 
 
 class _OpenShard:
     """A file that is closed when nobody uses it any more."""
 
     def __init__(self, path: Path):
-        self.handle = os.open(_intact(path), os.O_RDONLY)
+        self.path, self.handle = path, os.open(_intact(path), os.O_RDONLY)
         weakref.finalize(self, os.close, self.handle)
 
 
 def splits(root: Path | str) -> list[str]:
     """Name the splits of a store; raises as `FeatureStore` does."""
     return list(_read_manifest(Path(root))["splits"])
-
-
-def verify(root: Path | str, progress: bool = True) -> None:
-    """Read every byte of a store and compare it with the manifest; `progress` shows a bar.
-
-    It raises as `FeatureStore` does at the first fault, naming the file and the image.
-    """
-    for store in [FeatureStore(root, split) for split in splits(root)]:  # checks the records too
-        shards = tqdm(store.shards, desc=f"verify {store.split}", unit="file", disable=not progress)
-        for shard, start in zip(shards, store.starts, strict=False):
-            path = store.root / shard["name"]
-            if sha256(path) != shard["sha256"]:
-                for index in range(start, start + shard["count"]):
-                    store.read([index])  # names the image that is wrong
-                raise StoreError(f"{path}: its header is wrong: restore the file")
 
 
 def _read_manifest(root: Path) -> dict[str, Any]:
@@ -168,14 +168,3 @@ def _intact(path: Path, size: int | None = None) -> Path:
     if size is not None and path.stat().st_size != size:
         raise StoreError(f"{path} has {path.stat().st_size} bytes, the manifest says {size}")
     return path
-
-
-def sha256(path: Path) -> str:
-    """Take the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fingerprint(content: Any) -> str:
-    """Take the SHA-256 of anything JSON-able."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from labkit.files import read_json, whole, write_json
-from labkit.shards import FORMAT, HALF, MANIFEST, StoreError, fingerprint, read_records, sha256
+from labkit.files import fingerprint, read_json, sha256, whole, write_json
+from labkit.shards import FORMAT, HALF, MANIFEST, StoreError, read_records
 
 DRAFT = "unfinished.json"  # the manifest's name until the store is finished
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from small_stores import DIM, ENCODER, LENGTH, SOURCE, add, features_of, make_store, writer
 
-from labkit.shards import FeatureStore, StoreError, splits, verify
+from labkit.shards import FeatureStore, StoreError, splits
+from labkit.verify import verify
 from labkit.writer import StoreWriter
 
 

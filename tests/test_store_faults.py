@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from small_stores import PER_SHARD, add, features_of, make_store, writer
 
+from labkit.files import fingerprint
 from labkit.loader import Loader
-from labkit.shards import FeatureStore, StoreError, fingerprint, splits, verify
+from labkit.shards import FeatureStore, StoreError, splits
+from labkit.verify import verify
 
 SHARDS = range(4)  # 25 images, 7 in a file
 
