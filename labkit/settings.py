@@ -1,5 +1,6 @@
 """What a training is told: one dataclass, and the settings recommended for each kind of data."""
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -96,6 +97,34 @@ def compare(old: dict, new: dict, path: Path) -> None:
         for name, value in new[part].items():
             if (was := old[part].get(name)) != value:
                 raise ValueError(f"{path} has {name} = {was}, not {value}: go on with what it has")
+
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def read_recipe(recipe: str | Path) -> dict[str, Any]:
+    """Read settings from a recipe: a TOML file of lines ``name = value``.
+
+    Args:
+        recipe: a file, or the name of one that comes with the package. A file comes first.
+
+    Returns:
+        What differs from the recommended settings, names of `TrainConfig`.
+
+    Raises:
+        FileNotFoundError: there is no such recipe.
+        ValueError: it is no TOML, or holds what is no setting.
+    """
+    path = Path(recipe)
+    path = path if path.is_file() else RECIPES / f"{recipe}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+        raise FileNotFoundError(f"there is no recipe {recipe}: name a file, or one of {known}")
+    try:
+        lines = tomllib.loads(path.read_text(encoding="utf-8")).items()
+        return parse_settings([f"{name}={value}" for name, value in lines])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from labkit.models import load
 
 torch.set_num_threads(1)
 
-LABS = {lab: import_module(f"answers_lab{lab:02}") for lab in range(1, 10)}
+LABS = {lab: import_module(f"answers_lab{lab:02}") for lab in range(10)}
 RIGHT = [pair for answers in LABS.values() for pair in answers.RIGHT]
 WRONG = [case for answers in LABS.values() for case in answers.WRONG]
 OPEN = {number: value for a in LABS.values() for number, value in getattr(a, "OPEN", {}).items()}

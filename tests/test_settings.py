@@ -1,11 +1,19 @@
 """Settings: as typed, as recommended, as kept."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import pytest
 
 from labkit.decoder import DecoderConfig
-from labkit.settings import SCENES, TrainConfig, decoder_config, parse_settings, recommended
+from labkit.settings import (
+    RECIPES,
+    SCENES,
+    TrainConfig,
+    decoder_config,
+    parse_settings,
+    read_recipe,
+    recommended,
+)
 
 
 def test_settings_are_read_with_their_types():
@@ -51,3 +59,31 @@ def test_the_decoder_gets_all_that_it_shares():
 def test_scenes_have_settings_of_their_own():
     assert recommended({"source": "scenes", "count": 3}) == SCENES != TrainConfig()
     assert recommended({"source": "flickr8k"}) == TrainConfig()
+
+
+@pytest.mark.parametrize("recipe", [file.stem for file in RECIPES.glob("*.toml")])
+def test_the_recipes_of_the_package_can_be_followed(recipe):
+    found = read_recipe(recipe)
+    assert replace(TrainConfig(), **found).attention == found["attention"]
+
+
+def test_a_recipe_of_ones_own_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flickr8k-soft").write_text("epochs = 2  # few\none_coin = true\nhidden = 64\n")
+    assert read_recipe("flickr8k-soft") == {"epochs": 2, "one_coin": True, "hidden": 64}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("epoch = 3", r"mine\.toml: there is no setting 'epoch'"),
+        ("epochs = 1.5", r"mine\.toml: epochs is a whole number, not '1\.5'"),
+        ("epochs 3", r"mine\.toml: .*line 1"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_told(tmp_path, text, says):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ValueError, match=says):
+        read_recipe(tmp_path / "mine.toml")
+    with pytest.raises(FileNotFoundError, match="or one of flickr8k-hard, flickr8k-soft"):
+        read_recipe("mine")
