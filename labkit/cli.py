@@ -71,13 +71,13 @@ def train(
     learning_rate: Annotated[float | None, Option(help="Adam's, at its highest.")] = None,
     precision: Annotated[str | None, Option(help="auto, bf16 or fp32.")] = None,
     seed: Annotated[int | None, Option(help="Of weights, order and dropout.")] = None,
-    recipe: Annotated[str | None, Option(help="Settings from a file, or flickr8k-soft, -hard.")] = (
-        None
-    ),
+    recipe: Annotated[str | None, Option(help="A file of settings, or its name.")] = None,
     settings: Set = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train a captioner; what is not given is as in the recipe, or as recommended.
+
+    Recipes of the package: flickr8k-soft, flickr8k-hard.
 
     Several processes share the work under torchrun:
     torchrun --nproc-per-node 2 -m labkit train STORE --out RUN
@@ -121,6 +121,7 @@ def evaluate(
     data: Annotated[Path | None, Option(help="A store; the one it was trained on if none.")] = None,
     split: Annotated[str, Option(help="Which split.")] = "dev",
     beam: Beam = 5,
+    length_power: Annotated[float, Option(min=0, help="Higher tells more words.")] = 0.7,
     look: Look = None,
     json: Annotated[Path | None, Option(help="Write the scores to this file.")] = None,
     captions: Annotated[Path | None, Option(help="Write what was told, as COCO results.")] = None,
@@ -131,7 +132,7 @@ def evaluate(
     """
     from labkit.models import evaluate_run
 
-    show(evaluate_run(run, data, split, beam, look, json, captions))
+    show(evaluate_run(run, data, split, beam, look, json, captions, length_power))
 
 
 @app.command()

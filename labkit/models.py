@@ -130,7 +130,7 @@ def load(model: str | Path) -> Captioner:
 def evaluate_run(
     run: str | Path, data: str | Path | None = None, split: str = "dev", beam: int = 5,
     look: str | None = None, json: str | Path | None = None, captions: str | Path | None = None,
-    progress: bool = True,
+    length_power: float = 0.7, progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Score a trained model on a split of a store.
 
@@ -142,6 +142,7 @@ def evaluate_run(
         look: a key of `labkit.attention.LOOKS`; by default the attention's own way.
         json: where to write the scores.
         captions: where to write what was told, in COCO's results format.
+        length_power: see `labkit.decoding.beam_search`.
         progress: show a bar, where the standard error is a terminal.
 
     Returns:
@@ -160,7 +161,7 @@ def evaluate_run(
             f"{store.root} was prepared with another encoder than {run} was trained with: "
             "prepare the store anew with that one"
         )
-    decoding = Decoding(beam, look=look)
+    decoding = Decoding(beam, length_power=length_power, look=look)
     found = evaluate(captioner.decoder, captioner.vocabulary, store, decoding, progress=progress)
     if json:
         write_json(json, found.as_dict())

@@ -13,47 +13,42 @@
 # ---
 
 # %% [markdown]
-# # Lab 0: a first caption
+# # Lab 0: set up, and a first caption
 #
-# **What you will learn.** How a picture becomes a caption, step by step, and how to ask the model
-# where it looked at each word.
+# **What you will learn.** How a photograph becomes a caption, how to ask a model where it looked at
+# each word, and how soft and hard attention differ to the eye.
 #
-# **Time.** About 10 minutes, of which the machine takes one.
+# **Time.** About 20 minutes, of which the machine takes half of one.
 #
 # **Before you start.** Nothing but Python. If `import labkit` works, you are ready.
 #
-# **The question.** When a model says *a red circle*, did it look at the red circle?
+# **The question.** A model says what is on a photograph. Did it look at the things that it names?
 
 # %%
 import torch
 
 import labkit
+from labkit.checks import check
 
 torch.set_num_threads(1)  # so that the numbers below are the same on every machine
-print("scenes-soft" in labkit.shipped())
+for name in labkit.shipped():
+    print(name)
 
 # %% [markdown]
-# ## A picture whose facts are known
+# These four models came with the package. Two learned from photographs, two from drawn scenes. Of
+# each pair one has soft attention and one has hard attention.
 #
-# A drawn scene is a good first picture, because nobody can argue about what is in it. `make_scenes`
-# draws as many as you like. The seed chooses which.
+# ## A photograph
+#
+# It comes with scikit-image: Eileen Collins, by NASA, in the public domain. Nothing is downloaded.
 
 # %%
-scene = labkit.make_scenes(1, seed=30, split="test")[0]
-scene.image.shape
+from importlib.resources import files
 
-# %% [markdown]
-# A scene comes with captions, and with the list of the things that were drawn. Positions and sizes
-# are fractions of the picture, counted from its top left corner.
+from PIL import Image
 
-# %%
-for caption in scene.captions:
-    print(caption)
-
-# %%
-for thing in scene.facts["things"]:
-    place = f"x {thing['x']:.2f}, y {thing['y']:.2f}"
-    print(f"{thing['size']:6} {thing['colour']:7} {thing['shape']:9} {place}")
+photo = Image.open(files("skimage") / "data" / "astronaut.png")
+print("width and height:", photo.size)
 
 # %% [markdown]
 # ## The model looks, then tells
@@ -62,88 +57,192 @@ for thing in scene.facts["things"]:
 # picture into a grid of vectors. An LSTM, the *decoder*, tells one word after the other.
 
 # %%
-captioner = labkit.load("scenes-soft")
-told = captioner.tell(scene.image)
-told.text
+soft = labkit.load("flickr8k-soft")
+told = soft.tell(photo)
+print(told.text)
 
 # %% [markdown]
-# Is it true? The facts are known, so a program can check it.
-
-# %%
-from labkit.scenes import is_true, things_of
-
-is_true(told.text, things_of(scene.facts))
-
-# %% [markdown]
+# Is it right? Nobody told this model what a space suit is, or that there are women in them. It learned from
+# 6,000 photographs, most of them of people and dogs. What it has not seen there it cannot name.
+#
 # ## Where did it look?
 #
-# Before each word the decoder gives a weight to each cell of the grid. The weights of a word are
-# all positive, and their sum is 1. So there is one map for each word.
+# Before each word the decoder gives a weight to each cell of a grid. The weights of a word are all
+# positive, and their sum is 1. So there is one map for each word.
 
 # %%
 words, rows, columns = told.alpha.shape
 print(f"{words} words, a grid of {rows} x {columns} cells")
 print(f"the first map sums to {told.alpha[0].sum():.3f}")
 
-# %% mystnb={"figure": {"caption": "The scene, then one map for each word of the caption. Bright is where the model looked before it said the word.", "name": "fig:first-strip"}, "image": {"alt": "A drawn scene of coloured shapes, and the same scene once for each word of the caption, bright where the attention was."}} tags=["nbval-ignore-output"]
-labkit.attention_strip(scene.image, told.words, told.alpha)
+# %% mystnb={"figure": {"caption": "The photograph, then one map for each word of the caption. Bright is where the model looked before it said the word.", "name": "fig:first-strip"}, "image": {"alt": "The portrait of an astronaut, and the same portrait once for each word of the caption, bright where the attention was."}} tags=["nbval-ignore-output"]
+labkit.attention_strip(photo, told.words, told.alpha)
 
 # %% [markdown]
-# Look at the words that name a shape. For most of them the bright place lies on that shape. Now
-# look at *a* and *is*: where should one look for those?
-
-# %% [markdown]
-# ## Point at a word
+# Bright means *brighter than the other cells of this map*. It does not say how much of the weight
+# lies there. The first exercises ask for that.
 #
-# A strip shows all words at once, each picture small. The next figure shows one word at a time.
-# Point at a word, tap it, or walk along the caption with the arrow keys. The line below the picture
-# says where the model looked, and how much of the weight lies there.
+# ## The same with hard attention
+#
+# A model with soft attention sees a mean of all cells, each with its weight. One with *hard* attention
+# sees a single cell for each word. It learned where to look from the same photographs.
 
-# %% mystnb={"figure": {"caption": "The same maps, one at a time. Point at a word of the caption.", "name": "fig:first-viewer"}} tags=["nbval-ignore-output"]
-labkit.AttentionViewer(scene.image, {"soft": told}, alt="A drawn scene.")
+# %%
+hard = labkit.load("flickr8k-hard")
+told_hard = hard.tell(photo)
+print(told_hard.text)
 
 # %% [markdown]
-# Later labs put two models side by side in this figure: one with soft, one with hard attention.
+# The next figure shows one word at a time, soft and hard side by side. Point at a word, tap it, or
+# walk along the caption with the arrow keys. The line below each picture says where the model looked,
+# and how much of the weight lies there.
+
+# %% mystnb={"figure": {"caption": "The maps of both models, one word at a time. Point at a word of a caption.", "name": "fig:first-viewer"}} tags=["nbval-ignore-output"]
+both = {"soft": told, "hard": told_hard}
+labkit.AttentionViewer(photo, both, alt="The portrait of an astronaut.")
 
 # %% [markdown]
 # ## Your turn
 #
-# **Exercise 1.** For each shape word, find the cell with the largest weight, and print its place as
-# fractions of the picture. Compare with the list of things above.
-#
+# **Exercise 0.1.** Write a function that finds the brightest cell of a map. The weights are an array of
+# rows and columns.
+
+# %%
+def brightest(weights):
+    """Row and column of the largest weight, counted from 0."""
+    ...
+
+
+# %%
+check("0.1", brightest)
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `told.alpha[k].argmax()` counts the cells row by row. `divmod` by the number of columns gives row
-# and column. The centre of cell number 0 is at `0.5 / columns`.
+# `weights.argmax()` counts the cells row by row. `divmod` by the number of columns makes a row and a
+# column of it.
 #
 # </details>
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-from labkit.scenes import SHAPES
+def brightest(weights):
+    """Row and column of the largest weight, counted from 0."""
+    return divmod(int(weights.argmax()), weights.shape[1])
 
-for word, weights in zip(told.words, told.alpha, strict=True):
-    if word in SHAPES:
-        row, column = divmod(int(weights.argmax()), columns)
-        print(f"{word:9} x {(column + 0.5) / columns:.2f}, y {(row + 0.5) / rows:.2f}")
+
+check("0.1", brightest)
 
 # %% [markdown]
-# **Exercise 2.** One scene proves little. Tell the first 20 scenes of the split "test" with seed 7,
-# and count how many captions are true.
+# **Exercise 0.2.** How much of the weight lies in a part of the picture? Write a function that says it for
+# a box of cells. `top` and `left` are the first row and column of the box, `rows` and `columns` its size.
+
+# %%
+def share(weights, top, left, rows, columns):
+    """The sum of the weights in a box of cells."""
+    ...
+
+
+# %%
+check("0.2", share)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-scenes = labkit.make_scenes(20, seed=7, split="test")
-true = [is_true(captioner.tell(s.image).text, things_of(s.facts)) for s in scenes]
-print("more than a quarter are true:", sum(true) > 5)
+def share(weights, top, left, rows, columns):
+    """The sum of the weights in a box of cells."""
+    return weights[top : top + rows, left : left + columns].sum()
+
+
+check("0.2", share)
 
 # %% [markdown]
-# **Exercise 3.** Take a photograph of your own: `captioner.tell("my.jpg")`. This model has seen
-# nothing but drawn shapes. What does it say, and why can it not say anything else?
+# **Exercise 0.3.** Two models, two captions. Which words has only one of them?
+
+# %%
+def alone(one, other):
+    """The words of the first list that are not in the second, in their order."""
+    ...
+
+
+# %%
+check("0.3", alone)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+def alone(one, other):
+    """The words of the first list that are not in the second, in their order."""
+    return [word for word in one if word not in other]
+
+
+check("0.3", alone)
+
+# %% [markdown]
+# ## Does it look at what it names?
+#
+# With these functions the captions of the astronaut can be read. For each word: the brightest cell, and
+# the share of the weight in the nine cells around it, of 64.
+
+# %% tags=["nbval-ignore-output"]
+def describe(told):
+    """Print where each word looked most, and how much of the weight lies around it."""
+    for word, weights in zip(told.words, told.alpha, strict=True):
+        row, column = divmod(int(weights.argmax()), weights.shape[1])
+        around = weights[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].sum()
+        print(f"{word:10} row {row}, column {column}: {around:4.0%} around it")
+
+
+describe(told)
+
+# %% [markdown]
+# And the same for hard attention. It took the brightest cell and nothing else. The weights say how sure
+# it was of this choice.
+
+# %% tags=["nbval-ignore-output"]
+describe(told_hard)
+
+# %% [markdown]
+# Evenly spread, nine cells of 64 would have 14%. Soft attention is not far from that at many words: it
+# looks everywhere, with a light preference. Hard attention has to choose, and has learned to.
+#
+# There is no ball. What did soft attention look at when it said *ball*? A wrong word has a map, too, and the map
+# does not say that it is wrong. Lab 8 comes back to this.
+#
+# ## Where everything is known
+#
+# On a photograph one can argue about where a word *should* look. On a drawn scene one cannot: the
+# program that drew it knows what is there, and where.
+
+# %%
+scene = labkit.make_scenes(1, seed=30, split="test")[0]
+for thing in scene.facts["things"]:
+    place = f"x {thing['x']:.2f}, y {thing['y']:.2f}"
+    print(f"{thing['size']:6} {thing['colour']:7} {thing['shape']:9} {place}")
+
+# %%
+from labkit.scenes import is_true, things_of
+
+of_scene = {name: labkit.load(f"scenes-{name}").tell(scene.image) for name in ("soft", "hard")}
+for name, caption in of_scene.items():
+    print(f"{name}: {caption.text}  (true: {is_true(caption.text, things_of(scene.facts))})")
+
+# %% mystnb={"figure": {"caption": "A drawn scene, told by both mechanisms.", "name": "fig:first-scene"}} tags=["nbval-ignore-output"]
+labkit.AttentionViewer(scene.image, of_scene, alt="A drawn scene of coloured shapes.")
+
+# %% [markdown]
+# Look at the words that name a shape. For most of them the bright place lies on that shape. Now look at
+# *a* and *is*: where should one look for those?
+#
+# ## A photograph of your own
+#
+# `soft.tell("my.jpg")` takes a file. So does the command line, which also draws the maps:
+#
+# ```
+# labkit caption flickr8k-soft my.jpg --out told
+# ```
 #
 # ## Summary
 #
 # - An encoder turns a picture into a grid of vectors, a decoder tells word after word.
 # - Before each word the decoder weighs the cells of the grid. The weights can be drawn.
+# - Soft attention sees a mean of all cells, hard attention one cell for each word.
 # - On drawn scenes one can check what is told, and where the model looked.
 #
-# **To think on.** Suppose that the bright place always lies on the right shape. Does that prove
+# **To think on.** Suppose that the bright place always lies on the right thing. Does that prove
 # that the model *used* what is there?
