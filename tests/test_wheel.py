@@ -31,8 +31,8 @@ def python(tmp_path_factory):
     """The interpreter of an environment that has the wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     wheel = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
-    source = folder / "source"
-    shutil.copytree(ROOT / "labkit", source / "labkit", ignore=shutil.ignore_patterns("__pycache__"))
+    source, needless = folder / "source", shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "labkit", source / "labkit", ignore=needless)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     subprocess.run([*wheel, "--wheel-dir", folder, source], check=True, capture_output=True)
