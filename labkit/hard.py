@@ -120,7 +120,7 @@ class MarginalAttention(GumbelAttention):
     sequence learning'). `places` of the likeliest places are summed one by one. The others are
     seen as one more, their expectation, with all their mass: so the shares still sum to 1, every
     score gets a gradient, and with all places it is the exact sum. Left out and the rest scaled
-    up, they could never come in again. The state is fed with the expectation.
+    up, they could never come in again. The state is fed with a drawn place.
 
     Alone, the sum learns best where to look, and tells badly from one place: where the picture
     leaves the word open, each place may hold another opinion, and only their mixture is right. So
@@ -167,7 +167,7 @@ def straight_through(scores: Tensor, temperature: float) -> Tensor:
     """One-hot of a place drawn from softmax(scores), with a softmax's gradient: (N, K, L)."""
     noise = -torch.empty_like(scores).exponential_().log()  # Gumbel
     soft = ((scores + noise) / temperature).softmax(-1)
-    return one_place(soft.argmax(-1), soft) + soft - soft.detach()
+    return one_place(soft.argmax(-1), soft) + (soft - soft.detach())  # the bracket is exactly 0
 
 
 ATTENTIONS: dict[str, type[Attention]] = {

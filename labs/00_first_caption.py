@@ -20,7 +20,8 @@
 #
 # **Time.** About 20 minutes, of which the machine takes half of one.
 #
-# **Before you start.** Nothing but Python. If `import labkit` works, you are ready.
+# **Before you start.** Python and a little numpy: `argmax`, slices, `sum`. If `import labkit` works, you
+# are ready. If not, [how to use this book](../book/how-to-use.md) says how to set it up.
 #
 # **The question.** A model says what is on a photograph. Did it look at the things that it names?
 
@@ -36,7 +37,7 @@ for name in labkit.shipped():
 
 # %% [markdown]
 # These four models came with the package. Two learned from photographs, two from drawn scenes. Of
-# each pair one has soft attention and one has hard attention.
+# each pair one has soft attention and one has hard attention. What that is comes below.
 #
 # ## A photograph
 #
@@ -62,8 +63,9 @@ told = soft.tell(photo)
 print(told.text)
 
 # %% [markdown]
-# Is it right? Nobody told this model what a space suit is, or that there are women in them. It learned from
-# 6,000 photographs, most of them of people and dogs. What it has not seen there it cannot name.
+# Is it right? Not all of it. The model learned 2,924 words from 6,000 photographs, most of them of people and
+# dogs. *Astronaut* is not among these words, so it cannot say it. *Woman* is, and it said *man*: that is a
+# mistake.
 #
 # ## Where did it look?
 #
@@ -80,12 +82,13 @@ labkit.attention_strip(photo, told.words, told.alpha)
 
 # %% [markdown]
 # Bright means *brighter than the other cells of this map*. It does not say how much of the weight
-# lies there. The first exercises ask for that.
+# lies there. Exercise 0.2 asks for that.
 #
 # ## The same with hard attention
 #
 # A model with soft attention sees a mean of all cells, each with its weight. One with *hard* attention
-# sees a single cell for each word. It learned where to look from the same photographs.
+# sees a single cell for each word, the brightest. Its map shows how likely each cell was to be chosen. It learned
+# where to look from the same photographs.
 
 # %%
 hard = labkit.load("flickr8k-hard")
@@ -174,10 +177,12 @@ def alone(one, other):
 check("0.3", alone)
 
 # %% [markdown]
+# Try it: `alone(told.words, told_hard.words)`.
+#
 # ## Does it look at what it names?
 #
-# With these functions the captions of the astronaut can be read. For each word: the brightest cell, and
-# the share of the weight in the nine cells around it, of 64.
+# `describe` does for each word what exercises 0.1 and 0.2 do. It prints the brightest cell, and the share of the
+# weight that lies in this cell and its neighbours. These are nine cells of 64, or six at the border.
 
 # %% tags=["nbval-ignore-output"]
 def describe(told):
@@ -191,6 +196,9 @@ def describe(told):
 describe(told)
 
 # %% [markdown]
+# The viewer cuts the picture into nine parts and names the part with most weight. Here it is the brightest
+# cell. On a flat map the two can differ.
+#
 # And the same for hard attention. It took the brightest cell and nothing else. The weights say how sure
 # it was of this choice.
 
@@ -198,16 +206,21 @@ describe(told)
 describe(told_hard)
 
 # %% [markdown]
-# Evenly spread, nine cells of 64 would have 14%. Soft attention is not far from that at many words: it
-# looks everywhere, with a light preference. Hard attention has to choose, and has learned to.
+# Evenly spread, nine cells would have 14%, and six at the border 9%. Soft attention is not far from that at
+# many words: it looks everywhere, with a light preference.
 #
-# There is no ball. What did soft attention look at when it said *ball*? A wrong word has a map, too, and the map
-# does not say that it is wrong. Lab 8 comes back to this.
+# Hard attention has to choose one cell. Read its column of places: for the last words it is the same cell,
+# on the suit below the face. *Smiling* was said there, too. So here the answer to our question is: mostly no.
+#
+# There is no ball on the photograph, but a round helmet at the lower right. Soft attention is brightest left of
+# it when it says *ball*. A wrong word has a map, too, and the map does not say that it is wrong. Lab 8 comes back
+# to this.
 #
 # ## Where everything is known
 #
 # On a photograph one can argue about where a word *should* look. On a drawn scene one cannot: the
-# program that drew it knows what is there, and where.
+# program that drew it knows what is there, and where. Below, x and y are the middle of a shape, as shares
+# of width and height from the upper left.
 
 # %%
 scene = labkit.make_scenes(1, seed=30, split="test")[0]
@@ -227,13 +240,15 @@ labkit.AttentionViewer(scene.image, of_scene, alt="A drawn scene of coloured sha
 
 # %% [markdown]
 # Look at the words that name a shape. For most of them the bright place lies on that shape. Now look at
-# *a* and *is*: where should one look for those?
+# *a* and *and*: where should one look for those?
 #
 # ## A photograph of your own
 #
-# `soft.tell("my.jpg")` takes a file. So does the command line, which also draws the maps:
+# `soft.tell("my.jpg")` takes a file. So does the command line, which also draws the maps. In a terminal, in
+# the project's folder:
 #
 # ```
+# source .venv/bin/activate
 # labkit caption flickr8k-soft my.jpg --out told
 # ```
 #

@@ -20,9 +20,11 @@
 #
 # **Time.** About 60 minutes, of which the machine takes one.
 #
-# **Before you start.** Lab 0. It helps to know from Lab 2 what annotation vectors are.
+# **Before you start.** Lab 0. An *annotation vector* is what the encoder says of one region of a
+# photograph; Lab 2 tells more. The ideas of this lab stand in the
+# [chapter on memory](../book/memory.md).
 #
-# **The question.** A data set is eight times larger than the memory. How does a machine learn from
+# **The question.** A data set takes 33 GB, and 4 GB of memory are free. How does a machine learn from
 # it without waiting for the disk, and without learning worse?
 
 # %%
@@ -78,8 +80,9 @@ check("3.1", how_many)
 # %% [markdown]
 # ## Nine files
 #
-# The lab of 2017 met this wall with 33 GB. Its way out was to cut the features into nine files of
-# 10,000 photographs each, and to keep one file in memory at a time. `labkit` calls such a file a
+# This book grew from a student lab of 2017, which trained this model on a machine that was too small
+# ([the chapter on old code](../book/old-code.md)). It met this wall with 33 GB. Its way out was to cut the features into nine files
+# of 10,000 photographs each, and to keep one file in memory at a time. `labkit` calls such a file a
 # *shard*. On the command line, `labkit split 82783` tells how the files come out. It
 # asks this function:
 
@@ -126,8 +129,8 @@ check("3.2", place_of)
 # ## A store to measure with
 #
 # We make a store of the right shape, a hundredth of COCO: 828 images of 200 KB each, 100 in a file.
-# Beside it we make one of a quarter of that. What is in the features does not matter for memory, so
-# they are noise. All of it lies in a folder that is removed at the end.
+# Beside it we make one of a quarter of that: 207 images, 25 in a file. So both have nine files, as COCO
+# had in 2017. What is in the features does not matter for memory, so they are noise. All of it lies in a folder that is removed at the end.
 
 # %%
 import tempfile
@@ -142,8 +145,8 @@ noise = noise.astype(np.float16)
 # %%
 def write_store(name, images, per_shard):
     root = Path(folder.name) / name
-    about = {"name": "noise"}, {"images": images}
-    with StoreWriter(root, 196, 512, *about, per_shard) as store:
+    with StoreWriter(root, 196, 512, encoder={"name": "noise"}, source={"images": images},
+                     images_per_shard=per_shard) as store:
         for number in range(images):
             features = noise + np.float16(number % 7)
             store.add("train", f"image-{number}", features, ["noise"])
@@ -201,6 +204,17 @@ for name, way in STRATEGIES.items():
 # would be all that one sees.
 
 # %%
+BEGIN = """
+import json, sys, time, torch
+from labkit import FeatureStore
+from labkit.memory import memory_now, peak_memory
+from labkit.strategies import STRATEGIES
+torch.set_num_threads(1)
+name, *roots = sys.argv[1:]
+before, found = memory_now().own, []
+"""
+
+# %%
 MEMORY = """
 for root in roots:
     with peak_memory(every=0.01) as peak:
@@ -224,17 +238,6 @@ for epoch in (1, 2, 3):
     begin = time.perf_counter()
     images = sum(len(batch.indices) for batch in way.epoch(epoch))
     best = max(best, images / (time.perf_counter() - begin))
-"""
-
-# %%
-BEGIN = """
-import json, sys, time, torch
-from labkit import FeatureStore
-from labkit.memory import memory_now, peak_memory
-from labkit.strategies import STRATEGIES
-torch.set_num_threads(1)
-name, *roots = sys.argv[1:]
-before, found = memory_now().own, []
 """
 END = "print(json.dumps([*found, best]))"
 
@@ -266,10 +269,14 @@ for name, (little, much, speed) in found.items():
 for name, (little, much, _) in found.items():
     print(f"{name:14} grows with the data: {much - little > 20}")
 
+# %% [markdown]
+# One shard grows because the nine files of more data are larger files. With files of a fixed size it
+# would not.
+
 # %%
 import matplotlib.pyplot as plt
 
-# %% mystnb={"figure": {"caption": "Each way from the small store to the large one: peak of the memory that is the process's own, and images a second. Memory that grows does so with the data.", "name": "fig:four-ways"}, "image": {"alt": "Two bar charts of four ways to feed a training. Left: memory of the small and the large store. In memory and one shard grow, memory-mapped and streamed stay. Right: images a second, all of them thousands."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Each way from the small store to the large one, whose files are four times as large: peak of the memory that is the process's own, and images a second.", "name": "fig:four-ways"}, "image": {"alt": "Two bar charts of four ways to feed a training. Left: memory of the small and the large store. In memory and one shard grow, memory-mapped and streamed stay. Right: images a second, all of them thousands."}} tags=["nbval-ignore-output"]
 x, values = np.arange(len(found)), np.array(list(found.values()))
 labels = [name.replace(" ", "\n").replace("-", "-\n") for name in found]
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
@@ -282,14 +289,18 @@ panels[1].set(xticks=x, xticklabels=labels, title="images/s")
 plt.show()
 
 # %% [markdown]
+# Which is fastest? Look at your bars, and beware. The files were just written, so the system still holds
+# them in memory, and no way waits for a disk. That is the best case for a mapped file. `benchmarks/loader.py`
+# measures the other case, too.
+#
 # What happens at full size? One shard becomes a hundred times larger, and in the moment of change
-# the old one and the new one are both in memory. The streamed way keeps four batches, whatever the
-# size of the store: one for each of its two threads, one that the training has, and one in reserve.
+# the old one and the new one are both in memory. The streamed way keeps two batches, one for each of its
+# threads, whatever the size of the store.
 
 # %%
 image = 196 * 512 * 2  # bytes in float16; a batch is in float32
 full = {"in memory": 82_783 * image, "one shard": 2 * 10_000 * image,
-        "streamed": 4 * 40 * 2 * image}
+        "streamed": 2 * 40 * 2 * image}
 for name, size in full.items():
     print(f"{name:10} {size / 1e9:6.2f} GB")
 
@@ -298,17 +309,18 @@ for name, size in full.items():
 # as much of the files as there is room for. That is a fine way, too. It checks no checksums, and it
 # does not read ahead: when a page is not in memory, the training waits.
 #
-# Two commands repeat this on your machine with more care. `python benchmarks/loader.py` also empties
-# the system's cache before the first epoch, since a training on 16 GB reads from the disk and not
-# from memory. `python benchmarks/full_size.py` does it at COCO's size under a limit of memory.
+# Two commands repeat this on your machine with more care, from the project's folder.
+# `python benchmarks/loader.py` also empties the system's cache before the first epoch, since a training
+# on 16 GB reads from the disk and not from memory. `python benchmarks/full_size.py --data FOLDER` does it
+# at COCO's size under a limit of memory, and writes 17 GB into that folder.
 #
 # <details><summary>Quiz: the memory-mapped way keeps nothing, yet it took more memory than the
 # streamed one. Where does it go?</summary>
 #
 # It makes a new tensor for each batch, and another on the way from float16 to float32. What is freed
 # does not all go back to the system at once. The streamed way makes its tensors once, and fills them
-# again and again. That also saves time: to make a tensor of some megabytes costs more than to fill
-# it.
+# again and again. That saves time, too: to make a tensor of some megabytes costs more than to fill it.
+# The streamed way spends the time on checksums, which the mapped way does not compare.
 #
 # </details>
 #
@@ -368,7 +380,7 @@ def perfect(stored, seed, epoch):
 def within_files(stored, seed, epoch):
     files = Order(9, seed, epoch)(np.arange(9))
     rows = [50 * file + Order(50, seed, 9 * epoch + file)(np.arange(50))
-            for file in files]
+            for file in files]  # another order for each file and epoch
     return stored[np.concatenate(rows)]
 
 # %% [markdown]
@@ -444,13 +456,14 @@ print("and worse than files as drawn:",
 
 # %% [markdown]
 # So shuffling within files does no harm that one sees, as long as the files themselves are a random
-# cut. COCO's photographs are not sorted by what they show, so the lab of 2017 came to no harm that
-# one would notice. It was lucky. A perfect shuffle does not need luck.
+# cut. COCO's photographs are not sorted by what they show, so the lab of 2017 probably came to little
+# harm. It was lucky. A perfect shuffle does not need luck.
 #
 # ## Why: the noise of a gradient
 #
-# A batch gives an estimate of the gradient over all images. How far is it off, in the mean of the
-# squared distance, as a share of the squared length of the true one?
+# A batch gives an estimate of the gradient over all images. How far is it off? We take the squared
+# distance from the true gradient, in the mean over some batches. We divide it by the squared length of
+# the true one.
 
 # %%
 decoder = train(perfect, as_drawn, seed=0, epochs=1)
@@ -484,6 +497,7 @@ panel.loglog(batches, of_all, "o-", label="from all images")
 panel.loglog(batches, of_one, "s--", label="from one sorted file")
 panel.set(xlabel="batch", ylabel="noise of the gradient")
 panel.set(xticks=batches, xticklabels=batches)
+panel.set(yticks=[0.03, 0.1, 0.3, 1.0], yticklabels=[0.03, 0.1, 0.3, 1.0])
 panel.minorticks_off()
 panel.legend()
 plt.show()
@@ -517,15 +531,16 @@ print("batch 40 has more noise than batch 100:", 1.5 < ratio < 4)
 
 # %% [markdown]
 # The noise falls as one over the batch, so theory says $100 / 40 = 2.5$ times as much noise in each
-# step. But there are 2.5 times as many steps. If you also take smaller steps, much of it averages
-# out. So the batch is no mere question of memory: change it, and look at the learning rate again.
+# step. But there are 2.5 times as many steps. With a smaller learning rate each step moves less, so the
+# noise of several steps averages out. So the batch is no mere question of memory: change it, and look at
+# the learning rate again.
 #
 # <details><summary>Quiz: what takes more memory in training, the features of a batch or what the
 # decoder keeps for the gradient?</summary>
 #
-# What the decoder keeps. For each word it keeps the hidden layer of the attention model: $L \times A$
-# numbers. With 196 regions, a hidden layer of 256 and 12 words that is 600,000 numbers a caption,
-# against 100,000 for the features.
+# What the decoder keeps. For each word it keeps a layer of the attention model: $A$ numbers for each of
+# $L$ regions. Lab 4 builds this layer. With 196 regions, $A = 256$ and 12 words that is 600,000 numbers a
+# caption, against 100,000 for the features.
 #
 # </details>
 #
@@ -552,7 +567,8 @@ print("together those of one process:",
 # %% [markdown]
 # **Exercise 3.3.** Write `share_of`: which samples does a process take in a step? `order` is an array
 # of all samples in this epoch's order. `batch` counts the samples of a step over all processes. The
-# last step is short. Every sample must come exactly once.
+# last step is short, and `batch` need not be a multiple of `world`. Every sample must come exactly once.
+# Any fair way to share will do.
 
 # %%
 def share_of(order, step, batch, rank, world):
@@ -584,7 +600,8 @@ batches = loader.epoch(1)
 taken = [next(batches).indices for _ in range(3)]
 batches.close()  # stopped here
 text = json.dumps(loader.state())
-print(len(text) < 300, loader.state()["epoch"], loader.state()["position"])
+print("a state of a few lines:", len(text) < 300)
+print("epoch", loader.state()["epoch"], "position", loader.state()["position"])
 
 # %% [markdown]
 # The reader was ahead: it had already read images that nobody was given. They do not count. The
@@ -605,7 +622,8 @@ whole = [batch.indices for batch in Loader(scenes, 50, seed=3).epoch(1)]
 print("in the same order:", (np.concatenate(whole) == everything).all())
 
 # %% [markdown]
-# A state of another store is refused, because its positions would mean other images.
+# A state of another store is refused, because its positions would mean other images. The *fingerprint* is
+# a checksum of a whole store.
 
 # %%
 try:
@@ -614,7 +632,7 @@ except ValueError as error:
     print(str(error).partition(": ")[2])
 
 # %% [markdown]
-# **Exercise 3.4.** Write the state yourself. A training has done `steps` steps since its begin, with
+# **Exercise 3.4.** Write the state yourself. A training has done `steps` steps since it began, with
 # `batch` samples a step, on a store of `samples` samples. The last step of each epoch is short. Give
 # the epoch, counted from 0, and the position in it, in samples. At the end of an epoch, give the next
 # epoch at position 0.
@@ -647,7 +665,7 @@ folder.cleanup()
 # ## Summary
 #
 # - COCO's features take 33 GB in float32, and half of that in float16.
-# - All in memory is fast where it fits. One file at a time takes two files of memory. Mapped and
+# - All in memory is simple where it fits. One file at a time takes two files of memory. Mapped and
 #   streamed reading take the same memory for any amount of data.
 # - A perfect shuffle needs no luck. Shuffling within files is as good only if the files are a random
 #   cut of the data.

@@ -104,17 +104,17 @@ print("W_a", tuple(W_a.shape), " v", tuple(v.shape), " E", tuple(E.shape))
 # | $h$, $c$ | $(T, H)$ | the LSTM's state and memory, a row for each of $T$ words |
 # | $W_a$, $W_s$, $b$, $v$ | $(A, D)$, $(A, H)$, $(A)$, $(A)$ | score a region |
 # | $w_\beta$, $b_\beta$ | $(1, H)$, $(1)$ | the gate |
-# | $W_y$, $W_z$, $W_h$ | $(4H, m)$, $(4H, D)$, $(4H, H)$ | what the LSTM reads |
+# | $W_y$, $W_z$, $W_h$, $b_{lstm}$ | $(4H, m)$, $(4H, D)$, $(4H, H)$, $(4H)$ | what the LSTM reads |
 # | $E$, $L_o$ | $(V, m)$ | a row of $m$ numbers for each of $V$ words |
-# | $L_h$, $L_z$ | $(m, H)$, $(m, D)$ | what tells the next word |
+# | $L_h$, $L_z$, $b_o$ | $(m, H)$, $(m, D)$, $(V)$ | what tells the next word |
 #
 # A row is a vector here. So the paper's $W_a a_i$, for all regions at once, is `a @ W_a.T`. Keep
 # that in mind: most errors in this lab come from it.
 #
 # ## How it starts
 #
-# The first state comes from the mean of all regions, through a small network each for $h_0$ and
-# $c_0$ (the two equations below the paper's eq. 3). We write this part for you.
+# The first state comes from the mean of all regions, by a matrix and a tanh each for $h_0$ and $c_0$. The
+# paper has a small network for each, in two equations without a number. We write this part for you.
 
 # %%
 def start(a):
@@ -132,11 +132,14 @@ print("as in labkit:", torch.allclose(h, state.h[0], atol=1e-5))
 # it needs for one caption: (pictures, captions, $H$). We keep one: a row for each word, or for each
 # caption. At the start there is one row.
 #
+# A state needs the look of the word before it, so in a caption the words come one after the other. Your
+# functions take any number of rows $T$: here one, in the checks three.
+#
 # ## Step 1: a score for each region
 #
 # Where should the model look? That depends on what has been told so far, and $h$ knows it. So each
-# region gets a score from the region *and* the state (eq. 4). The paper leaves the function
-# $f_{att}$ open. Its code has a small network with one hidden layer:
+# region gets a score from the region *and* the state (eq. 4). The paper calls the function $f_{att}$ a
+# multilayer perceptron, and gives no formula. Its code has one hidden layer:
 #
 # $$e_{ti} = v \cdot \tanh(W_a a_i + W_s h_{t-1} + b)$$
 #
@@ -253,7 +256,7 @@ labkit.attention_strip(scene.image, ["first look"], alpha.view(1, 7, 7))
 #
 # $$\phi(a, \alpha_t) = \sum_{i=1}^{L} \alpha_{ti} \, a_i$$
 #
-# The paper calls this the expected region. If you drew one region by lot, with $\alpha_t$ as the
+# The paper calls this the expected context. If you drew one region by lot, with $\alpha_t$ as the
 # odds, this is what you would get on average.
 #
 # **Exercise 4.3.** Write `mix`. One operator is enough.
@@ -336,7 +339,7 @@ print("beta is between 0 and 1:", bool(0 < (z / phi).mean() < 1))
 # Now the state moves on. The LSTM reads the last word $E y_{t-1}$, the context $z_t$ and its own
 # $h_{t-1}$. Three products make four vectors of size $H$ (eq. 1), which lie one behind the other:
 #
-# $$(i_t, f_t, o_t, g_t) = W_y E y_{t-1} + W_z z_t + W_h h_{t-1} + b$$
+# $$(i_t, f_t, o_t, g_t) = W_y E y_{t-1} + W_z z_t + W_h h_{t-1} + b_{lstm}$$
 #
 # $i$ lets the new in, $f$ keeps the old, $o$ lets it out. These three are gates and go through the
 # sigmoid. $g$ is the new itself and goes through $\tanh$ (eqs. 2 and 3, $\odot$ multiplies number by
@@ -438,6 +441,7 @@ print("c:    ", torch.allclose(c, state.c[0], atol=1e-4))
 #
 # **Exercise 4.7.** Write `tell`. It gives the numbers of the words, without `<bos>` and `<eos>`, and
 # a row of weights for each of them. Start with `start(a)`. Stop after 20 words, if no `<eos>` comes.
+# Hand `weigh` on to `step`: later we put another function in its place.
 
 # %%
 def tell(a, weigh=weights):
@@ -451,11 +455,13 @@ check("4.7", tell)
 def tell(a, weigh=weights):
     """Give the ids of the words, a list, and alpha (T, L)."""
     (h, c), told, looks = start(a), [BOS], []
-    while told[-1] != EOS and len(told) <= 20:
+    for _ in range(20):
         log_p, alpha, h, c = step(torch.tensor(told[-1:]), a, h, c, weigh)
+        if log_p.argmax() == EOS:
+            break
         told.append(log_p.argmax().item())
         looks.append(alpha[0])
-    return told[1:-1], torch.stack(looks[:-1])
+    return told[1:], torch.stack(looks)
 
 check("4.7", tell)
 
@@ -464,7 +470,7 @@ told, looks = tell(a)
 words = [captioner.vocabulary.words[word] for word in told]
 print(" ".join(words))
 
-# %% mystnb={"figure": {"caption": "A caption told by your own functions, and where each word looked.", "name": "fig:own-strip"}, "image": {"alt": "A drawn scene, and the same scene once for each word of a large yellow cross is right of a small yellow circle, bright where the attention was."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "A caption told by your own functions, and where each word looked.", "name": "fig:own-strip"}, "image": {"alt": "A drawn scene, and the same scene once for each word of a large yellow cross is right of a small yellow circle. For a large yellow cross the cross is brightest, for the words after it mostly the circle."}} tags=["nbval-ignore-output"]
 labkit.attention_strip(scene.image, words, looks.view(-1, 7, 7))
 
 # %% [markdown]
@@ -551,8 +557,7 @@ for name, kind in {"colours": COLOURS, "shapes": SHAPES,
     print(f"{name:8} {sum(found) / len(found):.1f}")
 
 # %% [markdown]
-# It opens for colours and shapes, and it is half closed for *and*, *is* and *of*. It learned that
-# from captions alone.
+# It is more open for colours and shapes than for *and*, *is* and *of*. It learned that from captions alone.
 #
 # ## From one caption to many
 #

@@ -62,8 +62,8 @@ print(alpha[0].tolist())
 # %% [markdown]
 # ## First try: the largest weight takes all
 #
-# The class lab of 2017 made its attention hard in this way. The weights become a row of zeros with a
-# single 1.
+# This book grew from a student lab of 2017. It made its attention hard in this way: the weights become a
+# row of zeros with a single 1.
 #
 # **Exercise 6.1.** Write it.
 
@@ -92,11 +92,13 @@ print("the loss is", loss.item())
 print("the loss has a gradient:", loss.requires_grad)
 
 # %% [markdown]
-# There is not even a path back. `argmax` gives whole numbers, and a whole number has no slope. Push a
+# Here all scores are alike, and `argmax` takes the first. There is not even a path back. `argmax` gives whole numbers, and a whole number has no slope. Push a
 # score a little: the same place is still the largest, so the loss does not move.
 #
 # The 2017 lab did not see an error, because the rest of its network *did* have a gradient. It learned
 # all but where to look. Here is the same in the full decoder, with `labkit`'s copy of that mechanism.
+# *Gumbel* and *marginal* come further down. REINFORCE, which comes next, is not in the list: its scores
+# learn from a term of their own.
 
 # %%
 import labkit
@@ -127,22 +129,30 @@ for name in ("soft", "argmax", "gumbel", "marginal"):
 # %% [markdown]
 # ## Learning from a lot
 #
-# Let the place be drawn: $s_t \sim \alpha_t$. Now what we want large is a *mean* over places,
+# Let the place be drawn: $s_t \sim \alpha_t$. A caption has a row of places, $s = (s_1, \dots, s_T)$. Now
+# what we make large is a *mean* over such rows,
 #
 # $$L_s = \sum_s p(s)\, \log p(y \mid s).$$
 #
-# Its gradient has two parts. One is the usual one. The other says how the odds of the places
-# should change:
+# What we really want is $\log p(y)$, the logarithm of the mean. $L_s$ is never larger: it is a *bound*.
+#
+# Let $W$ be any parameter. The gradient of $L_s$ has two parts. One is the usual one,
+# $\sum_s p(s)\, \partial \log p(y \mid s) / \partial W$: the words, told from the places drawn. The other says
+# how the odds of the places should change:
 #
 # $$\sum_s \frac{\partial p(s)}{\partial W} \log p(y \mid s)
 #   = \sum_s p(s) \, \frac{\partial \log p(s)}{\partial W} \, \log p(y \mid s),$$
 #
-# since $\partial p = p \, \partial \log p$. The right side is a mean again. So draw a place, and use
+# since $\partial p = p \, \partial \log p$. The right side is a mean again. So draw a row of places, and use
 # $\log p(y \mid s) \; \partial \log p(s)$. This is the *score-function estimator*, or REINFORCE.
+#
+# The odds of a row are a product, so $\log p(s) = \sum_t \log \alpha_{t, s_t}$. The terms of a caption's words
+# are summed.
 #
 # In words: a place that was drawn before a likely word shall become likelier.
 #
-# Any number $b$ may be taken off the reward, as long as it does not depend on the place drawn.
+# Any number $b$ may be taken off the reward, as long as it does not depend on the place drawn. The mean stays
+# what it was, for $\sum_s p(s)\, \partial \log p(s) = \partial \sum_s p(s) = \partial 1 = 0$.
 #
 # **Exercise 6.2.** Write a loss whose gradient is that estimator. `reward`, `log_choice` and `baseline`
 # all have shape `(T,)`; `log_choice` is $\log \alpha$ of the drawn places. No gradient may run through
@@ -164,8 +174,9 @@ def surrogate(reward, log_choice, baseline):
 check("6.2", surrogate)
 
 # %% [markdown]
-# Is it right in the mean? The table is small enough to know the true gradient: autograd gives it
-# from the sum over places.
+# Is it right in the mean? The table is small enough to know the true gradient: autograd gives it. In the
+# table each word depends on its own place alone, so the sum over the 64 rows of places is a sum over words
+# and places.
 
 # %%
 bound = (scores.softmax(-1) * log_p).sum()
@@ -182,7 +193,7 @@ def draw_gradients(draws, reward_of, baseline=0.0):
         place = torch.multinomial(log_alpha.exp(), 1)  # (T, 1)
         reward = reward_of(log_p.gather(1, place)[:, 0])
         choice = log_alpha.gather(1, place)[:, 0]
-        loss = surrogate(reward, choice, torch.full((T,), float(baseline)))
+        loss = surrogate(reward, choice, torch.as_tensor(baseline).expand(T))
         found.append(-torch.autograd.grad(loss, scores)[0])
     return torch.stack(found)
 
@@ -200,9 +211,10 @@ print(f"a single draw is far off: {(whole[0] - exact).abs().max() > 1}")
 # ## What does chance cost?
 #
 # The mean is right, and a single draw is useless: its error is larger than what it estimates. The
-# reward is about -8 whatever is drawn, and each place is blamed for all of it.
+# reward lies between -12 and -1.5, in the mean at -9.4. Each place is blamed for all of it.
 #
-# **Exercise 6.3.** A place can only change its own word and those after it. Write the *reward to go*: from
+# **Exercise 6.3.** A place can only change its own word and those after it. (In the table it is its own word
+# alone. In a model it is the later ones, too, by way of the state.) Write the *reward to go*: from
 # the words' log p, for each word the sum of its own and all later ones.
 
 # %%
@@ -223,6 +235,9 @@ check("6.3", to_go)
 # %% [markdown]
 # Four estimators of the same gradient. For each: is the mean still right, and how much does it vary?
 # The variance is summed over all scores.
+#
+# The baseline is what is expected. Of the reward to go, less is expected the later the word: it has a baseline
+# for each word.
 
 # %%
 expected = (scores.softmax(-1) * log_p).sum().item()
@@ -230,7 +245,7 @@ kinds = {
     "caption": (lambda p: p.sum().expand(T), 0.0),
     "caption - b": (lambda p: p.sum().expand(T), expected),
     "to go": (to_go, 0.0),
-    "to go - b": (to_go, expected * 2 / T),
+    "to go - b": (to_go, expected * torch.arange(T, 0, -1) / T),
 }
 
 # %%
@@ -251,6 +266,7 @@ axes.set_ylabel("variance of the gradient");
 ratio = variance["caption"] / variance["to go - b"]
 print(f"baseline and reward to go save more than a factor 4: {ratio > 4}")
 print("the baseline alone helps:", variance["caption - b"] < variance["caption"])
+print("the reward to go helps more:", variance["to go - b"] < variance["caption - b"])
 
 # %% [markdown]
 # Variance is paid in steps. Let each estimator learn from the same start, one draw a step, and see
@@ -262,9 +278,10 @@ def learn(estimate, steps=300, rate=0.05):
     global scores
     scores = torch.zeros(T, L, requires_grad=True)
     for _ in range(steps):
-        gradient = estimate()
-        scores = (scores + rate * gradient).detach().requires_grad_()
-    return scores.softmax(-1)[range(T), right].mean().item()
+        scores = (scores + rate * estimate()).detach().requires_grad_()
+    end = scores.softmax(-1)[range(T), right].mean().item()
+    scores = torch.zeros(T, L, requires_grad=True)  # for the cells above
+    return end
 
 
 # %%
@@ -283,8 +300,16 @@ print("to go - b finds the places:", ends["to go - b"] > 0.8)
 # uniform, and take the largest. The argmax of that has no slope, but a softmax of the same
 # noisy scores has. So: forward the argmax, backward the softmax. This is called *straight-through*.
 #
+# The softmax has a *temperature*, which divides the scores: cold it is nearly one-hot, hot it is nearly even.
+#
 # **Exercise 6.4.** Write it. Forward it must be exactly one-hot; its gradient must be that of
 # `((scores + noise) / temperature).softmax(-1)`.
+#
+# <details><summary>Hint</summary>
+#
+# `x - x.detach()` is 0 forward, and has the slope of `x`.
+#
+# </details>
 
 # %%
 def straight_through(scores, noise, temperature):  # (T, L) -> (T, L)
@@ -297,14 +322,14 @@ check("6.4", straight_through)
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
 def straight_through(scores, noise, temperature):
     soft = ((scores + noise) / temperature).softmax(-1)
-    return one_hot_argmax(soft) + soft - soft.detach()
+    return one_hot_argmax(soft) + (soft - soft.detach())
 
 
 check("6.4", straight_through)
 
 # %% [markdown]
-# Its gradient is not right in the mean. It is quiet. Which is worth more depends on the
-# temperature.
+# Its gradient is not right in the mean, but it varies less. Hot: it hardly varies and is far off. Cold: the
+# reverse. (`exponential_()` draws $-\log u$.)
 
 # %%
 def gumbel_gradients(draws, temperature):
@@ -416,9 +441,10 @@ print("Gumbel varies least of those that draw:", found["gumbel"] < found["to go"
 # - An argmax has a zero gradient, not a small one. It cannot learn where to look.
 # - A lot can be learned from: a place drawn before a likely word becomes likelier. The estimator is
 #   right in the mean and varies much.
-# - A baseline and the reward to go leave the mean as it is and take most of the variance away.
-# - Gumbel's straight-through gradient is quiet and biased. Summing the place out is exact, and costs
-#   a product for each place.
+# - A baseline and the reward to go leave the mean as it is. The baseline takes most of the variance away,
+#   the reward to go some more.
+# - Gumbel's straight-through gradient varies little and is biased. Summing the place out draws nothing and
+#   has an exact gradient. It needs a prediction of the word from each place.
 #
-# **To think on.** The baseline may depend on anything but the place that was drawn. May it depend on
+# **To think on.** The baseline may depend on anything that the drawn place does not change. May it depend on
 # the picture? On the caption's words? On the places drawn for *earlier* words?

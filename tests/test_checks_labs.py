@@ -86,4 +86,8 @@ def test_the_caption_told_in_lab_4():
     assert "alpha" in check("4.7", lambda given: (right, alpha.flip(0))).text
     assert "your words are the numbers [4, 9]" in check("4.7", lambda given: ([4, 9], alpha)).text
     assert check("4.7", lambda given: (..., ...)).right is None
+    deaf = check("4.7", lambda given, weigh=None: (right, alpha))
+    assert "no notice of `weigh`" in deaf.text
+    longer = torch.cat([alpha, alpha[:1]])
+    assert "row too many" in check("4.7", lambda given: (right, longer)).text
     assert a.shape == (49, 128)

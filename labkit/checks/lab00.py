@@ -27,6 +27,8 @@ def brightest(answer: Any) -> str | None:
     got = run(answer, weights, name="brightest")
     if np.ndim(got) == 0 and got == 11:
         return "11 is the cell's number, counted row by row: divmod makes row and column of it"
+    if np.ndim(got) == 0:
+        return "hand over two numbers: row and column, not the weight itself"
     return compare(got, (1, 5), "the place", mistakes)
 
 
@@ -39,6 +41,8 @@ def share(answer: Any) -> str | None:
     mistakes = {
         "that is the mean over the box: take the sum": box.mean(),
         "that box is a row and a column too large": weights[1:4, 2:7].sum(),
+        "that box is a row and a column too small: a slice's end is not in it":
+            weights[1, 2:5].sum(),
         "the box ends at top + rows and left + columns, not at rows and columns":
             weights[top:rows, left:columns].sum(),
         "rows and columns are exchanged: top and rows go down, left and columns to the right":
@@ -46,6 +50,8 @@ def share(answer: Any) -> str | None:
         "that is all that lies outside the box": weights.sum() - box.sum(),
     }  # fmt: skip
     got = run(answer, weights, top, left, rows, columns, name="share")
+    if np.shape(got) == box.shape:
+        return "these are the weights of the box: add them up"
     return compare(got, box.sum(), "the share", mistakes)
 
 

@@ -30,7 +30,8 @@ def how_many(answer: Any) -> str | None:
 @exercise("3.2", "Write `place_of(image, per_shard)`: give the file and the row.")
 def place_of(answer: Callable) -> str | None:
     """Judge where images stand, at the borders of files above all."""
-    images, per = np.array([1, 9_999, 10_000, 25_000, 82_782]), 10_000
+    images = np.array([1, 9_999, 10_000, 25_000, 82_782, 6])
+    per = np.array([10_000] * 5 + [4])
     files, rows = images // per, images % per
     mistakes = {
         "file and row are exchanged: the file comes first": (rows, files),
@@ -40,20 +41,29 @@ def place_of(answer: Callable) -> str | None:
         "the row is counted from the first file; count it from the image's own": (files, images),
     }
     mistakes = {sentence: np.stack(value, 1) for sentence, value in mistakes.items()}
-    places = [answer(int(image), per) for image in images]
+    cases = list(zip(images.tolist(), per.tolist(), strict=True))
+    places = [answer(*case) for case in cases]
     _need_all(places)
-    return compare(places, np.stack([files, rows], 1), "file and row", mistakes, tolerance=1e-9)
+    right = np.stack([files, rows], 1)
+    told = [f"image {image:,} of files of {size:,}" for image, size in cases]
+    return _of_cases(places, right, told, "file and row", mistakes)
 
 
 @exercise("3.3", "Write `share_of(order, step, batch, rank, world)`: give the rank's samples.")
 def share_of(answer: Callable) -> str | None:
     """Judge by what must hold of any share: each sample once, in the step that it belongs to."""
-    count, batch, world = 23, 6, 3
+    return _shared(answer, 6) or _shared(answer, 7)  # 7 is no multiple of 3
+
+
+def _shared(answer: Callable, batch: int) -> str | None:
+    count, world = 23, 3
     order = Order(count, 0, 0)(np.arange(count))  # its last step has 5 samples
     steps = []
     for step in range(4):
         shares = [answer(order.copy(), step, batch, rank, world) for rank in range(world)]
         _need_all(shares)
+        if step == 0 and len(shares[0]) < batch and len({tuple(share) for share in shares}) == 1:
+            return "all processes take the same samples: use `rank`"
         steps.append([int(sample) for share in shares for sample in share])
     came = Counter(sample for step in steps for sample in step)
     if len(steps[0]) == world * batch and max(came.values()) == world:
@@ -61,7 +71,10 @@ def share_of(answer: Callable) -> str | None:
     if len(steps[0]) == world * batch:
         return f"a step takes {world} times {batch} samples: `batch` counts those of all processes"
     if missing := set(range(count)) - came.keys():
-        return f"{len(missing)} of {count} samples never come: look at the last step, too"
+        return (
+            f"in steps of {batch} for {world} processes, {len(missing)} of {count} samples never "
+            "come: look at the last step, too, and at what is left over of a share"
+        )
     if max(came.values()) > 1:
         return "some samples come more than once in an epoch"
     for step, taken in enumerate(steps):
@@ -95,12 +108,38 @@ def state_after(answer: Callable) -> str | None:
             epoch,
             epoch * samples + step * batch,
         ),
+        "epoch and position are exchanged: the epoch comes first": (step * batch, epoch),
+        "that stays at an epoch's end: give the next epoch there, at position 0": (
+            np.where((step == 0) & (epoch > 0), epoch - 1, epoch),
+            np.where((step == 0) & (epoch > 0), samples, step * batch),
+        ),
+        "where the batches come out even, no short step follows": (
+            steps // (samples // batch + 1),
+            steps % (samples // batch + 1) * batch,
+        ),
     }
     mistakes = {sentence: np.stack(value, 1) for sentence, value in mistakes.items()}
     found = [answer(*map(int, case)) for case in cases]
     _need_all(found)
     right = np.stack([epoch, step * batch], 1)
-    return compare(found, right, "epoch and position", mistakes, tolerance=1e-9)
+    told = [f"after {n} steps of {size} on {count} samples" for n, size, count in cases.tolist()]
+    return _of_cases(found, right, told, "epoch and position", mistakes)
+
+
+def _of_cases(
+    found: list, right: np.ndarray, cases: list[str], what: str, mistakes: dict[str, Any]
+) -> str | None:
+    """Compare pairs of numbers; where no mistake is known, quote the first case that is wrong."""
+    for got, wanted, case in zip(found, right.tolist(), cases, strict=True):
+        if np.shape(got) != (2,):
+            return f"give two numbers, {what}: {case} it is {tuple(wanted)}, not {got}"
+    for sentence, wrong in mistakes.items():
+        if np.array_equal(np.array(found, float), np.array(wrong, float)):
+            return sentence
+    for got, wanted, case in zip(found, right.tolist(), cases, strict=True):
+        if list(got) != wanted:
+            return f"{case} it is {tuple(wanted)}, not {tuple(got)}"
+    return None
 
 
 def _need_all(answers: list) -> None:

@@ -38,7 +38,15 @@ def argmax(answer: Any) -> str | None:
         "that is the softmax: put all of it at the largest weight": scores.softmax(-1),
         "these are the places' numbers: make rows of L of them": scores.argmax(-1),
     }
-    return compare(answer(scores), right, "the weights", mistakes)
+    ties = answer(torch.zeros(1, L))
+    of_ties = torch.is_tensor(ties) and ties.sum() != 1
+    got = answer(scores)
+    return first_problem(
+        compare(got, right, "the weights", mistakes),
+        "of equal scores only one place may be taken" if of_ties else None,
+        "a sharp softmax still has a slope: that is not an argmax" if got.requires_grad
+        or ties.amax() < 1 else None,
+    )  # fmt: skip
 
 
 @exercise("6.2", "Write `surrogate(reward, log_choice, baseline)`: a loss, () with a gradient.")
@@ -63,7 +71,7 @@ def surrogate(answer: Any) -> str | None:
     through = slope(loss, reward).abs().sum() + slope(loss, baseline).abs().sum()
     return first_problem(
         compare(got, right, "the gradient of log alpha", mistakes),
-        "a gradient runs through the reward: detach what the choice is judged by"
+        "a gradient runs through the reward or the baseline: detach what the choice is judged by"
         if through > 0 else None,
     )  # fmt: skip
 
@@ -78,6 +86,7 @@ def to_go(answer: Any) -> str | None:
             torch.stack([log_p[: t + 1].sum() for t in range(T)]),
         "the place's own word is missing": torch.stack([log_p[t + 1 :].sum() for t in range(T)]),
         "this is the reward of the whole caption, for all words": log_p.sum().expand(T),
+        "your sums stand the other way round: flip back": right.flip(0),
     }  # fmt: skip
     return compare(answer(log_p), right, "the reward to go", mistakes)
 
@@ -93,6 +102,7 @@ def straight_through(answer: Any) -> str | None:
     seen = compare(got, hard, "what goes forward", {
         "that goes forward as a softmax: it looks at all places": soft,
         "the noise is not added before the largest is taken": blind,
+        "that is both at once: take off the same softmax, detached": hard + soft,
     })  # fmt: skip
     if seen:
         return seen
