@@ -59,7 +59,7 @@ def test_the_commands_in_the_readme_are_understood():
         [sys.executable, "-m", "labkit", "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert shown.returncode == 0, shown.stderr
-    assert verbs == ["data", "prepare", "train", "evaluate", "caption"]
+    assert verbs == ["caption", "data", "prepare", "train", "evaluate", "caption"]
     assert not [verb for verb in ["demo", *verbs] if not re.search(rf"\b{verb}\b", shown.stdout)]
 
 
