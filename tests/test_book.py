@@ -243,7 +243,8 @@ def test_search_finds_attention(reader, site):
 
 def test_the_viewer_in_a_lab(reader, site):
     reader.goto(site + LAB, wait_until="networkidle")
-    says, word = reader.get_by_role("status"), reader.get_by_role("radio")
+    viewer = reader.locator(".attention-viewer").first
+    says, word = viewer.get_by_role("status").first, viewer.get_by_role("radio")
     assert "picture alone" in says.inner_text()
     word.nth(1).hover()
     assert says.inner_text().startswith(f"soft {word.nth(1).inner_text()}: looks ")
@@ -258,13 +259,12 @@ def test_the_viewer_in_a_lab(reader, site):
         before = reader.evaluate("document.documentElement.dataset.mode")
         reader.locator(".theme-switch-button:visible").click()
         assert reader.evaluate("document.documentElement.dataset.mode") != before
-    viewer = ".attention-viewer"
-    around = reader.locator(".text_html", has=reader.locator(viewer))
+    around = reader.locator(".text_html", has=viewer).first
     ground = around.evaluate("e => getComputedStyle(e).backgroundColor")
     assert ground == "rgba(0, 0, 0, 0)"  # the page's own, no light box in a dark page
-    assert not serious_faults(reader, viewer, runOnly=["color-contrast"])
+    assert not serious_faults(reader, ".attention-viewer", runOnly=["color-contrast"])
     reader.set_viewport_size(PHONE)
-    box = reader.locator(viewer).bounding_box()
+    box = viewer.bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
 
 
