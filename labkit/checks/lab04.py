@@ -70,20 +70,16 @@ def scores(answer: Any) -> str | None:
         "tanh comes before v, not after it": (inner @ v).tanh(),
         "you left out v: the hidden layer is summed as it is": inner.tanh().sum(-1),
         "you did not sum over the hidden layer: @ v does both, multiply and sum": inner.tanh() * v,
-        "your scores stand the other way round: a row for each word, a column for each region": (
-            right.T
-        ),
-        "W_a is transposed: W_a a_i for all rows of a is a @ W_a.T": (
-            (a @ W_a + state + b).tanh() @ v
-        ),
-        "W_s is transposed: W_s h for all rows of h is h @ W_s.T": (
-            (region + (h @ W_s)[:, None] + b).tanh() @ v
-        ),
+        "your scores stand the other way round: a row for each word, a column for each region":
+            right.T,
+        "W_a is transposed: W_a a_i for all rows of a is a @ W_a.T":
+            (a @ W_a + state + b).tanh() @ v,
+        "W_s is transposed: W_s h for all rows of h is h @ W_s.T":
+            (region + (h @ W_s)[:, None] + b).tanh() @ v,
         "these are the weights already: the softmax is the next exercise": right.softmax(-1),
         "b goes inside the tanh": ((region + state).tanh() + b) @ v,
-        "both matrices are transposed: W_a a_i for all rows of a is a @ W_a.T": (
-            (a @ W_a + (h @ W_s)[:, None] + b).tanh() @ v
-        ),
+        "both matrices are transposed: W_a a_i for all rows of a is a @ W_a.T":
+            (a @ W_a + (h @ W_s)[:, None] + b).tanh() @ v,
     }
     return first_problem(compare(got, right, "e", mistakes), learns(got, "e"))
 
@@ -96,16 +92,14 @@ def weights(answer: Any) -> str | None:
     right = e.softmax(-1)
     mistakes = {
         "your weights sum to 1 over the words; they must over the regions": e.softmax(0),
-        "your weights sum to 1 over all words together; each word has 1 to give": (
-            e.flatten().softmax(0).view(T, L)
-        ),
+        "your weights sum to 1 over all words together; each word has 1 to give":
+            e.flatten().softmax(0).view(T, L),
         "you left out the exponential: some weights are negative": e / e.sum(-1, keepdim=True),
         "you left out the sum below the line": e.exp(),
         "these are the logarithms of the weights": e.log_softmax(-1),
         "a sigmoid looks at each region alone; the regions of a word share 1": e.sigmoid(),
-        "the likeliest region takes all: that is hard attention, lab 6": (
-            one_hot(e.argmax(-1), L).float()
-        ),
+        "the likeliest region takes all: that is hard attention, lab 6":
+            one_hot(e.argmax(-1), L).float(),
     }
     problem = compare(got, right, "alpha", mistakes)
     if problem is None and not torch.isfinite(answer(200 * e.detach())).all():
@@ -124,9 +118,8 @@ def mix(answer: Any) -> str | None:
     got = run(answer, alpha, a, name="mix")
     right = alpha @ a
     mistakes = {
-        "this is the mean of all regions, whatever the weights: alpha is not used": (
-            a.mean(0).expand(T, D)
-        ),
+        "this is the mean of all regions, whatever the weights: alpha is not used":
+            a.mean(0).expand(T, D),
         "this is the mean of all regions, one for all words: alpha is not used": a.mean(0),
         "you add up the regions without their weights": a.sum(0).expand(T, D),
         "you weigh the regions, but you do not add them up": alpha[..., None] * a,
@@ -177,18 +170,14 @@ def lstm(answer: Any) -> str | None:
     forgot, raw = i.sigmoid() * g.tanh(), f * c + i * g.tanh()  # the new alone; no gates
     mistakes = {
         "you return (c, h): h comes first": right[::-1],
-        "the order of the four parts is i, f, o, g here; torch.nn.LSTM has i, f, g, o": (
-            _cell(torch.cat([i, f, g, o], -1), c)
-        ),
-        "i and f are exchanged: i lets the new in, f keeps the old": (
-            _cell(torch.cat([f, i, o, g], -1), c)
-        ),
-        "g is no gate: it goes through tanh, not through the sigmoid": (
-            _cell(parts, c, torch.sigmoid)
-        ),
-        "you left out tanh in the last line: h = sigmoid(o) * tanh(c)": (
-            [o.sigmoid() * right[1], right[1]]
-        ),
+        "the order of the four parts is i, f, o, g here; torch.nn.LSTM has i, f, g, o":
+            _cell(torch.cat([i, f, g, o], -1), c),
+        "i and f are exchanged: i lets the new in, f keeps the old":
+            _cell(torch.cat([f, i, o, g], -1), c),
+        "g is no gate: it goes through tanh, not through the sigmoid":
+            _cell(parts, c, torch.sigmoid),
+        "you left out tanh in the last line: h = sigmoid(o) * tanh(c)":
+            [o.sigmoid() * right[1], right[1]],
         "h is made of the old c; it must be of the new one": [o.sigmoid() * c.tanh(), right[1]],
         "you left out the sigmoids: gates lie between 0 and 1": [o * raw.tanh(), raw],
         "the old c is forgotten: it comes in by the gate f": [o.sigmoid() * forgot.tanh(), forgot],
@@ -218,18 +207,15 @@ def word_log_p(answer: Any) -> str | None:
     mistakes = {
         "these are the probabilities: we want their logarithms": logits.softmax(-1),
         "these are the scores of the words before the softmax": logits,
-        "your probabilities sum to 1 over the steps; they must over the words of the vocabulary": (
-            logits.log_softmax(0)
-        ),
+        "your probabilities sum to 1 over the steps; they must over the words of the vocabulary":
+            logits.log_softmax(0),
         "you left out E y_{t-1}, the last word": (((of_h + of_z) @ L_o.T + b_o).log_softmax(-1)),
         "you left out h": ((word + of_z) @ L_o.T + b_o).log_softmax(-1),
         "you left out b_o": ((word + of_h + of_z) @ L_o.T).log_softmax(-1),
-        "you left out z: the word is told without the picture": (
-            ((word + of_h) @ L_o.T + b_o).log_softmax(-1)
-        ),
-        "L_h and L_z are transposed: L_h h for all rows of h is h @ L_h.T": (
-            ((word + h @ L_h + z @ L_z) @ L_o.T + b_o).log_softmax(-1)
-        ),
+        "you left out z: the word is told without the picture":
+            ((word + of_h) @ L_o.T + b_o).log_softmax(-1),
+        "L_h and L_z are transposed: L_h h for all rows of h is h @ L_h.T":
+            ((word + h @ L_h + z @ L_z) @ L_o.T + b_o).log_softmax(-1),
     }
     problem = compare(got, logits.log_softmax(-1), "log p", mistakes)
     return first_problem(problem, learns(got, "log p"))
@@ -295,13 +281,10 @@ def caption() -> tuple[Tensor, list[int], Tensor, dict[str, list[int]]]:
             "<eos> ends the telling and is not part of the caption": [*ids, EOS],
             "<bos> and <eos> are no words of the caption": [BOS, *ids, EOS],
             "the last word is missing: only <eos> is left out": ids[:-1],
-            "each step must be given the word that was told last, not <bos> each time": (
-                follow(feed=False)
-            ),
-            "each step must be given the h and c of the step before it, not the first ones": (
-                follow(carry=False)
-            ),
-            "the first h and c come from the mean annotation vector: call start(a)": (
-                follow(mean=False)
-            ),
+            "each step must be given the word that was told last, not <bos> each time":
+                follow(feed=False),
+            "each step must be given the h and c of the step before it, not the first ones":
+                follow(carry=False),
+            "the first h and c come from the mean annotation vector: call start(a)":
+                follow(mean=False),
         }  # fmt: skip
