@@ -98,6 +98,7 @@ class FeatureStore:
         Without `wait` it is False, and `out` of no use, where the disk would have to be waited for.
         """
         file, begin = self._place(index, out.nbytes)
+        wait = wait or not CACHED
         try:
             got = os.preadv(file.handle, [out], begin, 0 if wait else CACHED)
         except OSError as error:
