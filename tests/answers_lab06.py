@@ -35,6 +35,7 @@ WRONG = [
     ("6.1", lambda e: one_hot(e.argmax(0), 3).float().T, "over the last axis"),
     ("6.1", lambda e: e.softmax(-1), "that is the softmax"),
     ("6.1", lambda e: e.argmax(-1), "places' numbers"),
+    ("6.1", lambda e: e.argmax(-1).tolist(), "places' numbers"),
     ("6.1", lambda e: (e == e.max(-1, keepdim=True).values).float(), "equal scores"),
     ("6.1", lambda e: (1000 * e).softmax(-1), "still has a slope"),
     ("6.2", lambda r, c, b: ((r - b).detach() * c).sum(), "mind the sign"),

@@ -38,15 +38,15 @@ def argmax(answer: Any) -> str | None:
         "that is the softmax: put all of it at the largest weight": scores.softmax(-1),
         "these are the places' numbers: make rows of L of them": scores.argmax(-1),
     }
-    ties = answer(torch.zeros(1, L))
-    of_ties = torch.is_tensor(ties) and ties.sum() != 1
     got = answer(scores)
-    return first_problem(
-        compare(got, right, "the weights", mistakes),
-        "of equal scores only one place may be taken" if of_ties else None,
-        "a sharp softmax still has a slope: that is not an argmax" if got.requires_grad
-        or ties.amax() < 1 else None,
-    )  # fmt: skip
+    if problem := compare(got, right, "the weights", mistakes):
+        return problem
+    ties = answer(torch.zeros(1, L))
+    if ties.sum() != 1:
+        return "of equal scores only one place may be taken"
+    if got.requires_grad or ties.amax() < 1:
+        return "a sharp softmax still has a slope: that is not an argmax"
+    return None
 
 
 @exercise("6.2", "Write `surrogate(reward, log_choice, baseline)`: a loss, () with a gradient.")
