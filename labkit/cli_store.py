@@ -136,7 +136,7 @@ def export(
     to: Annotated[str, Option("--to", help="webdataset, mds or safetensors.")],
     split: Annotated[str, Option(help="Which split.")] = "train",
 ) -> None:
-    """Write a split in another tool's format (webdataset and mds need labkit[export]).
+    """Write a split in another tool's format (webdataset and mds need the extra named export).
 
     Example: labkit export stores/flickr8k exported --to webdataset
     """

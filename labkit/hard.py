@@ -9,7 +9,7 @@ soft       the expectation           the exact gradient, of the soft objective
 argmax     the likeliest place       nothing: the gradient is exactly zero
 reinforce  a drawn place             the bound's gradient without bias; it varies much
 gumbel     a drawn place             a gradient with bias; it varies little
-marginal   all places at the output  the exact gradient, of the sum over places
+marginal   all places at the output  exact at the output, Gumbel's way in the state
 =========  ========================  =================================================
 
 All of them look at one place when they do not learn, unless told otherwise (`Decoding.look`).
@@ -45,6 +45,7 @@ class ArgmaxAttention(Attention):
 class ReinforceAttention(Attention):
     """The paper's stochastic 'hard' attention: s_t ~ Multinoulli(alpha_t), z_t = beta_t a_{s_t}.
 
+    The gate beta, which the paper has with soft attention, is with both here.
     It draws, and hands log alpha of what it drew to the objective, which makes the estimator of
     eq. 12 of it (`Objective.of_choices`). With probability `soft_share` a caption takes soft steps
     instead, all its words long, as the paper has it for each image (section 4.1).

@@ -21,7 +21,7 @@ written out, the target stands beside sum_i sum_t alpha_ti alone, which is T wha
 are. So the term pulls towards equal sums, with any target, and lambda says how hard. (The target
 matters where padding is counted, as some peers do: then the sums are not T.)
 
-Hard attention, eq. 11 and 12. The bound L_s = sum_s p(s|a) log p(y|s,a) <= log p(y|a) is made
+Hard attention, eq. 10 to 12. The bound L_s = sum_s p(s|a) log p(y|s,a) <= log p(y|a) is made
 large. Where places s were drawn by lot, a sum is added for each caption,
 
     - lambda_r sum_t (R_t - b_t) log alpha_{t,s_t}  -  lambda_e sum_t H[alpha_t]

@@ -132,7 +132,7 @@ class StoreDataset(Dataset):
     """A store for torch's `DataLoader`: an item is (position, features (L, D) float16).
 
     A batch is read at once, checksums and all. But workers hand it over through shared memory, one
-    more copy of every number: with them a `DataLoader` is several times slower than `Loader`.
+    more copy of every number, which costs more than the read: `Loader` does without.
     """
 
     def __init__(self, store: FeatureStore):

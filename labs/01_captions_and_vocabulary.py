@@ -25,6 +25,10 @@
 # **The question.** A model can only say words that it knows. Which words should that be? And what
 # does it lose with each word that it does not know?
 
+# %% [markdown]
+# A *split* is a part of a data set: `train` to learn from, `dev` to choose settings by, `test` for the
+# last score.
+
 # %%
 import labkit
 
@@ -47,9 +51,9 @@ for caption in scene.captions:
 import matplotlib.pyplot as plt
 
 figure, panels = plt.subplots(2, 2, figsize=(8, 5), layout="constrained")
-for panel, scene in zip(panels.flat, scenes, strict=True):
-    panel.imshow(scene.image)
-    panel.set_title(scene.captions[0], fontsize=8)
+for panel, one in zip(panels.flat, scenes, strict=True):
+    panel.imshow(one.image)
+    panel.set_title(one.captions[0], fontsize=8)
     panel.set_axis_off()
 plt.show()
 
@@ -58,8 +62,9 @@ plt.show()
 # learn *the* caption of a picture. It learns which captions are likely.
 #
 # For drawn scenes we know one thing more. Each word has a box: the place of the thing that it
-# speaks of. Words such as *and* have none. Lab 8 uses the boxes to ask whether the model looked
-# at the right place. Nobody has such boxes for Flickr8k.
+# speaks of. It is left, top, right, bottom, as shares of the width and the height. Words such as *and*
+# have none. Labs 5 and 8 use the boxes to ask whether the model looked at the right place. Flickr8k's own
+# files have no such boxes.
 
 # %%
 from labkit.captions import tokenize
@@ -282,8 +287,9 @@ def split_words(caption):
 check("1.3", split_words)
 
 # %% [markdown]
-# Languages have more traps. What does yours do with the possessive *man's*? `labkit` keeps *'s* as a
-# word of its own, as the programs do that score captions.
+# English has more traps. What does your function do with the possessive *man's*? `labkit` keeps *'s* as
+# a word of its own, as the programs do that score captions. Other apostrophes stay inside: *doesn't* is
+# one word.
 
 # %%
 caption = "The man's T-shirt doesn't fit."
@@ -406,10 +412,13 @@ print(ids)
 print(vocabulary.decode(ids))
 
 # %% [markdown]
-# Capitals and punctuation are gone for good. The walrus is, too.
+# Capitals and punctuation are gone for good. So are the walrus and the *'s*: neither is in the
+# vocabulary, and each became `<unk>`.
 #
 # **Exercise 1.4.** Write `unknown_share`: the share of all words of the held-out captions that a
-# vocabulary of the training captions does not have. Use `tokenize` and `Counter`, not `Vocabulary`.
+# vocabulary of the training captions does not have. It has the words that the training captions say
+# at least `min_count` times. Count a word each time that it is said. Use `tokenize` and `Counter`, not
+# `Vocabulary`.
 
 # %%
 def unknown_share(train, held_out, min_count):

@@ -156,7 +156,9 @@ print("maps  ", tuple(maps.shape))  # (pictures, channels, rows, columns)
 # channels. One channel may answer to fur, another to round edges. Nobody chose them. They were
 # learned when the network was trained to name what is in a photograph.
 #
-# The decoder wants a list of vectors, one for each cell: $a_1, \dots, a_L$.
+# The decoder wants a list of vectors, one for each cell: $a_1, \dots, a_L$. The paper calls them
+# *annotation vectors*. There are $L$ of them, and each has $D$ numbers, the channels. Here $L$ is 49
+# and $D$ is 1,280. A batch of $B$ pictures makes a tensor (B, L, D).
 #
 # **Exercise 2.3.** Write `to_vectors`. Row by row: the first row of the grid comes first.
 #
@@ -190,8 +192,9 @@ print(tuple(a.shape), "as in labkit:", torch.equal(a, encoder(pixels)))
 # ### Which grid?
 #
 # One can take the feature map of an earlier layer. Its cells are smaller, and it knows less of what
-# things are. `labkit` offers three maps of this network. What does a picture cost in each, in 16-bit
-# numbers?
+# things are. `labkit` offers three maps of this network. `last` is the one above. In `stride16`, an
+# earlier one, a cell stands for 16 x 16 pixels. `both` averages that one to 7 x 7 and puts it beside the
+# last: 1,280 + 112 channels. What does a picture cost in each, in 16-bit numbers?
 
 # %%
 from labkit.encoder import EncoderConfig
@@ -212,8 +215,9 @@ for block in ("last", "stride16", "both"):
 # layer of the network looks at a neighbourhood of the layer below, and after many layers that has
 # grown. The part of the picture that a cell depends on is called its **receptive field**.
 #
-# It can be measured. We ask how much the cell's vector changes if a pixel changes a little. That is
-# the gradient of the vector with respect to the pixels.
+# It can be measured. We ask how much the cell's vector changes if a pixel changes a little. A vector
+# has many numbers, and each has a gradient with respect to the pixels. So we add the numbers up, and
+# take the gradient of the sum. That is a rough measure: changes up and down can cancel.
 
 # %%
 def heat_of(encoder, pixels, row, column):
@@ -233,12 +237,11 @@ heats = {
     "stride16, row 7, column 7": heat_of(fine, cat, 7, 7),
 }
 
-# %% mystnb={"figure": {"caption": "How much each pixel counts for one cell. The blue frame is the cell's own part of the picture.", "name": "fig:receptive"}, "image": {"alt": "The squashed cat, and three dark maps with a bright blur. Each blur lies about its cell and reaches far beyond it. The blur of the finer grid is smaller."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "How much each pixel counts for one cell. The blue frame is the cell's own part of the picture.", "name": "fig:receptive"}, "image": {"alt": "The squashed cat, and three dark maps with a bright blur. Each blur lies near its cell, not exactly on it, and reaches far beyond it. The blur of the finer grid is smaller."}} tags=["nbval-ignore-output"]
 figure, panels = plt.subplots(1, 4, figsize=(10, 3))
 panels[0].imshow(cat.permute(1, 2, 0))  # squares: x, y, side
 boxes = (96, 96, 32), (160, 32, 32), (112, 112, 16)
-for panel, name, square in zip(panels[1:], heats, boxes, strict=True):
-    x, y, side = square
+for panel, name, (x, y, side) in zip(panels[1:], heats, boxes, strict=True):
     panel.imshow(heats[name] ** 0.5, cmap="magma")
     panel.add_patch(plt.Rectangle((x, y), side, side, fill=False, ec="cyan"))
     panel.set_title(name, fontsize=9)
@@ -278,10 +281,14 @@ around = sum(share_inside(middle, *cell, 7, 7) for cell in nine)
 print("its own part has less than a tenth:", bool(own < 0.1))
 print("that is more than an even share:   ", bool(own > 1 / 49))
 print("with the 8 around it, over a fifth:", bool(around > 0.2))
+beside = share_inside(middle, 3, 4, 7, 7)
+print("the part to its right has more:    ", bool(beside > own))
 
 # %% [markdown]
-# So cell 24 does speak of the middle, but not of the middle alone. Most of what it depends on lies
-# outside. How far does it reach? We count the pixels that have any influence at all.
+# The heat gathers about the middle. But cell 24's own part does not have the most: the part to its
+# right has more, because what counts also depends on what is in the picture there. And most of the
+# heat lies outside of all nine. How far does it reach? We count the pixels that have any influence
+# at all.
 
 # %%
 for name, heat in heats.items():
@@ -335,7 +342,7 @@ plt.show()
 # looked at cell 24* means: it used a vector that knows the middle of the picture best, and much else
 # besides.
 #
-# ## What costs a wrong normalisation?
+# ## What does a wrong normalisation cost?
 #
 # Suppose you take this network and prepare the pixels for another one. Nothing fails. No error, no
 # warning: the numbers have the right shape. What happens to the vectors?
@@ -396,7 +403,7 @@ print("ImageNet's moves them by over half:", far["ImageNet's"] > 0.5)
 print("bytes move them by more than their length:", far["0 to 255"] > 1)
 
 # %% [markdown]
-# Is that much? A decoder could not care less, or it could break. We need one that was trained with
+# Is that much? A decoder might hardly notice, or it might break. We need one that was trained with
 # right vectors: the shipped model for drawn scenes. We hand it 50 scenes, prepared in the six ways,
 # and check what it tells.
 
@@ -424,6 +431,11 @@ def scores_of(way):
     pairs = list(zip(words, looks, strict=True))
     return scene_scores(pairs, truth, small.grid, known=(0, 0))
 
+# %% [markdown]
+# *Shapes right*: of the shapes told, the share that are in the scene. *Points right*: of the words told
+# that name something in the scene, the share whose brightest cell lies on it. *Captions true*: the share
+# of captions of which all is true.
+
 # %% tags=["nbval-ignore-output"]
 scores = {name: scores_of(way) for name, way in ways.items()}
 print(f"{'':12} shapes right  points right  captions true")
@@ -447,8 +459,8 @@ print("blue first loses over 0.2:", lost["blue first"] > 0.2)
 print("bytes lose over 0.5:      ", lost["0 to 255"] > 0.5)
 
 # %% [markdown]
-# (*Points right* counts only the words that name a shape of the scene. In the row *0 to 255* there
-# are few of them.)
+# (*Points right* leaves out words that name nothing in the scene. So each row counts other words, and
+# in the row *0 to 255* there are few. This is how *ImageNet's* can be above *right*.)
 #
 # Look at the second row. With ImageNet's numbers two shapes in three are still told right. Whoever
 # sees only that would say: *a weak model*. They would train longer, or try a larger one. The bug is
@@ -469,7 +481,9 @@ print("points right below 0.5:", upside.pointing < 0.5)
 #
 # Would a model *trained* with the wrong numbers be as bad? Much less so: the decoder would have
 # learned to use what it gets. The worst is to train in one way and to tell in another. `labkit` keeps
-# with each trained model what made its vectors, and refuses others.
+# with each trained model which encoder made its vectors. It refuses a store that another encoder made,
+# and `captioner.tell` prepares the pixels itself. Vectors that you hand over yourself, as we did, cannot be
+# checked. The network's name also fixes its mean and deviation.
 
 # %%
 facts = captioner.encoder_facts
@@ -504,9 +518,9 @@ print({name: facts[name] for name in ("name", "size", "block", "fit")})
 #
 # - A photograph is squashed, normalised, and turned into a grid of vectors by a network that was
 #   trained to name things.
-# - A vector speaks of its own place most, but of nearly all of the picture a little.
-# - A wrong normalisation raises no error. On drawn scenes it cost between a fifth and nearly all of
-#   what the model knew.
+# - A vector speaks most of the region about its place, and a little of nearly all of the picture.
+# - A wrong normalisation raises no error. On drawn scenes it cost between a fifth and five sixths of
+#   the shapes told right.
 # - Keep with a model what made its vectors.
 #
 # **To think on.** Attention puts all its weight on one cell, and the word is right. You cover that

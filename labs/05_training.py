@@ -111,8 +111,8 @@ print("shape", tuple(captions.shape), "of which",
 
 # %% [markdown]
 # Here is a decoder, and its answers to all questions of this batch: $\log p$ of each word of the
-# vocabulary at each step, and the weights of the attention. It goes on after a caption has ended, as
-# many programs do, because that is simpler.
+# vocabulary at each step, and the weights of the attention. `answers` goes on after a caption has ended,
+# as many programs do, because that is simpler.
 
 # %%
 def new_decoder(seed=0):
@@ -174,7 +174,7 @@ check("5.2", word_loss)
 # %%
 from labkit.objective import Objective
 
-objective = Objective(doubly=0.0, smoothing=0.0)
+objective = Objective(doubly=0.0, smoothing=0.0)  # no extras: see below
 loss = objective(decoder(a, captions))
 a_word, mine = loss.total / loss.words, word_loss(log_p, captions)
 print("the same loss:", torch.allclose(a_word, mine, atol=1e-5))
@@ -208,7 +208,8 @@ print("the loss is near it:", abs(a_word.item() / log_v - 1) < 0.1)
 #
 # $$R = \sum_{i=1}^{L} \Bigl(1 - \sum_{t=1}^{T} \alpha_{ti}\Bigr)^2$$
 #
-# The sum over $t$ is over the words of the caption. Padding must not count here either.
+# The sum over $t$ is over the $T$ steps of the caption, that of `<eos>` included. Padding must not count
+# here either.
 #
 # **Exercise 5.3.** Write `penalty(alpha, captions, target=1.0)`. Sum the squares over all regions and
 # all captions of the batch, with `target` in place of the 1 above, and divide by the number of words
@@ -247,9 +248,9 @@ print("the same term:", torch.allclose(theirs, mine, rtol=1e-3))
 # With 10 words and 49 regions that is 0.2, and 1 is out of reach. One well-known program therefore
 # has $16 / 196$ in place of the 1: captions of 16 steps, 196 regions.
 #
-# **Exercise 5.4.** Guess first. Take the gradient of `penalty` to the scores that the weights come
-# from, once with the target 1, once with $16/196$. By which factor does the second one's length
-# differ from the first one's? Give a number.
+# **Exercise 5.4.** The weights come from scores, by a softmax. How many times as long is the gradient of
+# `penalty` to these scores with the target $16/196$ as with the target 1? Guess a number. Below you
+# measure it.
 
 # %%
 factor = ...
@@ -258,7 +259,7 @@ factor = ...
 check("5.4", factor)
 
 # %% [markdown]
-# Now measure it. The weights are a softmax of some scores, and we look at the gradient to those.
+# Now measure it.
 
 # %%
 def push(target):
@@ -321,8 +322,9 @@ print(f"region 0 gets of the words' attention: masked {masked[0]:.1f}, "
 
 # %% [markdown]
 # In the beginning it got 2.2 of 3. Even would be $3/8$, about 0.4, and with the mask the words get
-# there. Without it they stop halfway: the padding looks at the other regions in their place, and the
-# sum over all steps is even. The penalty is content, though the words that one reads are not.
+# there. Without it they stop at 0.7, however long one goes on. By then the padding looks at the other
+# regions in their place, and the sum over all steps is even. The penalty is content, though the
+# words' own attention is not even.
 #
 # ## Can it learn anything at all?
 #
@@ -383,7 +385,7 @@ print(f"{samples} samples, {training.steps} steps an epoch")
 # While it trains we want to see more than a loss. Forty other scenes serve for that. Of these we
 # take three things, each time after an epoch:
 #
-# - the loss on captions that it has not learned from;
+# - the loss on captions that it has not learned from, in *nats*, since the logarithm is the natural one;
 # - the *entropy* of the maps: $\log 49 = 3.9$ if a word looks everywhere, 0 if at one place;
 # - *pointing*: of the words that name a shape, how many look most at that shape.
 
@@ -450,7 +452,9 @@ plt.show()
 
 # %% [markdown]
 # Nobody told the model where the shapes are. It has learned to look at them, because that makes the
-# next word easier to tell. Here is the same caption before the first epoch and after the last.
+# next word easier to tell. Here is the same caption before the first epoch and after the last. White is
+# the brightest place of each map, however little weight it has. So the maps before the training show
+# pale spots, though their weights are nearly even.
 
 # %%
 from labkit.scenes import SHAPES
@@ -461,7 +465,7 @@ named = [k for k, word in enumerate(words) if word in SHAPES]
 strip = torch.cat([maps[k][number][named] for k in (0, -1)])
 print(texts[number])
 
-# %% mystnb={"figure": {"caption": "Where two words of a caption looked: before the training, and after it.", "name": "fig:before-after"}, "image": {"alt": "A drawn scene, then four maps over it. The two of the untrained model are even. The two of the trained model are bright in some places."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Where two words of a caption looked: before the training, and after it.", "name": "fig:before-after"}, "image": {"alt": "A drawn scene, then four maps over it. The two of the untrained model are alike: grey, with pale spots away from the shapes. The two of the trained model are dark but for the named shape and its surroundings."}} tags=["nbval-ignore-output"]
 titles = [f"{words[k]}, {when}"
           for when in ("before", "after") for k in named]
 image = others[number].image
@@ -475,7 +479,7 @@ labkit.attention_strip(image, titles, strip.view(-1, 7, 7))
 # process, which is killed as soon as it has written a checkpoint. It gets no chance to tidy up.
 
 # %%
-short = small | {"epochs": 2}
+short = small | {"epochs": 2}  # the log: a line for 10 steps, and for an epoch
 whole = train(path, runs / "quiet", short, progress=False)
 log = whole.standing.rows
 print(f"{whole.standing.step} steps, {len(log)} lines in the log")
@@ -527,7 +531,7 @@ print("in the middle:", 0 < facts["step"] < whole.standing.step)
 # Chance is not in it. What a step draws by lot is a function of the seed and of the step's number, so
 # it is the same when the step is taken again.
 #
-# Before we go on, we take two copies. One of them loses `adam`.
+# Before we go on, we take a copy of the folder. The copy loses `adam`.
 
 # %%
 import shutil
@@ -550,7 +554,7 @@ mine, theirs = resumed.decoder.state_dict(), whole.decoder.state_dict()
 same = [torch.equal(mine[name], theirs[name]) for name in theirs]
 print("the same weights, bit for bit:", all(same))
 
-# %% mystnb={"figure": {"caption": "The loss of three trainings: one that nobody disturbed, one that was killed and resumed, and one that was resumed without the optimiser's memory. The first two lie on each other.", "name": "fig:resumed"}, "image": {"alt": "Loss against step. The curves of the undisturbed and the resumed training are one line. The curve of the training without Adam's moments leaves it where it was resumed."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "The loss of three trainings: one that nobody disturbed, one that was killed and resumed, and one that was resumed without the optimiser's memory. The undisturbed and the resumed one are the same line, so only one of them can be seen.", "name": "fig:resumed"}, "image": {"alt": "Loss against step. The curves of the undisturbed and the resumed training are one line. The curve of the training without Adam's moments leaves it where it was resumed."}} tags=["nbval-ignore-output"]
 labkit.loss_curves({"undisturbed": log,
                     "without adam": forgetful.standing.rows,
                     "resumed": resumed.standing.rows})
@@ -574,8 +578,8 @@ folder.cleanup()
 # %% [markdown]
 # ## Summary
 #
-# - Training asks for each next word, given the person's words. A caption of $T$ words has $T + 1$
-#   questions.
+# - Training asks for each next word, given the person's words. Four words make five questions: the end
+#   is asked for, too.
 # - Padding is not a word: not in the loss, and not in the sums of attention.
 # - The doubly stochastic term asks for even attention over a caption. Its target changes the number
 #   that is printed, and no gradient. Counting padding does change the gradient.

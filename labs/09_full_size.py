@@ -48,11 +48,12 @@ print("ready")
 #
 # ```
 # labkit data coco data/coco
-# labkit prepare coco data/coco --out stores/coco \
-#     --split train2014 --split val2014
+# labkit prepare coco data/coco --out stores/coco
 # labkit train stores/coco --out runs/coco
-# labkit evaluate runs/coco --split val2014
+# labkit evaluate runs/coco
 # ```
+#
+# In the store, `train` is COCO's train2014, and `dev` is its val2014.
 #
 # Several graphics cards in one machine, here four:
 #
@@ -61,8 +62,9 @@ print("ready")
 #     --out runs/coco
 # ```
 #
-# Several machines, here two with four cards each. The store must lie where each machine can read it,
-# and `RUN` is any name that both use:
+# Several machines, here two with four cards each. The store must lie where each machine can read it.
+# Run the same command on both. `FIRST_MACHINE` is the name or the address of one of them, and `RUN` is any
+# name:
 #
 # ```
 # torchrun --nnodes 2 --nproc-per-node 4 --rdzv-id RUN \
@@ -74,7 +76,7 @@ print("ready")
 #
 # First the disk. `labkit` stores features as half precision numbers.
 #
-# **Exercise 9.1.** How many bytes do the features of 82,783 images take, at 64 regions of 1,280
+# **Exercise 9.1.** How many bytes do the features of 82,783 images take, at 49 regions of 1,280
 # numbers each?
 
 # %%
@@ -84,11 +86,11 @@ size = ...
 check("9.1", size)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-size = 82_783 * 64 * 1280 * 2
+size = 82_783 * 49 * 1280 * 2
 check("9.1", size)
 
 # %% [markdown]
-# That is 13.6 GB: a small part of a disk, and more than the memory of many machines. Lab 3 says why
+# That is 10.4 GB: a small part of a disk, and more than the memory of many machines. Lab 3 says why
 # this does not matter.
 #
 # Then the time. Measure the rate of your machine on a few pictures. It is the encoder that takes
@@ -127,12 +129,13 @@ def hours(images, rate, machines):
 check("9.2", hours)
 
 # %% tags=["nbval-ignore-output"]
-print(f"encoding COCO here takes {82_783 / rate / 3600:.1f} hours")
+print(f"encoding COCO here takes {hours(82_783, rate, 1):.1f} hours")
 
 # %% [markdown]
 # Training reads each caption once an epoch. An epoch of the small data set has 30,000 captions, one of
 # COCO 414,113: nearly fourteen times as many steps at the same batch. So write down how long an
-# epoch of lab 5 took, and multiply. A graphics card does a step of this model tens of times
+# epoch of `labkit train stores/flickr8k` took, and multiply. (Lab 5 is no measure for this: it has 1,500
+# captions and a much smaller decoder.) A graphics card does a step of this model tens of times
 # faster than two cores; measure before you believe any such number, this one too.
 #
 # ## Several processes, one training
@@ -222,7 +225,7 @@ print("the curves agree to the second digit:", apart < 0.01)
 # ## Summary
 #
 # - The commands at full size are those of the small size.
-# - Disk and time are worked out from two rates that one can measure in a minute.
+# - Disk is a product of four numbers. Time is a count over a rate, and a rate can be measured in a minute.
 # - Processes share each batch; the loss is weighted by words, so any number of them learns the same.
 #
 # **To think on.** With eight processes a batch of 100 leaves each only a dozen captions, and the card

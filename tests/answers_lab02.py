@@ -45,6 +45,7 @@ WRONG = [
     ("2.1", lambda x, y, w, h, r, c: (y * r // h, x * c // w), "row * columns + column"),
     ("2.1", lambda x, y, w, h, r, c: x * r // w * c + y * c // h, "x and y are exchanged"),
     ("2.1", lambda x, y, w, h, r, c: y / h * r * c + x / w * c, "whole numbers"),
+    ("2.1", lambda x, y, w, h, r, c: y // (h // r) * c + x // (w // c), "multiply before"),
     ("2.1", lambda *given: cell_of(*given) + 1, "you count from 1"),
     ("2.1", of_the_middle, "the photograph is squashed"),
     ("2.2", lambda pixels, mean, std: (pixels - mean) / std, "not along the channels"),

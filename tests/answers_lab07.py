@@ -44,13 +44,26 @@ def any_of(told, references, n):
     return sum(k for run, k in runs(told, n).items() if run in theirs), len(told) - n + 1
 
 
-def bleu(told, references, factor=lambda c, r: min(1, math.exp(1 - r / c)), nearest=True, root=4):
+def near(lengths, length):
+    return min((abs(k - length), k) for k in lengths)[1]
+
+
+def far(lengths, length):
+    """Take the longer one of two that are equally near."""
+    return -min((abs(k - length), -k) for k in lengths)[1]
+
+
+def brevity(c, r):
+    return min(1, math.exp(1 - r / c))
+
+
+def bleu(told, references, factor=brevity, choose=near, root=4):
     counts, c, r = np.zeros((4, 2)), 0, 0
     for words, some in zip(told, references, strict=True):
         counts += [matches(words, some, n) for n in (1, 2, 3, 4)]
         lengths = [len(one) for one in some]
         c += len(words)
-        r += min((abs(k - len(words)), k) for k in lengths)[1] if nearest else min(lengths)
+        r += choose(lengths, len(words))
     return factor(c, r) * (counts[:, 0] / counts[:, 1]).prod() ** (1 / root)
 
 
@@ -85,10 +98,15 @@ WRONG = [
     ("7.3", lambda t, r, n: matches(t, r, n, sum), "sum over the references"),
     ("7.3", lambda t, r, n: matches(t, r[:1], n), "the first reference only"),
     ("7.3", lambda t, r, n: matches(t, r, n)[::-1], "exchanged"),
+    ("7.3", lambda t, r, n: matches(t, r, n)[0] / 3, "not one number"),
+    ("7.3", lambda t, r, n: max(matches(t, [one], n) for one in r), "by itself"),
+    ("7.3", lambda t, r, n: (matches(t, r, n)[0], len(t)), "len(told) - n + 1 runs"),
     ("7.4", lambda t, r: bleu(t, r, lambda c, r: 1), "is missing"),
     ("7.4", lambda t, r: bleu(t, r, lambda c, r: math.exp(1 - r / c)), "must not pass 1"),
     ("7.4", lambda t, r: bleu(t, r, lambda c, r: min(1, c / r)), "not c/r"),
-    ("7.4", lambda t, r: bleu(t, r, nearest=False), "not of the shortest"),
+    ("7.4", lambda t, r: bleu(t, r, choose=lambda k, _: min(k)), "not of the shortest"),
+    ("7.4", lambda t, r: bleu(t, r, choose=lambda k, _: k[0]), "not of the first"),
+    ("7.4", lambda t, r: bleu(t, r, choose=far), "take the shorter one"),
     ("7.4", lambda t, r: bleu(t, r, root=1), "fourth root"),
     ("7.4", lambda t, r: np.mean([bleu([x], [y]) for x, y in zip(t, r, strict=True)]), "sum the"),
     ("7.5", lambda p, m: (tau(p, m) + 1) / 2, "share of pairs that agree"),

@@ -29,7 +29,9 @@ RIGHT = [
     ("8.1", looks_at),
     ("8.2", entropy),
     ("8.3", apart),
+    ("8.2", lambda w: float(-(w * np.log(w + 1e-9)).sum())),
     ("8.4", CLAIMS),
+    ("8.4", {claim: np.bool_(right) for claim, right in CLAIMS.items()}),
 ]
 OPEN = {"8.4": dict.fromkeys(CLAIMS, ...)}
 WRONG = [
@@ -44,6 +46,8 @@ WRONG = [
     ("8.3", lambda a, b: apart(a, b) / 3**0.5, "mean of 3 varies less"),
     ("8.3", blunt, "ddof=1"),
     ("8.3", lambda a, b: -apart(a, b), "other way round"),
+    ("8.3", lambda a, b: abs(apart(a, b)), "keep the sign"),
+    ("8.3", lambda a, b: apart(a, b) * (len(a) + len(b)) / 6, "of 2 runs and 5"),
     ("8.4", CLAIMS | {"argmax learns where to look": True}, "gradient is zero"),
     ("8.4", CLAIMS | {"a sharp map proves that the model is right": True}, "sharp map of a wrong"),
     ("8.4", dict(list(CLAIMS.items())[1:]), "is missing"),

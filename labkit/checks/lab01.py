@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labkit.captions import tokenize
-from labkit.checks import compare, exercise, run
+from labkit.checks import compare, exercise, first_problem, run
 
 LINES = """\
 1001_ab.jpg#0\tA dog runs .
@@ -33,7 +33,7 @@ COCO = {
         {"id": 45, "image_id": 9, "caption": "Bread, fruit and broccoli."},
     ],
 }
-SAID = "A MAN in a T-shirt, and his dog (wet!) run; the man has 2 dogs."
+SAID = "A MAN in a T-shirt - and his dog (wet!) run; the man has 2 dogs."
 TRAIN = [
     "a dog runs on the grass", "a dog and a cat", "the cat sleeps on the grass",
     "a zebra on the grass", "a dog sleeps", "the dog runs",
@@ -41,6 +41,7 @@ TRAIN = [
 HELD_OUT = [
     "a zebra runs on the grass",
     "the walrus sleeps",
+    "a dog runs",
     "a dog and a dog",
     "a walrus and a walrus",
 ]
@@ -140,7 +141,7 @@ def split_words(answer: Any) -> str | None:
     """A tokenizer."""
     got = run(answer, SAID)
     right = tokenize(SAID)
-    plain = [word.strip(".,;!()") for word in SAID.lower().split()]
+    plain = [word.strip(".,;!()") for word in SAID.lower().split() if word != "-"]
     mistakes = {
         "the words keep their capitals: The and the would be two words": (
             re.findall(r"\w+(?:-\w+)*", SAID)
@@ -148,6 +149,9 @@ def split_words(answer: Any) -> str | None:
         "punctuation sticks to the words: dogs and dogs. would be two words": SAID.lower().split(),
         "capitals and punctuation are still there": SAID.split(),
         "t-shirt falls apart: a hyphen within a word stays": re.findall(r"\w+", SAID.lower()),
+        "a hyphen that stands alone is no word": re.findall(r"[\w-]+", SAID.lower()),
+        "an empty word is left where the text ends": re.split(r"[^\w-]+", SAID.lower()),
+        "t-shirt falls apart, and an empty word is left": re.split(r"\W+", SAID.lower()),
         "t-shirt loses its hyphen": [word.replace("-", "") for word in plain],
         "the numbers are gone: 2 is a word too": [word for word in right if not word.isdigit()],
         "each word is there once, but a caption may say a word twice": list(dict.fromkeys(right)),
@@ -162,7 +166,7 @@ def split_words(answer: Any) -> str | None:
 @exercise("1.4", "Write `unknown_share(train, held_out, min_count)`: of all words held out.")
 def unknown_share(answer: Any) -> str | None:
     """How many words of captions that were not counted are unknown."""
-    got = run(answer, TRAIN, HELD_OUT, 2)
+    got, more = (run(answer, TRAIN, HELD_OUT, least) for least in (2, 3))
     known = _known(TRAIN, 2)
     captions = [tokenize(caption) for caption in HELD_OUT]
     distinct = {word for words in captions for word in words}
@@ -174,6 +178,7 @@ def unknown_share(answer: Any) -> str | None:
         "a word met exactly min_count times is known: >=, not >": (
             _share(HELD_OUT, _known(TRAIN, 3))
         ),
+        "you have not used min_count": _share(HELD_OUT, _known(TRAIN, 1)),
         "you count each unknown word once: a word said twice is lost twice": (
             len(distinct - known) / len(distinct)
         ),
@@ -187,7 +192,11 @@ def unknown_share(answer: Any) -> str | None:
         ),
         "these are percent: give a fraction of 1": 100 * right,
     }
-    return compare(got, right, "the share", mistakes)
+    right3, always = _share(HELD_OUT, _known(TRAIN, 3)), {"you have not used min_count": right}
+    return first_problem(
+        compare(got, right, "the share", mistakes),
+        compare(more, right3, "the share for min_count=3", always),
+    )
 
 
 def _known(captions: Sequence[str], min_count: int) -> set[str]:
@@ -203,7 +212,7 @@ def _share(captions: Sequence[str], known: set[str]) -> float:
 @exercise("1.5", "Write `shortest_cut(lengths, share)`: the least length that keeps so many whole.")
 def shortest_cut(answer: Any) -> str | None:
     """Where to cut captions."""
-    got = run(answer, list(LENGTHS), 0.8)
+    got, more = (run(answer, list(LENGTHS), share) for share in (0.8, 0.85))
     ordered = sorted(LENGTHS)
     mistakes = {
         "a caption of exactly so many words stays whole: <=, not <": ordered[7] + 1,
@@ -215,4 +224,8 @@ def shortest_cut(answer: Any) -> str | None:
         ),
         "these lengths must be sorted first": LENGTHS[7],
     }
-    return compare(got, ordered[7], "the length", mistakes)
+    fewer = {"8 of 10 are less than 0.85: so many are not enough": ordered[7]}
+    return first_problem(
+        compare(got, ordered[7], "the length", mistakes),
+        compare(more, ordered[8], "the length for a share of 0.85", fewer),
+    )

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from labkit.checks import compare, exercise, run
 
-WIDTH, HEIGHT, ROWS, COLUMNS = 640, 400, 4, 5
-POINTS = [(0, 0), (639, 0), (0, 399), (639, 399), (300, 250), (500, 120), (130, 320), (90, 90)]
+WIDTH, HEIGHT, ROWS, COLUMNS = 643, 403, 4, 5
+POINTS = [(0, 0), (642, 0), (0, 402), (642, 402), (300, 250), (500, 120), (130, 320), (90, 90)]
 
 
 def drawn(seed: int, *shape: int) -> Tensor:
@@ -37,6 +37,9 @@ def cell_of(answer: Any) -> str | None:
             [int(x / WIDTH * ROWS) * COLUMNS + int(y / HEIGHT * COLUMNS) for x, y in POINTS]
         ),
         "you count from 1; labkit counts from 0": [cell + 1 for cell in right],
+        "a cell's size need not be whole: multiply before you divide, y * rows // height": (
+            [y // (HEIGHT // ROWS) * COLUMNS + x // (WIDTH // COLUMNS) for x, y in POINTS]
+        ),
         "you round to the nearest cell border: cut the fraction off, with int() or //": (
             [round(row) * COLUMNS + round(column) for row, column in fractions]
         ),
@@ -55,7 +58,7 @@ def normalise(answer: Any) -> str | None:
     """What the network reads."""
     pixels = (60 * drawn(1, 3, 3, 3) + 128).clamp(0, 255).to(torch.uint8)
     mean, std = torch.tensor([120.0, 110.0, 100.0]), torch.tensor([50.0, 60.0, 70.0])
-    got = run(answer, pixels, mean, std)
+    got = run(answer, pixels.clone(), mean, std)
     m, s, p = mean.view(3, 1, 1), std.view(3, 1, 1), pixels.float()
     mistakes = {
         "the three means went along the columns, not along the channels: make their shape "
@@ -95,7 +98,7 @@ def to_vectors(answer: Any) -> str | None:
 def share_inside(answer: Any) -> str | None:
     """How much of a map lies in a cell's own part of the picture."""
     heat, row, column = drawn(3, 12, 12).abs(), 2, 1
-    got = run(answer, heat, row, column, 3, 4)
+    got = run(answer, heat.clone(), row, column, 3, 4)
     inside, total = heat[8:12, 3:6].sum(), heat.sum()
     mistakes = {
         "row and column are exchanged: rows go down, heat[rows, columns]": (
@@ -124,7 +127,7 @@ def share_inside(answer: Any) -> str | None:
 def moved(answer: Any) -> str | None:
     """What a wrong input does to the vectors."""
     right, wrong = drawn(4, 2, 3, 5), drawn(5, 2, 3, 5)
-    got = run(answer, right, wrong)
+    got = run(answer, right.clone(), wrong.clone())
     far, length = (wrong - right).norm(dim=-1), right.norm(dim=-1)  # (2, 3)
     mistakes = {
         "one number, please: the mean over all pictures and cells": far / length,

@@ -154,6 +154,10 @@ def matches(answer: Callable) -> str | None:
             [sum(found(run, REFERENCES, n) > 0 for run in runs(TOLD, n)), len(runs(TOLD, n))]
             for n in sizes
         ],
+        "clip each n-gram by itself: each may have its most in another reference": [
+            [max(found(TOLD, [one], n) for one in REFERENCES), len(TOLD) - n + 1] for n in sizes
+        ],
+        "there are len(told) - n + 1 runs of n words": [[one, len(TOLD)] for one, _ in right],
         "the two counts are exchanged: the found ones come first": [two[::-1] for two in right],
         "divide by the told n-grams, not by those of a reference: it is a precision": [
             [one, most - n + 1] for (one, _), n in zip(right, sizes, strict=True)
@@ -162,6 +166,8 @@ def matches(answer: Callable) -> str | None:
     got = [answer(list(TOLD), [list(words) for words in REFERENCES], n) for n in sizes]
     if any(one is None or one is ... for one in got):
         raise Unanswered
+    if any(np.ndim(one) == 0 for one in got):
+        return "give two counts, the found and all, not one number"
     return compare([list(one) for one in got], right, "found and all", mistakes, tolerance=1e-9)
 
 
@@ -169,10 +175,15 @@ CORPORA = [  # the first is shorter than its references, the second is longer
     (
         ["a small red circle left of a star", "a red cross and a blue square"],
         [
-            ["a small red circle is left of a star", "a red circle and a star"],
+            [  # the second is as near as the last, and shorter
+                "a small red circle is left of a star",
+                "a red circle and a blue star",
+                "a red circle and a star",
+            ],
             [
-                "there is a large red cross and a blue square",
                 "there is a large red cross and a square in it",
+                "there is a large red cross and a blue square",
+                "there is a very large red cross and a blue square in it",
             ],
         ],
     ),
@@ -247,6 +258,12 @@ def bleu(answer: Callable) -> str | None:
         ),
         "r is the length of the nearest reference, not of the longest": both(
             pick=lambda lengths, length: max(lengths)
+        ),
+        "if two references are equally near, take the shorter one": both(
+            pick=lambda lengths, length: min((abs(one - length), -one) for one in lengths)[1] * -1
+        ),
+        "r is the length of the nearest reference, not of the first": both(
+            pick=lambda lengths, length: lengths[0]
         ),
         "take the geometric mean of the four precisions, not the arithmetic one": both(
             mean=lambda shares: sum(shares) / len(shares)

@@ -50,7 +50,8 @@ def entropy(answer: Any) -> str | None:
     first = compare(answer(weights), right, "the entropy", mistakes)
     if first is None and not np.isfinite(float(answer(sharp))):
         return "where a weight is 0 it gives no number: 0 log 0 counts as 0"
-    return first or compare(answer(sharp), 0.0, "the entropy of a single place", tolerance=1.0)
+    single = abs(float(answer(sharp))) > 1e-3
+    return first or ("the entropy of a single place should be 0" if single else None)
 
 
 @exercise("8.3", "Write `apart(one, other)`: the means' difference in standard errors.")
@@ -68,13 +69,21 @@ def apart(answer: Any) -> str | None:
         "the spread of 3 runs is estimated with 3 - 1 in the divisor (ddof=1)": difference / blunt,
         "the other way round: the first minus the second": -difference / error,
     }  # fmt: skip
-    return compare(answer(one, other), difference / error, "the distance", mistakes)
+    few, many = [0.6, 0.7], [0.8, 0.7, 0.9, 0.8, 0.8]
+    error2 = np.sqrt(np.var(few, ddof=1) / 2 + np.var(many, ddof=1) / 5)
+    right2 = (np.mean(few) - np.mean(many)) / error2
+    return first_problem(
+        compare(answer(one, other), difference / error, "the distance", mistakes),
+        compare(answer(few, many), right2, "the distance of 2 runs and 5", {
+            "keep the sign, the first minus the second": -right2,
+        }),
+    )  # fmt: skip
 
 
 @exercise("8.4", "Put True or False for each claim in `claims`.")
 def conclusions(answer: Any) -> str | None:
     """What the figures of this lab allow one to say."""
-    if not isinstance(answer, Mapping) or any(value is ... for value in answer.values()):
+    if not isinstance(answer, Mapping) or {..., None} & set(answer.values()):
         raise Unanswered
     missing = [claim for claim in CLAIMS if claim not in answer]
     why = {
@@ -85,7 +94,7 @@ def conclusions(answer: Any) -> str | None:
         "a sharp map proves that the model is right":
             "the entropy tells how sharp a map is; you have seen a sharp map of a wrong word",
     }  # fmt: skip
-    wrong = (f"'{c}': {why[c]}" for c, right in CLAIMS.items() if answer.get(c) is not right)
+    wrong = (f"'{c}': {why[c]}" for c, right in CLAIMS.items() if answer.get(c) != right)
     return first_problem(
         f"the claim '{missing[0]}' is missing: keep the keys as they are" if missing else None,
         next(wrong, None),
