@@ -22,7 +22,7 @@ from labkit.records import (
     known_split,
     tokenize,
     usable,
-    with_mirrored,
+    with_views,
 )
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "read_flickr8k",
     "read_karpathy",
     "tokenize",
-    "with_mirrored",
+    "with_views",
 ]
 
 

@@ -67,8 +67,8 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         block: Annotated[str, Option(help="Which feature map of the network.")] = "",
         weights: Annotated[Path | None, Option(help="A file with the network's weights.")] = None,
         images_per_shard: Shard = 1000,
-        mirrored: Annotated[bool, Option("--mirrored",
-                            help="Add each for training in a mirror, too.")] = False,
+        views: Annotated[int, Option(min=1, help="Of each photograph for training: 2 adds it "
+                         "in a mirror, 4 also two parts of it.")] = 1,
         strict: Annotated[bool, Option("--strict", help="Stop at the first bad image.")] = False,
     ) -> None:  # fmt: skip
         from dataclasses import replace
@@ -81,8 +81,8 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         asked = {key: str(v) if key == "weights" else v for key, v in asked.items() if v}
         records = getattr(captions, f"read_{source}")(root, split, report)
         facts = {"source": source, "splits": list(dict.fromkeys(r.split for r in records))}
-        if mirrored:
-            records, facts["mirrored"] = list(captions.with_mirrored(records)), True
+        if views > 1:
+            records, facts["views"] = list(captions.with_views(records, views)), views
         config = replace(PHOTO_ENCODER, **asked)
         prepare(records, out, config, facts, report, images_per_shard)
         if report:

@@ -213,7 +213,8 @@ def _read_ahead(
     def read(record: CaptionedImage) -> np.ndarray | str:
         try:
             is_array = isinstance(record.image, np.ndarray)
-            pixels = to_input(record.image if is_array else read_photo(record.image), size)
+            photo = record.image if is_array else read_photo(record.image)
+            pixels = to_input(photo, size, record.part)
             return pixels[:, :, ::-1] if record.mirrored else pixels  # (3, S, S)
         except FileNotFoundError:
             return "missing image"

@@ -67,12 +67,9 @@ class Evaluation:
 
 
 def tell_split(
-    decoder: Decoder,
-    store: FeatureStore,
-    decoding: Decoding,
-    team: Team | None = None,
+    decoder: Decoder, store: FeatureStore, decoding: Decoding, team: Team | None = None,
     progress: bool = True,
-) -> list[Caption]:
+) -> list[Caption]:  # fmt: skip
     """Tell every picture of a store, in its order; the processes of a team share the work.
 
     It computes in float32, whatever the training did: so the scores hold on other processors.
@@ -91,13 +88,9 @@ def tell_split(
 
 
 def evaluate(
-    decoder: Decoder,
-    vocabulary: Vocabulary,
-    store: FeatureStore,
-    decoding: Decoding | None = None,
-    team: Team | None = None,
-    progress: bool = True,
-) -> Evaluation:
+    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore,
+    decoding: Decoding | None = None, team: Team | None = None, progress: bool = True,
+) -> Evaluation:  # fmt: skip
     """Score a model on a split.
 
     Raises:

@@ -6,6 +6,7 @@ photograph in its own shape, lies where the network looked.
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +49,15 @@ def read_photo(path: str | Path) -> Image.Image:
         raise DataError(f"{path} cannot be read as an image ({reason}): replace it") from error
 
 
-def to_input(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
+def to_input(
+    image: Image.Image | np.ndarray, size: int, part: Sequence[float] | None = None
+) -> np.ndarray:
     """Squash a photograph to the square that a network reads, with antialiasing.
 
     Args:
         image: An RGB photograph, or an array (H, W, 3) of uint8.
         size: Side of the square in pixels.
+        part: Left, top, right and bottom of what to take of it, as fractions; None takes all.
 
     Returns:
         Array (3, size, size) of uint8.
@@ -66,6 +70,8 @@ def to_input(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
             found = f"{image.shape} {image.dtype}"
             raise DataError(f"an image array must be (H, W, 3) of uint8, but this one is {found}")
         image = Image.fromarray(image)
+    if part is not None:
+        image = image.crop([round(x * side) for x, side in zip(part, image.size * 2, strict=True)])
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image).transpose(2, 0, 1).copy()  # (3, S, S)

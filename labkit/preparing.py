@@ -16,15 +16,10 @@ SCENE_ENCODER = EncoderConfig(size=112, block="stride16")  # 7 x 7 x 112
 
 
 def prepare(
-    records: Sequence[CaptionedImage],
-    out: str | Path,
-    encoder: EncoderConfig,
-    source: dict[str, Any],
-    report: DataReport,
-    images_per_shard: int = 1000,
-    threads: int = 2,
-    progress: bool = True,
-) -> Path:
+    records: Sequence[CaptionedImage], out: str | Path, encoder: EncoderConfig,
+    source: dict[str, Any], report: DataReport, images_per_shard: int = 1000,
+    threads: int = 2, progress: bool = True,
+) -> Path:  # fmt: skip
     """Encode all images of ``records`` and write them as a store, split by split.
 
     A store that is complete and was made of the same things is left as it is. One that was
@@ -73,13 +68,9 @@ def prepare(
 
 
 def prepare_scenes(
-    out: str | Path,
-    count: int = 6000,
-    seed: int = 0,
-    encoder: EncoderConfig = SCENE_ENCODER,
-    images_per_shard: int = 1000,
-    progress: bool = True,
-) -> Path:
+    out: str | Path, count: int = 6000, seed: int = 0, encoder: EncoderConfig = SCENE_ENCODER,
+    images_per_shard: int = 1000, progress: bool = True,
+) -> Path:  # fmt: skip
     """Draw scenes and write them as a store; a tenth more each to choose by and to test on.
 
     Args:

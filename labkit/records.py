@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +28,8 @@ class CaptionedImage:
         split: "train", "dev", "test", "restval", "train2017", ...
         boxes: For each caption one box, or None, a word of `tokenize(caption)`.
         facts: What else the source knows, fit for JSON; "file" is the path below the root.
-        mirrored: The encoder is to see it with left and right exchanged, see `with_mirrored`.
+        part: The encoder is to see this part of it only; None is all of it, see `with_views`.
+        mirrored: The encoder is to see it with left and right exchanged.
     """
 
     id: str
@@ -36,22 +38,37 @@ class CaptionedImage:
     split: str
     boxes: tuple[tuple[Box | None, ...], ...] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    part: Box | None = None
     mirrored: bool = False
 
 
-def with_mirrored(records: Iterable[CaptionedImage]) -> Iterator[CaptionedImage]:
-    """Add to each training photograph the same one seen in a mirror.
+def with_views(records: Iterable[CaptionedImage], views: int = 2) -> Iterator[CaptionedImage]:
+    """Add to each training photograph other views of it, with the same captions.
 
-    The words left and right are exchanged in its captions. Its id has "#mirrored" at the end.
-    Boxes are not carried over.
+    View 1 is the photograph in a mirror. The views after it are parts of it, those of odd number in
+    a mirror, too. Which parts is drawn by lot, the same for the same id. In a mirror's captions the
+    words left and right are exchanged. A view's id ends with "#" and its number; it has no boxes.
+
+    Args:
+        records: The photographs.
+        views: How many there are of each training photograph, itself among them.
     """
     for record in records:
         yield record
-        if record.split.startswith(("train", "restval")):
-            captions = tuple(_SIDES.sub(_other_side, caption) for caption in record.captions)
-            yield replace(
-                record, id=f"{record.id}#mirrored", captions=captions, boxes=None, mirrored=True
-            )
+        dice = np.random.default_rng(zlib.crc32(record.id.encode()))
+        for number in range(1, views * record.split.startswith(("train", "restval"))):
+            part = None if number == 1 else _draw_part(dice)
+            told = [_SIDES.sub(_other_side, one) if number % 2 else one for one in record.captions]
+            view = replace(record, id=f"{record.id}#{number}", captions=tuple(told), boxes=None)
+            yield replace(view, part=part, mirrored=number % 2 == 1)
+
+
+def _draw_part(dice: np.random.Generator) -> Box:
+    """Draw a part of 0.45 to 0.9 of a picture's area, at most a quarter wider or higher."""
+    area, ratio = dice.uniform(0.45, 0.9), np.exp(dice.uniform(-0.22, 0.22))
+    width, height = (float(min(1, side**0.5)) for side in (area * ratio, area / ratio))
+    x, y = dice.uniform(0, 1 - width), dice.uniform(0, 1 - height)
+    return x, y, x + width, y + height
 
 
 _SIDES = re.compile(r"\b(left|right)(?=\b|most|hand)", re.IGNORECASE)  # not bright, not rights

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from labkit.captions import (
     read_flickr8k,
     read_karpathy,
     tokenize,
-    with_mirrored,
+    with_views,
 )
 
 
@@ -451,16 +452,35 @@ def test_the_shared_coco(shared):
     assert all(record.facts["licence"].startswith("Attribution") for record in records)
 
 
-# --- mirrored photographs ------------------------------------------------------------------------
+# --- views of photographs ------------------------------------------------------------------------
 
 
 def test_a_mirror_exchanges_left_and_right():
     told = ("Right of a bright car, the leftmost man", "he copyrights the LEFT-HAND one, left")
     records = [CaptionedImage(name, Path(name), told, name) for name in ("train", "dev")]
-    plain, mirrored, dev = with_mirrored(records)
+    plain, mirrored, dev = with_views(records)
     assert (plain, dev) == tuple(records)
-    assert (mirrored.id, mirrored.split, mirrored.mirrored) == ("train#mirrored", "train", True)
+    assert (mirrored.id, mirrored.split, mirrored.mirrored) == ("train#1", "train", True)
+    assert mirrored.part is None
     assert mirrored.captions == (
         "Left of a bright car, the rightmost man",
         "he copyrights the Right-HAND one, right",
     )
+
+
+def test_further_views_are_parts_the_same_each_time():
+    records = [CaptionedImage(f"{n}", Path("x"), ("the left one",), "train") for n in range(50)]
+    views = list(with_views(records, 4))
+    assert [view.id for view in views[:5]] == ["0", "0#1", "0#2", "0#3", "1"]
+    assert views == list(with_views(records, 4))
+    parts = np.array([view.part for view in views if view.part])
+    assert len(np.unique(parts, axis=0)) == len(parts) == 100
+    assert (parts >= 0).all() and (parts <= 1).all()
+    sides = parts[:, 2:] - parts[:, :2]
+    area, ratio = sides.prod(1), sides[:, 0] / sides[:, 1]
+    assert area.min() > 0.4 and area.max() < 0.91 and area.max() - area.min() > 0.3
+    assert ratio.min() > 0.75 and ratio.max() < 1.3
+    assert [(view.mirrored, view.captions[0]) for view in views[2:4]] == [
+        (False, "the left one"),
+        (True, "the right one"),
+    ]

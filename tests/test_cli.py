@@ -216,13 +216,14 @@ def test_another_encoder_is_refused(work):
     assert_one_sentence(done, "large", "encoder")
 
 
-def test_training_photographs_are_added_in_a_mirror(work):
+def test_views_of_training_photographs_are_added(work):
     make_coco(work / "coco4")
-    words = ["prepare", "coco", "coco4", "--out", "twice", "--size", 64, "--mirrored"]
+    words = ["prepare", "coco", "coco4", "--out", "more", "--size", 64, "--views", 3]
     assert labkit(*words, cwd=work).returncode == 0
-    ids = FeatureStore(work / "twice", "train").ids
-    plain = [name for name in ids if not name.endswith("#mirrored")]
-    assert plain and sorted(ids) == sorted([*plain, *(f"{name}#mirrored" for name in plain)])
+    ids = FeatureStore(work / "more", "train").ids
+    plain = [name for name in ids if "#" not in name]
+    views = [f"{name}{view}" for name in plain for view in ("", "#1", "#2")]
+    assert plain and sorted(ids) == sorted(views)
 
 
 def test_bad_photographs_are_counted_and_strict_stops(work):

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from labkit.captions import CaptionedImage, DataError, DataReport, read_coco, with_mirrored
+from labkit.captions import CaptionedImage, DataError, DataReport, read_coco, with_views
 from labkit.encoder import EncoderConfig, encode, load_encoder
 from labkit.photos import read_photo, to_input
 
@@ -284,12 +285,15 @@ def test_encode_of_nothing(small):
     assert list(encode([], small, DataReport(), progress=False)) == []
 
 
-def test_a_mirrored_record_is_seen_in_a_mirror(small):
+def test_a_view_is_seen_in_a_mirror_or_in_part(small):
     picture = pictures(1, 64)[0]
     plain = CaptionedImage("a", picture.permute(1, 2, 0).numpy(), (), "train")
-    twin = list(with_mirrored([plain]))[1]
-    ((_, seen),) = encode([twin], small, DataReport(), progress=False)
-    np.testing.assert_allclose(seen, small(picture.flip(2)[None])[0], rtol=1e-4, atol=1e-4)
+    twin, _, both = list(with_views([plain], 4))[1:]
+    both = replace(both, part=(0.25, 0.5, 1, 1))
+    part = to_input(picture[:, 32:, 16:].permute(1, 2, 0).numpy(), 64)
+    wanted = torch.stack([picture.flip(2), torch.from_numpy(part).flip(2)])
+    seen = [x for _, x in encode([twin, both], small, DataReport(), progress=False)]
+    np.testing.assert_allclose(seen, small(wanted), rtol=1e-4, atol=1e-4)
 
 
 def test_a_walk_that_is_left_early_ends_its_threads(small, records):
