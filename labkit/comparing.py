@@ -22,7 +22,7 @@ import torch
 
 from labkit.decoder import pad_captions
 from labkit.estimators import moments
-from labkit.evaluation import Decoding, evaluate
+from labkit.evaluation import evaluate
 from labkit.figures import attention_strip, loss_curves
 from labkit.files import read_json, whole, write_json
 from labkit.models import load
@@ -126,9 +126,7 @@ def _score(training: Training, progress: bool) -> dict[str, Any]:
     path = training.out / "scores.json"
     if not path.exists():
         model = load(training.out)
-        found = evaluate(
-            model.decoder, model.vocabulary, training.dev, Decoding(), progress=progress
-        )
+        found = evaluate(model.decoder, model.vocabulary, training.dev, progress=progress)
         write_json(path, found.as_dict() | {"gradient_variance": gradient_variance(training)})
     return read_json(path)
 

@@ -12,12 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
-from torch.nn.utils.rnn import (
-    PackedSequence,
-    pack_padded_sequence,
-    pad_packed_sequence,
-    pad_sequence,
-)
+from torch.nn.utils import rnn
 
 from labkit.attention import Glance, HardConfig, Seen, at_least_float32
 from labkit.hard import ATTENTIONS
@@ -42,6 +37,7 @@ class DecoderConfig(HardConfig):
     dropout: float = 0.5  # before the vocabulary product, the paper's place
     word_dropout: float = 0.2  # on the embedded words
     feature_dropout: float = 0.2  # on whole channels of the annotation vectors
+    unrepeated: int = 0  # told by beam search: no run of so many words twice; 0 allows any
 
     def __post_init__(self):
         if self.attention not in ATTENTIONS:
@@ -202,8 +198,8 @@ class Decoder(nn.Module):
             look: how to look, see `labkit.attention.Attention.see`.
         """
         lengths = (captions[:, 1:] != PAD).sum(1).cpu()
-        targets = pack_padded_sequence(captions[:, 1:], lengths, True, enforce_sorted=False)
-        words = pack_padded_sequence(captions[:, :-1], lengths, True, enforce_sorted=False)
+        targets = rnn.pack_padded_sequence(captions[:, 1:], lengths, True, enforce_sorted=False)
+        words = rnn.pack_padded_sequence(captions[:, :-1], lengths, True, enforce_sorted=False)
         seen, state = self.look_at(a[words.sorted_indices], look=look)  # longest caption first
         spare = -len(words.data) % EVEN
         filled = pad(words.data, (0, spare), value=PAD)
@@ -231,12 +227,12 @@ def _fill(x: Tensor | None, spare: int) -> Tensor | None:
     return None if x is None else pad(x, (0, 0) * (x.dim() - 1) + (0, spare))
 
 
-def _told(log_p: Tensor, targets: PackedSequence, look: dict[str, Tensor]) -> Told:
+def _told(log_p: Tensor, targets: rnn.PackedSequence, look: dict[str, Tensor]) -> Told:
     """Lay out by caption and step what the words' looks were."""
 
     def table(x: Tensor) -> Tensor:
         """From (words, ...) to (B, T, ...), zero after a caption's end."""
-        return pad_packed_sequence(PackedSequence(x, *targets[1:]), batch_first=True)[0]
+        return rnn.pad_packed_sequence(rnn.PackedSequence(x, *targets[1:]), batch_first=True)[0]
 
     drawn = None
     if "log_choice" in look:
@@ -248,4 +244,4 @@ def _told(log_p: Tensor, targets: PackedSequence, look: dict[str, Tensor]) -> To
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> Tensor:
     """Put captions of word ids into one tensor (C, longest), with ``<pad>`` at the ends."""
-    return pad_sequence([torch.tensor(ids) for ids in captions], True, PAD)
+    return rnn.pad_sequence([torch.tensor(ids) for ids in captions], True, PAD)

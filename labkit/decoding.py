@@ -41,12 +41,8 @@ def greedy(
 
 
 def sample(
-    decoder: Decoder,
-    a: Tensor,
-    max_words: int = 20,
-    temperature: float = 1.0,
-    generator: torch.Generator | None = None,
-    look: str | None = None,
+    decoder: Decoder, a: Tensor, max_words: int = 20, temperature: float = 1.0,
+    generator: torch.Generator | None = None, look: str | None = None,
 ) -> list[Caption]:  # fmt: skip
     """Draw each word by lot from p(y_t) ** (1 / temperature).
 
@@ -101,7 +97,7 @@ def _follow(
 @torch.inference_mode()
 def beam_search(
     decoder: Decoder, a: Tensor, width: int = 5, max_words: int = 20, length_power: float = 0.7,
-    look: str | None = None,
+    look: str | None = None, unrepeated: int | None = None,
 ) -> list[Caption]:  # fmt: skip
     """Keep the ``width`` likeliest beginnings of each picture; return the best ended caption.
 
@@ -119,6 +115,8 @@ def beam_search(
         max_words: the longest caption.
         length_power: 0 compares plain log p, 1 the mean over the words.
         look: how to look.
+        unrepeated: no run of so many words is told twice (Paulus et al. 2018 have it with three);
+            0 allows any. By default as the decoder was configured.
     """
     _need("width", width)
     _need("max_words", max_words)
@@ -127,6 +125,8 @@ def beam_search(
     words = torch.full((N, width), BOS, device=device)
     scores = torch.full((N, width), -torch.inf, device=device)
     scores[:, 0] = 0  # all beams begin alike: one is enough
+    unrepeated = decoder.config.unrepeated if unrepeated is None else unrepeated
+    told = words.new_empty(N, width, 0)  # (N, k, t)
     trail: list[tuple[Tensor, Tensor, Tensor]] = []  # of each step: words, parents, alpha
     pictures = torch.arange(N, device=device)[:, None]
     best = [(-float("inf"), 0, 0)] * N  # of each picture: score, step, slot of what has ended
@@ -134,6 +134,8 @@ def beam_search(
     for t in range(max_words + 1):
         log_p, state, glance = decoder.step(words, seen, state)
         log_p[..., UNTOLD] = -torch.inf
+        if unrepeated:
+            _forbid_repeats(log_p, told, unrepeated)
         if t == max_words:  # no word more: all that can still be told is <eos>
             log_p[..., :EOS] = log_p[..., EOS + 1 :] = -torch.inf
         V = log_p.shape[-1]
@@ -146,6 +148,7 @@ def beam_search(
         scores, kept = totals.topk(width)
         parents, words = parents.gather(1, kept), words.gather(1, kept)
         trail.append((words, parents, glance.alpha))
+        told = torch.cat([told[pictures, parents], words[..., None]], -1)
         state = State(state.h[pictures, parents], state.c[pictures, parents])
     for n in range(N):
         if not ended[n]:  # p(<eos>) was 0 everywhere
@@ -156,6 +159,16 @@ def beam_search(
 def _need(what: str, number: int) -> None:
     if number < 1:
         raise ValueError(f"{what} must be at least 1, not {number}")
+
+
+def _forbid_repeats(log_p: Tensor, told: Tensor, n: int) -> None:
+    """Take all probability from words that would end a run of n words told before."""
+    length = told.shape[-1]
+    for begin in range(length - n + 1):
+        again = told[..., begin : begin + n - 1] == told[..., length - n + 1 :]  # (N, k, n - 1)
+        word = told[..., begin + n - 1, None]
+        banned = log_p.gather(-1, word).masked_fill(again.all(-1, keepdim=True), -torch.inf)
+        log_p.scatter_(-1, word, banned)
 
 
 def _gather_ended(

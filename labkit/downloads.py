@@ -112,11 +112,9 @@ def download(
 
 
 def fetch(
-    archives: Sequence[Archive],
-    folder: str | Path,
-    mirror: str | None = None,
+    archives: Sequence[Archive], folder: str | Path, mirror: str | None = None,
     progress: bool = True,
-) -> Path:
+) -> Path:  # fmt: skip
     """Fetch and unpack zip files into a folder, as `download` does with those it knows."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -34,15 +34,18 @@ class Decoding:
     max_words: int = 20  # the longest caption
     length_power: float = 0.7  # see labkit.decoding.beam_search
     look: str | None = None  # a key of labkit.attention.LOOKS; None: the attention's own way
+    unrepeated: int | None = None  # see labkit.decoding.beam_search
 
     def __call__(self, decoder: Decoder, a: torch.Tensor) -> list[Caption]:
         """Tell N pictures from their annotation vectors (N, L, D)."""
         if self.beam == 1:
             return greedy(decoder, a, self.max_words, self.look)
-        return beam_search(decoder, a, self.beam, self.max_words, self.length_power, self.look)
+        how = self.beam, self.max_words, self.length_power, self.look, self.unrepeated
+        return beam_search(decoder, a, *how)
 
     def __str__(self) -> str:
         beam = f"beam search, width {self.beam}, length power {self.length_power}"
+        beam += f", no {self.unrepeated} words twice" if self.unrepeated else ""
         text = f"{'greedy' if self.beam == 1 else beam}, at most {self.max_words} words"
         return f"{text}, {LOOKS[self.look]}" if self.look else text
 
@@ -97,12 +100,11 @@ def evaluate(
         ValueError: the split has no captions to score against.
     """
     decoding = decoding or Decoding()
-    decoding = replace(decoding, look=decoding.look or decoder.attention.looks[0])
+    least = decoder.config.unrepeated if decoding.unrepeated is None else decoding.unrepeated
+    look = decoding.look or decoder.attention.looks[0]
+    decoding = replace(decoding, look=look, unrepeated=least)
     if not any(store.captions):
-        raise ValueError(
-            f"the split {store.split} of {store.root} has no captions: it can be captioned, "
-            "not scored"
-        )
+        raise ValueError(f"{store.root}: {store.split} has no captions: it can be told, not scored")
     decoder = decoder.eval()
     told = tell_split(decoder, store, decoding, team, progress)
     texts = [vocabulary.decode(caption.words) for caption in told]

@@ -62,11 +62,9 @@ def cells_in(box: Box, grid: tuple[int, int]) -> Tensor:
 
 
 def pointing_known(
-    captions: Sequence[str],
-    boxes: Sequence[Sequence[Box | None]],
-    alpha: Sequence[Tensor],
+    captions: Sequence[str], boxes: Sequence[Sequence[Box | None]], alpha: Sequence[Tensor],
     grid: tuple[int, int],
-) -> tuple[int, int]:
+) -> tuple[int, int]:  # fmt: skip
     """Count the object words of true captions that are pointed at, and all of them.
 
     Args:
@@ -106,11 +104,9 @@ def pointing_of_told(
 
 
 def scene_scores(
-    told: Sequence[tuple[list[str], Tensor]],
-    scenes: Sequence[Sequence[Thing]],
-    grid: tuple[int, int],
-    known: tuple[int, int],
-) -> SceneScores:
+    told: Sequence[tuple[list[str], Tensor]], scenes: Sequence[Sequence[Thing]],
+    grid: tuple[int, int], known: tuple[int, int],
+) -> SceneScores:  # fmt: skip
     """Gather the scores of a split.
 
     Args:

@@ -39,6 +39,7 @@ class TrainConfig(HardConfig):
     dropout: float = 0.5
     word_dropout: float = 0.2
     feature_dropout: float = 0.2
+    unrepeated: int = 3  # people hardly ever say three words twice in a caption of a photograph
     min_count: int = 4  # words met less often in training are <unk>
     max_words: int = 24  # a longer caption is cut, and counted
     patience: int = 3  # it stops after so many epochs without a better CIDEr
@@ -59,7 +60,7 @@ class TrainConfig(HardConfig):
 SCENES = TrainConfig(
     epochs=6, batch_size=50, learning_rate=3e-3, warmup=200, averaging=0.99, doubly=0.0,
     smoothing=0.0, reduced=128, embedding=128, hidden=256, scorer=128, dropout=0.1,
-    word_dropout=0.0, feature_dropout=0.0, min_count=1,
+    word_dropout=0.0, feature_dropout=0.0, unrepeated=0, min_count=1,
 )  # fmt: skip
 """Recommended for drawn scenes: thirty words and as many scenes as one likes ask for a small model
 and no regularisation."""

@@ -209,12 +209,12 @@ describe(told_hard)
 # Evenly spread, nine cells would have 14%, and six at the border 9%. Soft attention is not far from that at
 # many words: it looks everywhere, with a light preference.
 #
-# Hard attention has to choose one cell. Read its column of places: for the last words it is the same cell,
-# on the suit below the face. *Smiling* was said there, too. So here the answer to our question is: mostly no.
+# Hard attention has to choose one cell. Read its column of places: for most words it is the same cell, on the
+# suit below the face. *Man* was said there, and *is*, too. So here the answer to our question is: mostly no.
 #
-# There is no ball on the photograph, but a round helmet at the lower right. Soft attention is brightest left of
-# it when it says *ball*. A wrong word has a map, too, and the map does not say that it is wrong. Lab 8 comes back
-# to this.
+# There is no football on the photograph, but a round helmet at the lower right. Did hard attention look there when
+# it said *football*? No: at the shoulder on the left. A wrong word has a map, too, and the map does not say that it is
+# wrong. Lab 8 comes back to this.
 #
 # ## Where everything is known
 #

@@ -321,14 +321,15 @@ for name in names:
     print(name, *(f"\n    {kind}: {told.text}" for kind, told in gallery[name].items()))
 
 # %% [markdown]
-# The two with a person are told about right, down to a ball that is not there. The others show what a model
-# does with what it has never seen. It must say something, and says what was said most often of something
-# like it: a cat is no dog, and a cup of coffee is no dog either, but Flickr8k is full of dogs. Where nothing
-# looks like anything, it stammers.
+# Soft attention tells the two with a person about right, but for a *man* who is a woman. Hard attention gives her
+# a football, and the photographer a companion. The others show what a model does with what it has never seen.
+# It must say something, and says what was said of something a little like it: a cup of coffee becomes a dog,
+# since Flickr8k is full of dogs. Where nothing looks like anything, the hard model stammers.
 #
-# Soft attention sees a *red ball* on the astronaut. Hard attention does not. Where did they look?
+# There is no football on the photograph, but a round helmet at the lower right. Did the hard model take it for a
+# ball? Where did it look?
 
-# %% mystnb={"figure": {"caption": "A ball that is not there. Point at *ball*, and at the words that are right.", "name": "fig:no-ball"}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "A football that is not there. Point at *football*, and at the words that are right.", "name": "fig:no-ball"}} tags=["nbval-ignore-output"]
 from labkit.photos import read_photo
 
 astronaut = read_photo(folder / "astronaut.png")
@@ -339,9 +340,12 @@ for kind, told in gallery["astronaut.png"].items():
     print(f"{kind}: entropy {mean_entropy([told]):.1f} of at most {np.log(64):.1f}")
 
 # %% [markdown]
-# Soft attention is nearly blind here: at *ball* its weights are as even as at all other words. So the word
-# came from the words before it. People who are *holding* something red hold a ball, in Flickr8k. The map does not
-# show the mistake. Its evenness shows that the photograph had little to say.
+# It did not look at the helmet when it said *football*, but at her shoulder. So the map does not show where the
+# mistake came from. Perhaps it came from the words before: people in red shirts who are *holding* something hold a
+# ball often in Flickr8k. Perhaps from the vector of the shoulder, which knows more than its own cell (lab 2).
+# A map says where the model looked, and no more.
+#
+# The maps of soft attention are nearly even on this photograph, as on most. They say still less.
 #
 # ## Conclusions
 #

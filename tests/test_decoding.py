@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,7 +78,13 @@ def brute_force(decoder: Decoder, a: Tensor, longest: int, power: float) -> tupl
     return max((tree.log_p(*c, EOS) / (len(c) + 1) ** power, list(c)) for c in captions)
 
 
-def plain_beam(decoder: Decoder, a: Tensor, width: int, longest: int, power: float):
+def repeats(words: list[int], n: int) -> bool:
+    """Whether a run of n words stands there twice; runs may overlap."""
+    runs = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return len(set(runs)) < len(runs)
+
+
+def plain_beam(decoder: Decoder, a: Tensor, width: int, longest: int, power: float, n: int = 99):
     """The docstring of `beam_search` word by word, with lists: (score, words)."""
     tree = Tree(decoder, a)
     tellable = [EOS, *range(4, decoder.config.vocabulary)]
@@ -87,6 +94,7 @@ def plain_beam(decoder: Decoder, a: Tensor, width: int, longest: int, power: flo
             (total + tree(*words)[word], [*words, word])
             for total, words in live
             for word in (tellable if t < longest else [EOS])
+            if not repeats([*words, word], n)
         ]
         continued.sort(reverse=True)
         for total, words in continued[:width]:
@@ -237,6 +245,29 @@ def test_beams_of_every_width_do_what_is_said(width, eos):
             score, words = plain_beam(decoder, a[n], width, 4, power)
             assert caption.words == words
             assert caption.score == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_no_run_of_words_is_told_twice(n):
+    """Against the search with plain lists, with a decoder that repeats itself if it may."""
+    differ = 0
+    for seed in range(4):
+        decoder, a = make(8, seed, eos=-4.0), pictures(3, seed)
+        free, told = (beam_search(decoder, a, 3, 7, unrepeated=k) for k in (0, n))
+        check_rows(told)
+        for row, caption in enumerate(told):
+            score, words = plain_beam(decoder, a[row], 3, 7, 0.7, n)
+            assert (caption.words, repeats(words, n)) == (words, False)
+            assert caption.score == pytest.approx(score, abs=1e-4)
+            differ += free[row].words != words
+    assert differ > 3
+
+
+def test_the_decoders_own_limit_of_repeats_is_kept():
+    decoder, a = make(8, eos=-4.0), pictures(6)
+    given = [caption.words for caption in beam_search(decoder, a, 3, 7, unrepeated=1)]
+    decoder.config = replace(decoder.config, unrepeated=1)
+    assert [caption.words for caption in beam_search(decoder, a, 3, 7)] == given
 
 
 @pytest.mark.parametrize("power", [0.0, 0.7])

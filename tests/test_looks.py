@@ -104,6 +104,7 @@ def test_an_unknown_way_to_look_is_named():
 def test_a_decoding_says_how_it_looked():
     assert str(Decoding(beam=1, look="one")).endswith("looking at one place, the likeliest")
     assert len({str(Decoding(look=look)) for look in LOOKS}) == 3
+    assert "no 3 words twice" in str(Decoding(unrepeated=3))
 
 
 # --------------------------------------------------------- what decoder and decoding do with it
