@@ -104,7 +104,8 @@ def evaluate(
     look = decoding.look or decoder.attention.looks[0]
     decoding = replace(decoding, look=look, unrepeated=least)
     if not any(store.captions):
-        raise ValueError(f"{store.root}: {store.split} has no captions: it can be told, not scored")
+        split = f"{store.root}: {store.split}"
+        raise ValueError(f"{split} has no captions: it can be captioned, not scored")
     decoder = decoder.eval()
     told = tell_split(decoder, store, decoding, team, progress)
     texts = [vocabulary.decode(caption.words) for caption in told]
