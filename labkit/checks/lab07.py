@@ -26,9 +26,6 @@ LONGEST = 20  # words
 Words = Sequence[str]
 
 
-# ------------------------------------------------------------------------------------- telling
-
-
 @cache
 def pictures() -> tuple[Decoder, Tensor]:
     """Give the shipped decoder and the features of three scenes."""
@@ -92,16 +89,11 @@ def probabilities(answer: Any) -> str | None:
     """Judge the two captions' probabilities."""
     if any(one is None or one is ... for one in answer):
         raise Unanswered
+    product = "probabilities; a caption's is the product of its words'"
     mistakes = {
         "they are exchanged: greedy first, then the beam": [0.36, 0.21],
-        "these are the last words' probabilities; a caption's is the product of its words'": [
-            0.35,
-            0.9,
-        ],
-        "these are the first words' probabilities; a caption's is the product of its words'": [
-            0.6,
-            0.4,
-        ],
+        f"these are the last words' {product}": [0.35, 0.9],
+        f"these are the first words' {product}": [0.6, 0.4],
         "you added up; the probability of two words is the product of both": [0.95, 1.3],
         "greedy never sees 'the sun': it takes 'a' first and cannot go back": [0.36, 0.36],
         "a beam of 2 also keeps 'the', and so finds what follows it": [0.21, 0.21],
