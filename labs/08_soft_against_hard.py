@@ -308,7 +308,7 @@ print("the maps tell them apart well:", abs(apart(groups[True], groups[False])) 
 # Drawn scenes are easy. Let the two models that learned from Flickr8k tell photographs that are not
 # from there: those of scikit-image, all free to be shown. None of them was chosen for its caption.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from importlib.resources import files
 
 folder = files("skimage") / "data"
@@ -335,7 +335,7 @@ from labkit.photos import read_photo
 astronaut = read_photo(folder / "astronaut.png")
 labkit.AttentionViewer(astronaut, gallery["astronaut.png"], alt="The portrait of an astronaut.")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 for kind, told in gallery["astronaut.png"].items():
     print(f"{kind}: entropy {mean_entropy([told]):.1f} of at most {np.log(64):.1f}")
 
