@@ -100,9 +100,9 @@ def evaluate(
         ValueError: the split has no captions to score against.
     """
     decoding = decoding or Decoding()
-    least = decoder.config.unrepeated if decoding.unrepeated is None else decoding.unrepeated
-    look = decoding.look or decoder.attention.looks[0]
-    decoding = replace(decoding, look=look, unrepeated=least)
+    look, unrepeated = decoding.look or decoder.attention.looks[0], decoding.unrepeated
+    unrepeated = decoder.config.unrepeated if unrepeated is None else unrepeated
+    decoding = replace(decoding, look=look, unrepeated=unrepeated)
     if not any(store.captions):
         split = f"{store.root}: {store.split}"
         raise ValueError(f"{split} has no captions: it can be captioned, not scored")

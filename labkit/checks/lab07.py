@@ -252,7 +252,7 @@ def bleu(answer: Callable) -> str | None:
             pick=lambda lengths, length: max(lengths)
         ),
         "if two references are equally near, take the shorter one": both(
-            pick=lambda lengths, length: min((abs(one - length), -one) for one in lengths)[1] * -1
+            pick=lambda lengths, length: -min((abs(one - length), -one) for one in lengths)[1]
         ),
         "r is the length of the nearest reference, not of the first": both(
             pick=lambda lengths, length: lengths[0]
