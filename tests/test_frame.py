@@ -21,7 +21,7 @@ OPTIONAL = {"streaming": "mosaicml-streaming"}  # not installed for the tests
 CONDA_NAMES = {
     "torch": "pytorch",
     "matplotlib": "matplotlib-base",
-    "xxhash": "python-xxhash",
+    "isal": "python-isal",
 }
 
 

@@ -188,6 +188,6 @@ def test_an_unknown_split_and_a_position_outside_are_named(tmp_path):
 def test_a_later_format_is_refused(tmp_path):
     make_store(tmp_path)
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
-    with pytest.raises(StoreError, match="no manifest of format 1"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
+    with pytest.raises(StoreError, match="no manifest of format 2"):
         splits(tmp_path)
