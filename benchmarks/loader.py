@@ -7,8 +7,8 @@
 Every run of a contender is a new process: a first epoch with the files out of the system's cache
 ("cold", the time to open included), then two with the files in it ("warm", the better one).
 Contenders take turns, and each round begins with another one, so that what slows the machine down
-slows all of them. Every delivered image tells its number, and each must come exactly once. Memory is
-watched in runs of its own.
+slows all of them. Every delivered image tells its number, and each must come exactly once. Memory
+is watched in runs of its own.
 
 webdataset, mosaicml-streaming and litdata are no dependencies: who is not installed is left out.
 """

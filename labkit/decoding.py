@@ -115,8 +115,8 @@ def beam_search(
         max_words: the longest caption.
         length_power: 0 compares plain log p, 1 the mean over the words.
         look: how to look.
-        unrepeated: no run of so many words is told twice (Paulus et al. 2018 have it with three);
-            0 allows any. By default as the decoder was configured.
+        unrepeated: no run of so many words is told twice (Paulus et al. 2018 have it with three),
+            and no word right after itself; 0 allows any. By default as the decoder was configured.
     """
     _need("width", width)
     _need("max_words", max_words)
@@ -162,8 +162,9 @@ def _need(what: str, number: int) -> None:
 
 
 def _forbid_repeats(log_p: Tensor, told: Tensor, n: int) -> None:
-    """Take all probability from words that would end a run of n words told before."""
+    """Take all probability from the last word, and from those that end a run of n told before."""
     length = told.shape[-1]
+    log_p.scatter_(-1, told[..., -1:], -torch.inf)
     for begin in range(length - n + 1):
         again = told[..., begin : begin + n - 1] == told[..., length - n + 1 :]  # (N, k, n - 1)
         word = told[..., begin + n - 1, None]

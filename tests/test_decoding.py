@@ -79,12 +79,12 @@ def brute_force(decoder: Decoder, a: Tensor, longest: int, power: float) -> tupl
 
 
 def repeats(words: list[int], n: int) -> bool:
-    """Whether a run of n words stands there twice; runs may overlap."""
+    """Whether a run of n words stands there twice (they may overlap), or a word after itself."""
     runs = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-    return len(set(runs)) < len(runs)
+    return len(set(runs)) < len(runs) or any(a == b for a, b in itertools.pairwise(words))
 
 
-def plain_beam(decoder: Decoder, a: Tensor, width: int, longest: int, power: float, n: int = 99):
+def plain_beam(decoder: Decoder, a: Tensor, width: int, longest: int, power: float, n: int = 0):
     """The docstring of `beam_search` word by word, with lists: (score, words)."""
     tree = Tree(decoder, a)
     tellable = [EOS, *range(4, decoder.config.vocabulary)]
@@ -94,7 +94,7 @@ def plain_beam(decoder: Decoder, a: Tensor, width: int, longest: int, power: flo
             (total + tree(*words)[word], [*words, word])
             for total, words in live
             for word in (tellable if t < longest else [EOS])
-            if not repeats([*words, word], n)
+            if not (n and repeats([*words, word], n))
         ]
         continued.sort(reverse=True)
         for total, words in continued[:width]:
