@@ -112,9 +112,7 @@ class Attention(nn.Module):
     looks = tuple(LOOKS)  # how it may look when it does not learn; the first is its own way
     progress = 1.0  # how much of the training is done, of 1; set by the training at each step
 
-    def __init__(
-        self, feature: int, size: int, hidden: int = 1, config: HardConfig | None = None
-    ):  # fmt: skip
+    def __init__(self, feature: int, size: int, hidden: int = 1, config: HardConfig | None = None):
         super().__init__()
         self.config = config or HardConfig()
         self.of_region = nn.Linear(feature, size)  # W_a and b

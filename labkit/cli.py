@@ -23,7 +23,7 @@ app = typer.Typer(
 app.add_typer(cli_store.app)
 
 Run = Annotated[Path, Argument(help="Folder of a training run.")]
-Beam = Annotated[int, Option(min=1, help="Width of the beam search; 1 is greedy.")]
+Beam = Annotated[int | None, Option(min=1, help="Width of the beam search; 1 is greedy.")]
 Look = Annotated[str | None, Option(help="one, sampled or expected; its own way if not given.")]
 ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
 Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",
@@ -120,8 +120,8 @@ def evaluate(
     run: Run,
     data: Annotated[Path | None, Option(help="A store; the one it was trained on if none.")] = None,
     split: Annotated[str, Option(help="Which split.")] = "dev",
-    beam: Beam = 5,
-    length_power: Annotated[float, Option(min=0, help="Higher tells more words.")] = 0.7,
+    beam: Beam = None,
+    length_power: Annotated[float | None, Option(min=0, help="Higher tells more words.")] = None,
     look: Look = None,
     json: Annotated[Path | None, Option(help="Write the scores to this file.")] = None,
     captions: Annotated[Path | None, Option(help="Write what was told, as COCO results.")] = None,
@@ -179,7 +179,7 @@ def caption(
     run: Run,
     photos: Annotated[list[Path], Argument(metavar="PHOTO...", help="Photographs of any kind.")],
     out: Out = Path("captions"),
-    beam: Beam = 5,
+    beam: Beam = None,
     look: Look = None,
 ) -> None:
     """Tell photographs: captions on standard output, attention pictures in --out.

@@ -38,6 +38,7 @@ class DecoderConfig(HardConfig):
     word_dropout: float = 0.2  # on the embedded words
     feature_dropout: float = 0.2  # on whole channels of the annotation vectors
     unrepeated: int = 0  # told by beam search: no run of so many words twice; 0 allows any
+    consensus: int = 0  # and, of so many captions that ended, the one that agrees most; 0: the best
 
     def __post_init__(self):
         if self.attention not in ATTENTIONS:
@@ -110,9 +111,7 @@ class Decoder(nn.Module):
         H, A = self.config.hidden, self.config.scorer
         nn.init.ones_(self.of_hidden.bias.detach()[A + 1 + H : A + 1 + 2 * H])
 
-    def look_at(
-        self, a: Tensor, captions: int = 1, look: str | None = None
-    ) -> tuple[Seen, State]:  # fmt: skip
+    def look_at(self, a: Tensor, captions: int = 1, look: str | None = None) -> tuple[Seen, State]:
         """Prepare N pictures to be told.
 
         Args:
@@ -129,9 +128,7 @@ class Decoder(nn.Module):
         h, c = torch.tanh(self.first(a.mean(1, keepdim=True))).expand(-1, captions, -1).chunk(2, -1)
         return self.attention.see(a, look), State(h, c)
 
-    def move(
-        self, word_gates: Tensor, seen: Seen, state: State
-    ) -> tuple[State, Tensor, Glance]:  # fmt: skip
+    def move(self, word_gates: Tensor, seen: Seen, state: State) -> tuple[State, Tensor, Glance]:
         """One step of attention, gate and LSTM.
 
         Args:

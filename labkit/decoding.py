@@ -5,7 +5,8 @@ them ever tells ``<pad>``, ``<bos>`` or ``<unk>``: the model may well have learn
 ``<unk>``, but it means nothing to a reader.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,7 +98,7 @@ def _follow(
 @torch.inference_mode()
 def beam_search(
     decoder: Decoder, a: Tensor, width: int = 5, max_words: int = 20, length_power: float = 0.7,
-    look: str | None = None, unrepeated: int | None = None,
+    look: str | None = None, unrepeated: int | None = None, agreed: bool = False,
 ) -> list[Caption]:  # fmt: skip
     """Keep the ``width`` likeliest beginnings of each picture; return the best ended caption.
 
@@ -117,6 +118,7 @@ def beam_search(
         look: how to look.
         unrepeated: no run of so many words is told twice (Paulus et al. 2018 have it with three),
             and no word right after itself; 0 allows any. By default as the decoder was configured.
+        agreed: return, of the captions that ended, the one of `most_agreed`.
     """
     _need("width", width)
     _need("max_words", max_words)
@@ -129,8 +131,7 @@ def beam_search(
     told = words.new_empty(N, width, 0)  # (N, k, t)
     trail: list[tuple[Tensor, Tensor, Tensor]] = []  # of each step: words, parents, alpha
     pictures = torch.arange(N, device=device)[:, None]
-    best = [(-float("inf"), 0, 0)] * N  # of each picture: score, step, slot of what has ended
-    ended = [0] * N
+    ended: list[list[tuple]] = [[] for _ in range(N)]  # each picture's: score, step, slot
     for t in range(max_words + 1):
         log_p, state, glance = decoder.step(words, seen, state)
         log_p[..., UNTOLD] = -torch.inf
@@ -141,8 +142,8 @@ def beam_search(
         V = log_p.shape[-1]
         totals, places = (scores[..., None] + log_p).view(N, width * V).topk(2 * width)
         parents, words = places // V, places % V  # (N, 2k), best first
-        _gather_ended(best, ended, totals, parents, words, width, t, length_power)
-        if t == max_words or all(count >= width for count in ended):
+        _gather_ended(ended, totals, parents, words, width, t, length_power)
+        if t == max_words or all(len(some) >= width for some in ended):
             break
         totals = totals.masked_fill(words == EOS, -torch.inf)
         scores, kept = totals.topk(width)
@@ -152,8 +153,23 @@ def beam_search(
         state = State(state.h[pictures, parents], state.c[pictures, parents])
     for n in range(N):
         if not ended[n]:  # p(<eos>) was 0 everywhere
-            best[n] = (scores[n, 0].item() / max_words**length_power, max_words, 0)
-    return [_trace(trail, n, *best[n], a.shape[1]) for n in range(N)]
+            ended[n] = [(scores[n, 0].item() / max_words**length_power, max_words, 0)]
+    ended = ended if agreed else [[max(some)] for some in ended]
+    found = [[_trace(trail, n, *one, a.shape[1]) for one in some] for n, some in enumerate(ended)]
+    return [most_agreed(captions) for captions in found]
+
+
+def most_agreed(captions: Sequence[Caption], temperature: float = 0.3) -> Caption:
+    """The caption that agrees most with the others: minimum Bayes risk (Kumar & Byrne 2004).
+
+    Two captions agree by the F1 score of the runs of one to four words that they share. The others
+    count by exp(score / ``temperature``).
+    """
+    told = [tuple(caption.words) for caption in captions]
+    runs = [Counter(w[k : k + n] for n in range(1, 5) for k in range(len(w) - n + 1)) for w in told]
+    agreement = [[2 * (a & b).total() / max(1, (a + b).total()) for b in runs] for a in runs]
+    shares = torch.tensor([caption.score for caption in captions]).div(temperature).softmax(0)
+    return captions[int((torch.tensor(agreement) @ shares).argmax())]
 
 
 def _need(what: str, number: int) -> None:
@@ -173,16 +189,14 @@ def _forbid_repeats(log_p: Tensor, told: Tensor, n: int) -> None:
 
 
 def _gather_ended(
-    best: list, ended: list, totals: Tensor, parents: Tensor, words: Tensor, width: int, t: int,
-    length_power: float,
-) -> None:  # fmt: skip
+    ended: list, totals: Tensor, parents: Tensor, words: Tensor, width: int, t: int, power: float
+) -> None:
     """Note the captions that end at step t among the ``width`` best candidates."""
     ends = (words[:, :width] == EOS) & totals[:, :width].isfinite()
     for n, slot in ends.nonzero().tolist():
-        if ended[n] < width:
-            ended[n] += 1
-            score = totals[n, slot].item() / (t + 1) ** length_power
-            best[n] = max(best[n], (score, t, parents[n, slot].item()))
+        if len(ended[n]) < width:
+            score = totals[n, slot].item() / (t + 1) ** power
+            ended[n].append((score, t, parents[n, slot].item()))
 
 
 def _trace(trail: list, n: int, score: float, length: int, slot: int, regions: int) -> Caption:

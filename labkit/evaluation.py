@@ -5,7 +5,7 @@ what it tells is true.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
 import torch
@@ -30,22 +30,32 @@ PICTURES = 50  # told at once
 class Decoding:
     """How captions are told."""
 
-    beam: int = 5  # the beam's width; 1 is greedy
+    beam: int | None = None  # its width, 1 is greedy; None: as the decoder was configured, or 5
     max_words: int = 20  # the longest caption
-    length_power: float = 0.7  # see labkit.decoding.beam_search
+    length_power: float | None = None  # see labkit.decoding.beam_search; None: 0.7, agreed 0.6
     look: str | None = None  # a key of labkit.attention.LOOKS; None: the attention's own way
     unrepeated: int | None = None  # see labkit.decoding.beam_search
+    agreed: bool | None = None  # see labkit.decoding.beam_search
 
     def __call__(self, decoder: Decoder, a: torch.Tensor) -> list[Caption]:
         """Tell N pictures from their annotation vectors (N, L, D)."""
         if self.beam == 1:
             return greedy(decoder, a, self.max_words, self.look)
-        how = self.beam, self.max_words, self.length_power, self.look, self.unrepeated
-        return beam_search(decoder, a, *how)
+        return beam_search(decoder, a, *astuple(self.settled(decoder)))
+
+    def settled(self, decoder: Decoder) -> "Decoding":
+        """Fill in what the decoder was configured with."""
+        config, look = decoder.config, self.look or decoder.attention.looks[0]
+        unrepeated = config.unrepeated if self.unrepeated is None else self.unrepeated
+        agreed = not self.beam and config.consensus > 0 if self.agreed is None else self.agreed
+        power = (0.6 if agreed else 0.7) if self.length_power is None else self.length_power
+        beam = self.beam or config.consensus or 5
+        return Decoding(beam, self.max_words, power, look, unrepeated, agreed)
 
     def __str__(self) -> str:
         beam = f"beam search, width {self.beam}, length power {self.length_power}"
         beam += f", no {self.unrepeated} words twice" if self.unrepeated else ""
+        beam += ", the caption that agrees most with the others" if self.agreed else ""
         text = f"{'greedy' if self.beam == 1 else beam}, at most {self.max_words} words"
         return f"{text}, {LOOKS[self.look]}" if self.look else text
 
@@ -80,8 +90,7 @@ def tell_split(
     team = team or Team()
     mine = np.arange(team.rank, len(store), team.world)
     told: list[tuple[int, Caption]] = []
-    bar = tqdm(total=len(mine), unit="image", desc="tell", disable=None if progress else True)
-    with bar:
+    with tqdm(total=len(mine), unit="image", desc="tell", disable=not progress or None) as bar:
         for start in range(0, len(mine), PICTURES):
             rows = mine[start : start + PICTURES]
             a = torch.from_numpy(store.read(rows)).float().to(team.device)  # (N, L, D)
@@ -99,10 +108,7 @@ def evaluate(
     Raises:
         ValueError: the split has no captions to score against.
     """
-    decoding = decoding or Decoding()
-    look, unrepeated = decoding.look or decoder.attention.looks[0], decoding.unrepeated
-    unrepeated = decoder.config.unrepeated if unrepeated is None else unrepeated
-    decoding = replace(decoding, look=look, unrepeated=unrepeated)
+    decoding = (decoding or Decoding()).settled(decoder)
     if not any(store.captions):
         split = f"{store.root}: {store.split}"
         raise ValueError(f"{split} has no captions: it can be captioned, not scored")

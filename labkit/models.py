@@ -69,7 +69,7 @@ class Captioner:
 
         Args:
             photo: a file, a PIL image, or an array (height, width, 3) of bytes.
-            decoding: how; by default beam search of width 5.
+            decoding: how; by default as the model was made to tell, see `Decoding`.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -128,9 +128,9 @@ def load(model: str | Path) -> Captioner:
 
 
 def evaluate_run(
-    run: str | Path, data: str | Path | None = None, split: str = "dev", beam: int = 5,
+    run: str | Path, data: str | Path | None = None, split: str = "dev", beam: int | None = None,
     look: str | None = None, json: str | Path | None = None, captions: str | Path | None = None,
-    length_power: float = 0.7, progress: bool = True,
+    length_power: float | None = None, progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Score a trained model on a split of a store.
 
@@ -138,7 +138,7 @@ def evaluate_run(
         run: the model's folder.
         data: the store; by default the one that a run was trained on.
         split: which split.
-        beam: width of the beam search; 1 is greedy.
+        beam: width of the beam search; 1 is greedy. By default as the model was made to tell.
         look: a key of `labkit.attention.LOOKS`; by default the attention's own way.
         json: where to write the scores.
         captions: where to write what was told, in COCO's results format.
@@ -171,7 +171,7 @@ def evaluate_run(
 
 
 def caption_photos(
-    run: str | Path, photos: Sequence[str | Path], out: str | Path, beam: int = 5,
+    run: str | Path, photos: Sequence[str | Path], out: str | Path, beam: int | None = None,
     look: str | None = None,
 ) -> list[str]:
     """Tell photographs: print each caption, draw where each word looked.
@@ -182,7 +182,7 @@ def caption_photos(
         run: the model's folder.
         photos: files.
         out: folder for one picture a photograph, named like it.
-        beam: width of the beam search.
+        beam: as there.
         look: a key of `labkit.attention.LOOKS`; by default the attention's own way.
 
     Returns:

@@ -40,6 +40,7 @@ class TrainConfig(HardConfig):
     word_dropout: float = 0.2
     feature_dropout: float = 0.2
     unrepeated: int = 3  # people hardly ever say three words twice in a caption of a photograph
+    consensus: int = 0  # of how many captions the one is told that agrees most; 0: the likeliest
     min_count: int = 4  # words met less often in training are <unk>
     max_words: int = 24  # a longer caption is cut, and counted
     patience: int = 3  # it stops after so many epochs without a better CIDEr

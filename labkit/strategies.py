@@ -43,6 +43,12 @@ def _with_captions(store: FeatureStore) -> np.ndarray:
     return np.flatnonzero([len(captions) > 0 for captions in store.captions])
 
 
+def _shuffled(images: np.ndarray, seed: int, epoch: int, size: int) -> Iterator[np.ndarray]:
+    """Give all images in a random order, `size` at a time."""
+    order = images[Order(len(images), seed, epoch)(np.arange(len(images)))]
+    return (order[begin : begin + size] for begin in range(0, len(order), size))
+
+
 class InMemory:
     """Everything is read before the first batch: fast after that, if it fits.
 
@@ -62,10 +68,7 @@ class InMemory:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Deliver the batches in a random order of all images."""
-        images = _with_captions(self.store)
-        order = images[Order(len(images), self.seed, epoch)(np.arange(len(images)))]
-        for begin in range(0, len(order), self.batch_size):
-            indices = order[begin : begin + self.batch_size]
+        for indices in _shuffled(_with_captions(self.store), self.seed, epoch, self.batch_size):
             yield _batch(self.store, indices, self.features[indices], epoch)
 
 
@@ -88,9 +91,7 @@ class OneShard:
             if not len(mine):
                 continue
             shard = np.load(store.root / store.shards[number]["name"], allow_pickle=False)
-            order = mine[Order(len(mine), self.seed, epoch)(np.arange(len(mine)))]
-            for begin in range(0, len(order), self.batch_size):
-                indices = order[begin : begin + self.batch_size]
+            for indices in _shuffled(mine, self.seed, epoch, self.batch_size):
                 yield _batch(store, indices, shard[indices - first], epoch)
 
 
@@ -110,10 +111,7 @@ class MemoryMapped:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Deliver the batches in a random order of all images."""
-        images = _with_captions(self.store)
-        order = images[Order(len(images), self.seed, epoch)(np.arange(len(images)))]
-        for begin in range(0, len(order), self.batch_size):
-            indices = order[begin : begin + self.batch_size]
+        for indices in _shuffled(_with_captions(self.store), self.seed, epoch, self.batch_size):
             numbers = np.searchsorted(self.store.starts, indices, side="right") - 1
             places = zip(numbers, indices - np.take(self.store.starts, numbers), strict=True)
             features = np.stack([self.shards[number][row] for number, row in places])

@@ -65,7 +65,7 @@ print(told.text)
 # %% [markdown]
 # (Some processors compute the encoder with fewer digits than others. So yours may tell other last words.)
 #
-# Is it right? Not all of it. The model learned 2,924 words from 6,000 photographs, most of them of people and
+# Is it right? Not all of it. The model learned 2,920 words from 6,000 photographs, most of them of people and
 # dogs. *Astronaut* is not among these words, so it cannot say it. *Woman* is, and it said *man*: that is a
 # mistake.
 #
@@ -211,12 +211,12 @@ describe(told_hard)
 # Evenly spread, nine cells would have 14%, and six at the border 9%. Soft attention is not far from that at
 # many words: it looks everywhere, with a light preference.
 #
-# Hard attention has to choose one cell. Read its column of places: for most words it is the same cell, on the
+# Hard attention has to choose one cell. Read its column of places: three cells serve all words, on the
 # suit below the face. *Man* was said there, and *is*, too. So here the answer to our question is: mostly no.
 #
-# There is no football on the photograph, but a round helmet at the lower right. Did hard attention look there when
-# it said *football*? No: at the shoulder on the left. A wrong word has a map, too, and the map does not say that it is
-# wrong. Lab 8 comes back to this.
+# *Helmet* is right: a round one lies at the lower right. Did hard attention look there when it said so? No: at
+# the collar. And soft attention told a *red cup*, which is nowhere. A wrong word has a map, too, and the map does
+# not say that it is wrong. Lab 8 comes back to this.
 #
 # ## Where everything is known
 #

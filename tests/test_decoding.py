@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from labkit.decoder import Decoder, DecoderConfig, State
-from labkit.decoding import UNTOLD, Caption, beam_search, greedy, sample
+from labkit.decoding import UNTOLD, Caption, beam_search, greedy, most_agreed, sample
 from labkit.vocabulary import BOS, EOS
 
 torch.set_num_threads(1)
@@ -84,8 +84,13 @@ def repeats(words: list[int], n: int) -> bool:
     return len(set(runs)) < len(runs) or any(a == b for a, b in itertools.pairwise(words))
 
 
-def plain_beam(decoder: Decoder, a: Tensor, width: int, longest: int, power: float, n: int = 0):
-    """The docstring of `beam_search` word by word, with lists: (score, words)."""
+def plain_beam(*how):
+    """The best of `plain_beams`."""
+    return max(plain_beams(*how))
+
+
+def plain_beams(decoder: Decoder, a: Tensor, width: int, longest: int, power: float, n: int = 0):
+    """The docstring of `beam_search` word by word, with lists: [(score, words)] of what ended."""
     tree = Tree(decoder, a)
     tellable = [EOS, *range(4, decoder.config.vocabulary)]
     live, ended = [(0.0, [])], []
@@ -103,7 +108,28 @@ def plain_beam(decoder: Decoder, a: Tensor, width: int, longest: int, power: flo
         if len(ended) >= width:
             break
         live = [beginning for beginning in continued if beginning[1][-1] != EOS][:width]
-    return max(ended)
+    return ended
+
+
+def plainly_agreed(scores: list[float], captions: list[list[int]], temperature: float) -> int:
+    """The docstring of `most_agreed` word by word, with lists."""
+
+    def runs(words: list[int]) -> list[tuple]:
+        return [tuple(words[k : k + n]) for n in (1, 2, 3, 4) for k in range(len(words) - n + 1)]
+
+    def f1(mine: list[tuple], other: list[tuple]) -> float:
+        rest, both = list(other), 0
+        for run in mine:
+            if run in rest:
+                rest.remove(run)
+                both += 1
+        precision, recall = both / max(len(mine), 1), both / max(len(other), 1)
+        return 2 * precision * recall / (precision + recall) if both else 0.0
+
+    weights = [math.exp(score / temperature) for score in scores]
+    told = [runs(words) for words in captions]
+    risks = [sum(w * f1(a, b) for w, b in zip(weights, told, strict=True)) for a in told]
+    return max(range(len(risks)), key=risks.__getitem__)
 
 
 def check_rows(told: list[Caption]) -> None:
@@ -261,6 +287,41 @@ def test_no_run_of_words_is_told_twice(n):
             assert caption.score == pytest.approx(score, abs=1e-4)
             differ += free[row].words != words
     assert differ > 3
+
+
+def caption(words: str, score: float) -> Caption:
+    """A caption of one letter a word."""
+    return Caption([ord(letter) for letter in words], score, torch.zeros(len(words), L))
+
+
+def test_two_that_agree_outvote_a_likelier_one():
+    alone, two, alike = caption("abcde", -0.5), caption("fghij", -0.6), caption("fghik", -0.61)
+    assert most_agreed([alone, two, alike]) is two
+    assert most_agreed([alone, two, alike], temperature=0.01) is alone  # its score decides
+    assert most_agreed([alone]) is alone
+
+
+def test_a_caption_without_words_agrees_with_none():
+    empty = caption("", -0.1)
+    assert most_agreed([empty, caption("ab", -3.0)]).words == [ord("a"), ord("b")]
+    assert most_agreed([empty, empty]) is empty
+
+
+@pytest.mark.parametrize("width", [2, 3, 6])
+def test_the_caption_that_agrees_most_is_told(width):
+    """Against the search with plain lists; it is often not the likeliest."""
+    differ = 0
+    for seed in range(6):
+        decoder, a = make(8, seed), pictures(3, seed)
+        agreed = beam_search(decoder, a, width, 5, agreed=True)
+        check_rows(agreed)
+        for row, one in enumerate(agreed):
+            ended = plain_beams(decoder, a[row], width, 5, 0.7)
+            best = ended[plainly_agreed(*zip(*ended, strict=True), 0.3)]
+            assert one.words == best[1]
+            assert one.score == pytest.approx(best[0], abs=1e-4)
+            differ += best != max(ended)
+    assert differ > 0
 
 
 def test_the_decoders_own_limit_of_repeats_is_kept():

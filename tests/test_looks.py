@@ -105,6 +105,23 @@ def test_a_decoding_says_how_it_looked():
     assert str(Decoding(beam=1, look="one")).endswith("looking at one place, the likeliest")
     assert len({str(Decoding(look=look)) for look in LOOKS}) == 3
     assert "no 3 words twice" in str(Decoding(unrepeated=3))
+    assert "agrees most" in str(Decoding(agreed=True))
+
+
+def test_a_decoder_says_how_it_is_told_and_a_given_beam_comes_first():
+    decoder = make()
+    plain = Decoding().settled(decoder)
+    assert (plain.beam, plain.length_power, plain.agreed) == (5, 0.7, False)
+    decoder.config = replace(decoder.config, consensus=7, unrepeated=3)
+    agreed = Decoding().settled(decoder)
+    assert (agreed.beam, agreed.length_power, agreed.agreed) == (7, 0.6, True)
+    assert agreed.unrepeated == 3
+    given = Decoding(beam=4, length_power=0.0).settled(decoder)
+    assert (given.beam, given.length_power, given.agreed) == (4, 0.0, False)
+    assert Decoding(beam=4, agreed=True).settled(decoder).agreed
+    told = [caption.words for caption in Decoding()(decoder, pictures())]
+    same = beam_search(decoder, pictures(), 7, length_power=0.6, agreed=True)
+    assert told == [caption.words for caption in same]
 
 
 # --------------------------------------------------------- what decoder and decoding do with it
