@@ -115,15 +115,18 @@ def test_a_dataset_gives_single_items_too(store):
 
 
 def test_peak_memory_sees_own_memory_after_it_was_freed():
-    with peak_memory(every=0.01) as peak:
-        before = memory_now()
-        held = np.ones(64 * MIB, np.uint8)
-        now = memory_now()
-        threading.Event().wait(0.1)
-        del held
-    assert 60 * MIB < now.own - before.own < 80 * MIB
-    assert peak.own - before.own > 60 * MIB
-    assert now.mapped - before.mapped < 8 * MIB
+    mapped = []
+    for _ in range(3):
+        with peak_memory(every=0.01) as peak:
+            before = memory_now()
+            held = np.ones(64 * MIB, np.uint8)
+            now = memory_now()
+            threading.Event().wait(0.1)
+            del held
+        assert 60 * MIB < now.own - before.own < 80 * MIB
+        assert peak.own - before.own > 60 * MIB
+        mapped.append(now.mapped - before.mapped)
+    assert min(mapped) < 8 * MIB  # more, when another program with torch's files just ended
 
 
 def test_a_mapped_file_is_not_the_processs_own(tmp_path):
