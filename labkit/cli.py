@@ -23,7 +23,7 @@ app = typer.Typer(
 app.add_typer(cli_store.app)
 
 Run = Annotated[Path, Argument(help="Folder of a training run.")]
-Beam = Annotated[int | None, Option(min=1, help="Width of the beam search; 1 is greedy.")]
+Beam = Annotated[int | None, Option(min=1, help="Beam width; 1 is greedy. Default: the model's.")]
 Look = Annotated[str | None, Option(help="one, sampled or expected; its own way if not given.")]
 ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
 Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",

@@ -182,7 +182,7 @@ def caption_photos(
         run: the model's folder.
         photos: files.
         out: folder for one picture a photograph, named like it.
-        beam: as there.
+        beam: as in `evaluate_run`.
         look: a key of `labkit.attention.LOOKS`; by default the attention's own way.
 
     Returns:
