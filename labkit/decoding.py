@@ -159,7 +159,7 @@ def beam_search(
     return [most_agreed(captions) for captions in found]
 
 
-def most_agreed(captions: Sequence[Caption], temperature: float = 0.3) -> Caption:
+def most_agreed(captions: Sequence[Caption], temperature: float = 0.35) -> Caption:
     """The caption that agrees most with the others: minimum Bayes risk (Kumar & Byrne 2004).
 
     Two captions agree by the F1 score of the runs of one to four words that they share. The others
