@@ -107,9 +107,8 @@ def _safetensors(store: FeatureStore, folder: Path) -> Iterator[None]:
         indices = range(begin, begin + shard["count"])
         said = {"ids": json.dumps([store.ids[index] for index in indices])}
         said["captions"] = json.dumps([store.captions[index] for index in indices])
-        features = {"features": store.read(indices)}
         with whole(folder / Path(shard["name"]).with_suffix(".safetensors")) as path:
-            save_file(features, path, metadata=said)
+            save_file({"features": store.read(indices)}, path, metadata=said)
         yield from (None for _ in indices)
 
 

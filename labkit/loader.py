@@ -20,7 +20,7 @@ from labkit.order import Order
 from labkit.shards import FeatureStore
 
 AHEAD = 64  # steps whose samples are drawn at once, which is quicker
-PIECE = 32767  # numbers: torch converts so few in the thread that asks, without a team of its own
+PIECE = 32736  # numbers: torch converts so few in the thread that asks, without a team of its own
 
 
 @dataclass
@@ -45,7 +45,7 @@ class _Slot:
             return
         half, single = (torch.empty(shape[1:], dtype=kind) for kind in (torch.float16, torch.float))
         through = [half] if dtype == torch.float else [half, single]  # torch has no other fast way
-        self._halves = [half.numpy()] * shape[0]
+        self._halves = [memoryview(half.numpy())] * shape[0]
         self._ways = [
             tuple(pairwise(x.view(-1).split(PIECE) for x in [*through, row])) for row in self.memory
         ]
@@ -55,11 +55,8 @@ class _Slot:
         if self.copied is not None:
             self.copied.synchronize()
         batch.features = self.memory[: len(batch.indices)]
-        indices, wait = batch.indices.tolist(), False
-        for row, index in enumerate(indices):
-            if not store.read_into(index, self._halves[row], wait):
-                store.fetch(indices[row:])
-                wait = store.read_into(index, self._halves[row])
+        halves = self._halves[: len(batch.indices)]
+        for row, _ in enumerate(store.each(batch.indices.tolist(), halves)):
             for source, target in self._ways[row]:
                 torch._foreach_copy_(target, source)  # all pieces in one call
         return self, batch
@@ -103,12 +100,10 @@ class Loader:
         ValueError: a number is out of range, or no image of the split has a caption.
     """
 
-    def __init__(
-        self, store: FeatureStore, batch_size: int, seed: int = 0,
-        dtype: torch.dtype = torch.float32, rank: int = 0, world: int = 1, threads: int = 2,
-        captions: str = "one", copy: bool = False, shuffle: bool = True,
-        device: torch.device | str = "cpu",
-    ):  # fmt: skip
+    def __init__(self, store: FeatureStore, batch_size: int, seed: int = 0,
+            dtype: torch.dtype = torch.float32, rank: int = 0, world: int = 1, threads: int = 2,
+            captions: str = "one", copy: bool = False, shuffle: bool = True,
+            device: torch.device | str = "cpu"):  # fmt: skip
         if min(batch_size, threads) < 1 or not 0 <= rank < world:
             raise ValueError("batch_size and threads are at least 1, and 0 <= rank < world")
         if captions not in ("one", "all", "pairs", "none"):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import psutil
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_stores import features_of, make_store
 
+from labkit import shards
 from labkit.loader import Loader
 
 MODES = ("one", "all", "pairs", "none")
@@ -222,19 +224,33 @@ def forget(root):
 
 @pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system can't tell what it has")
 def test_images_that_are_not_in_the_cache_are_fetched_together(tmp_path, monkeypatch):
-    store, fetched = make_store(tmp_path), []
-    forget(tmp_path)
-    if store.read_into(0, np.empty((store.length, store.dim), np.float16), wait=False):
-        pytest.skip("this file system keeps its files in memory")
-    fetch = store.fetch
-    monkeypatch.setattr(store, "fetch", lambda some: (fetched.append(len(some)), fetch(some)))
+    store, asked, advise = make_store(tmp_path), [], os.posix_fadvise
+    one = np.empty((1, store.length, store.dim), np.float16)
     loader = Loader(store, 5, threads=1, shuffle=False)
+    (tmp_path / "other").write_bytes(bytes(10_000))
     forget(tmp_path)
+    with open(tmp_path / "other", "rb") as file, suppress(BlockingIOError):
+        os.preadv(file.fileno(), [one], 0, os.RWF_NOWAIT)
+        pytest.skip("this file system keeps its files in memory")
+    monkeypatch.setattr(os, "posix_fadvise", lambda *read: (asked.append(read), advise(*read)))
     assert all(right_features(store, batch) for batch in loader.epoch(0))
-    assert fetched[0] == 5
-    fetched.clear()
+    begins = [128 + index * one.nbytes for index in range(5)]
+    assert [read[1:3] for read in asked[:5]] == [(begin, one.nbytes) for begin in begins]
+    asked.clear()
     assert all(right_features(store, batch) for batch in loader.epoch(0))
-    assert not fetched  # all in the cache now
+    assert not asked  # all in the cache now
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system can't tell what it has")
+def test_only_so_many_images_are_asked_of_the_disk_at_once(tmp_path, monkeypatch):
+    store, asked = make_store(tmp_path, 150), []
+    monkeypatch.setattr(shards, "CACHED", 1 << 30)  # a flag that every system refuses
+    monkeypatch.setattr(os, "posix_fadvise", lambda *read: asked.append(read))
+    known = []
+    for index in store.each(range(150), np.empty((150, store.length, store.dim), np.float16)):
+        known.append((index, len(asked)))
+    assert [index for index, _ in known] == list(range(150))
+    assert [known[index][1] for index in (0, 63, 64, 127, 128, 149)] == [64, 64, 128, 128, 150, 150]
 
 
 def test_two_epochs_of_one_loader_may_run_side_by_side(stores):
