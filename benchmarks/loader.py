@@ -31,6 +31,7 @@ import numpy as np
 
 IMAGE = 196 * 512 * 2  # bytes
 MIB = 1 << 20
+LARGE = 2 << 20  # bytes of a large page
 BASELINE = "importing torch"
 
 
@@ -129,8 +130,14 @@ def disk_limit(folder: Path, count: int) -> dict[str, float]:
 
 
 def read_part(files: list[int], places: list[tuple[int, int]]) -> None:
-    """Read as many bytes as an image has, from page to page, as direct reads want it."""
-    buffer = memoryview(mmap.mmap(-1, IMAGE))
+    """Read as many bytes as an image has, from page to page, as direct reads want it.
+
+    Into memory of large pages: a direct read then is one piece for the disk in place of 49.
+    """
+    memory = mmap.mmap(-1, 2 * LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    begin = -np.frombuffer(memory, np.uint8).ctypes.data % LARGE
+    buffer = memoryview(memory)[begin : begin + IMAGE]
     for number, row in places:
         os.preadv(files[number], [buffer], row * IMAGE // 4096 * 4096)
 
