@@ -35,9 +35,14 @@ def image(number: int) -> np.ndarray:
     return features
 
 
-def numbers_of(features: Tensor) -> np.ndarray:
-    """Read the images' numbers that a batch (B, L, D) tells."""
-    return (features[:, 0, 0] + 1000 * features[:, 0, 1]).numpy().astype(np.int64)
+def marks_of(features: Tensor) -> Tensor:
+    """Keep what tells the numbers of a batch's images, (B, 2); the rest may be overwritten."""
+    return features[:, 0, :2].clone()
+
+
+def numbers_of(marks: Tensor) -> np.ndarray:
+    """Read the images' numbers."""
+    return (marks[:, 0] + 1000 * marks[:, 1]).numpy().astype(np.int64)
 
 
 def into(ready: Tensor, half: Tensor | np.ndarray) -> Tensor:

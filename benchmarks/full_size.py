@@ -37,7 +37,7 @@ def write(folder: Path, count: int) -> None:
 def stream(folder: Path) -> dict:
     """Read an epoch; every image must come once, with its own features, under its own id."""
     import numpy as np
-    from contenders import BATCH, numbers_of
+    from contenders import BATCH, marks_of, numbers_of
 
     from labkit.loader import Loader
     from labkit.memory import peak_memory
@@ -47,7 +47,7 @@ def stream(folder: Path) -> dict:
         store = FeatureStore(folder, "train")
         seen, begin = np.zeros(len(store), np.int64), time.perf_counter()
         for batch in Loader(store, BATCH).epoch(0):
-            numbers = numbers_of(batch.features)
+            numbers = numbers_of(marks_of(batch.features))
             ids = [store.ids[index] for index in batch.indices]
             if ids != [f"COCO_train2014_{number:012d}.jpg" for number in numbers]:
                 raise SystemExit("features came under the id of another image")

@@ -1,26 +1,26 @@
 """Batches of a feature store: shuffled, checked, read ahead of the training, in little memory.
 
-A few threads read into the memory of as many batches, which is used again and again: to make a
-tensor of 16 MB anew costs more than to read its content, and the fewer there are, the more of them
-the processor's cache still holds.
+A few threads read, each into memory that it uses again and again: to make a tensor of 16 MB anew
+costs more than to read its content, and the less there is, the more the processor's cache holds.
 """
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from labkit.order import Order
 from labkit.shards import FeatureStore
 
 AHEAD = 64  # steps whose samples are drawn at once, which is quicker
-PIECE = 32736  # numbers: torch converts so few in the thread that asks, without a team of its own
+OPENMP = ThreadpoolController().select(user_api="openmp")  # what torch shares work by
 
 
 @dataclass
@@ -35,31 +35,41 @@ class Batch:
 
 
 class _Slot:
-    """A batch's place in memory, filled by one thread at a time."""
+    """A batch's place in memory, and in each epoch a thread that fills it again and again."""
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, pinned: bool):
         self.memory = torch.empty(shape, dtype=dtype, pin_memory=pinned)
         self.copied: torch.cuda.Event | None = None  # a GPU has copied what was here
-        if dtype == torch.float16:  # read where it stays, nothing to convert
-            self._halves, self._ways = list(self.memory.numpy()), [()] * shape[0]
-            return
         half, single = (torch.empty(shape[1:], dtype=kind) for kind in (torch.float16, torch.float))
-        through = [half] if dtype == torch.float else [half, single]  # torch has no other fast way
-        self._halves = [memoryview(half.numpy())] * shape[0]
-        self._ways = [
-            tuple(pairwise(x.view(-1).split(PIECE) for x in [*through, row])) for row in self.memory
-        ]
+        direct = dtype == torch.float16  # read where it stays, nothing to convert
+        self._to = list(self.memory.numpy()) if direct else [memoryview(half.numpy())] * shape[0]
+        through = {torch.float16: [], torch.float: [half]}.get(dtype, [half, single])
+        self._ways = [tuple(pairwise([*through, row])) for row in self.memory]
 
-    def fill(self, store: FeatureStore, batch: Batch) -> tuple["_Slot", Batch]:
+    def start(self, store: FeatureStore) -> None:
+        """Start the thread; it ends when it is told to do None."""
+        self.todo, self.done = SimpleQueue(), SimpleQueue()  # batches to read, batches read
+        self.thread = Thread(target=self._work, args=[store], name="labkit-reader", daemon=True)
+        self.thread.start()
+
+    def _work(self, store: FeatureStore) -> None:
+        torch.get_num_threads()  # at first this sets how many threads OpenMP gives this one,
+        OPENMP.limit(limits=1)  # so one comes after it: a team for each image would cost more
+        while batch := self.todo.get():
+            try:
+                self.done.put(self._filled(store, batch))
+            except BaseException as error:
+                self.done.put(error)
+
+    def _filled(self, store: FeatureStore, batch: Batch) -> Batch:
         """Read image by image: each is checked and converted while the processor's cache has it."""
         if self.copied is not None:
             self.copied.synchronize()
         batch.features = self.memory[: len(batch.indices)]
-        halves = self._halves[: len(batch.indices)]
-        for row, _ in enumerate(store.each(batch.indices.tolist(), halves)):
+        for row, _ in enumerate(store.each(batch.indices.tolist(), self._to[: len(batch.indices)])):
             for source, target in self._ways[row]:
-                torch._foreach_copy_(target, source)  # all pieces in one call
-        return self, batch
+                target.copy_(source)
+        return batch
 
 
 class Loader:
@@ -90,7 +100,7 @@ class Loader:
         seed: chooses the order, a pure function of (samples, seed, epoch).
         dtype: of the features delivered.
         rank, world: this process and how many there are.
-        threads: that read.
+        threads: that read, each a batch of its own; a single one reads nothing ahead.
         captions: "one", "all", "pairs" or "none".
         copy: deliver features that stay as they are when the next batch is taken.
         shuffle: False keeps the store's order.
@@ -116,6 +126,8 @@ class Loader:
         self._told = np.array([len(told) * (captions != "none") for told in store.captions])  # (N,)
         self._images = np.arange(len(store)) if self.mode == "none" else np.flatnonzero(self._told)
         self._ends = np.cumsum(self._told)  # (N,) captions up to and with each image's
+        shape, gpu = (-(-batch_size // world), store.length, store.dim), self.device.type == "cuda"
+        self._new = (shape, torch.float16 if gpu else dtype, gpu)
         self._delivered, self._free = (0, 0), []  # slots that no epoch uses now
         if not self.samples():
             raise ValueError(f"{store.root}: no image of the split {store.split!r} has a caption")
@@ -146,38 +158,29 @@ class Loader:
             epoch: 0, 1, 2, ...: it chooses the order and, for "one", the captions.
             start: position to go on from: samples delivered before, over all ranks.
         """
-        batches, reading = self._batches(epoch, start), deque()
-        count = max(2, self.threads)
-        slots = [self._free.pop() if self._free else self._slot() for _ in range(count)]
-        pool = ThreadPoolExecutor(self.threads, "labkit-reader")
-
-        def read_next(slot: _Slot) -> None:
-            if batch := next(batches, None):
-                reading.append(pool.submit(slot.fill, self.store, batch))
-
+        batches = self._batches(epoch, start)
+        slots = [self._free.pop() if self._free else _Slot(*self._new) for _ in range(self.threads)]
+        for slot in slots:
+            slot.start(self.store)
+            slot.todo.put(next(batches, None))
         try:
-            for slot in slots:
-                read_next(slot)
-            while reading:
-                slot, batch = reading.popleft().result()
+            for _, slot in zip(range(self.steps(start)), cycle(slots), strict=False):
+                if isinstance(batch := slot.done.get(), BaseException):
+                    raise batch
                 if self.device.type == "cuda":  # the GPU copies and converts, we go on
-                    batch.features = batch.features.to(self.device, non_blocking=True)
-                    batch.features = batch.features.to(self.dtype)
+                    moved = batch.features.to(self.device, non_blocking=True)
+                    batch.features = moved.to(self.dtype)
                     slot.copied = torch.cuda.current_stream(self.device).record_event()
                 elif self.copy:
                     batch.features = batch.features.clone()
-                start = min(start + self.batch_size, self.samples())
-                self._delivered = (epoch, start)
+                self._delivered = epoch, (start := min(start + self.batch_size, self.samples()))
                 yield batch
-                read_next(slot)
+                slot.todo.put(next(batches, None))
         finally:
-            pool.shutdown(cancel_futures=True)  # waits for the reads under way
+            for slot in slots:
+                slot.todo.put(None)
+                slot.thread.join()  # what is being read comes to its end
             self._free += slots
-
-    def _slot(self) -> _Slot:
-        shape = (-(-self.batch_size // self.world), self.store.length, self.store.dim)
-        gpu = self.device.type == "cuda"
-        return _Slot(shape, torch.float16 if gpu else self.dtype, pinned=gpu)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Draw this rank's samples of each step; their features are yet to be read."""

@@ -35,11 +35,9 @@ def memory_now() -> Memory:
     for process in [me, *me.children(recursive=True)]:
         try:
             text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # this is not Linux, or it has ended
             if not psutil.LINUX and process.is_running():
                 now.own += process.memory_full_info().uss
-            continue
-        except ProcessLookupError:  # it has ended
             continue
         fields = dict(line.split(":") for line in text.splitlines()[1:])
         kilobytes = {name: int(value.split()[0]) for name, value in fields.items()}

@@ -99,19 +99,17 @@ class FeatureStore:
         that has to come from the disk asks it for the next ones too: many at once are faster.
         """
         places, asked = [self._place(index) for index in indices], 0
-        for row, ((index, number, begin), out) in enumerate(zip(places, outs, strict=True)):
-            if row >= asked and not self._take(index, number, begin, out, CACHED):
+        for row, (place, out) in enumerate(zip(places, outs, strict=True)):
+            if row >= asked and not self._take(*place, out, CACHED):
                 asked = row + TOGETHER
-                for _, shard, start in places[row:asked]:
-                    file = self._open(shard)
-                    os.posix_fadvise(file.handle, start, out.nbytes, os.POSIX_FADV_WILLNEED)
+                for _, file, begin in places[row:asked]:
+                    os.posix_fadvise(file.handle, begin, out.nbytes, os.POSIX_FADV_WILLNEED)
             if row < asked:
-                self._take(index, number, begin, out, 0)
-            yield index
+                self._take(*place, out, 0)
+            yield place[0]
 
-    def _take(self, index: int, number: int, begin: int, out: Any, how: int) -> bool:
+    def _take(self, index: int, file: "_OpenShard", begin: int, out: Any, how: int) -> bool:
         """Read one image. As CACHED it is False where the disk would have to be waited for."""
-        file = self._open(number)
         try:
             got = os.preadv(file.handle, [out], begin, how)
         except OSError as error:
@@ -123,13 +121,12 @@ class FeatureStore:
             raise StoreError(f"{file.path}: image {self.ids[index]!r} does not match its checksum")
         return right  # if not: a part was in the cache, or a waiting read will tell what is wrong
 
-    def _place(self, index: int) -> tuple[int, int, int]:
-        """Find an image: its position, its shard's number, and the byte where it begins."""
+    def _place(self, index: int) -> tuple[int, "_OpenShard", int]:  # image, file, first byte
         if not 0 <= index < len(self.ids):
             raise IndexError(f"{self.root}: split {self.split!r} has {len(self)} images")
         number = bisect_right(self.starts, index) - 1
         after = self.starts[number + 1] - index  # images from this one to the end of the file
-        return index, number, self.shards[number]["bytes"] - after * self._size
+        return index, self._open(number), self.shards[number]["bytes"] - after * self._size
 
 
 class _OpenShard:

@@ -279,6 +279,37 @@ def test_an_early_break_leaves_nothing_running(stores):
     assert not [thread for thread in threading.enumerate() if "labkit" in thread.name]
 
 
+def test_other_threads_keep_their_share_of_the_processor(stores):
+    """A reader converts alone; OpenMP's number of threads is each thread's own."""
+    before, elsewhere = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for _ in Loader(stores(45), 4).epoch(0):
+            other = threading.Thread(target=lambda: elsewhere.append(torch.get_num_threads()))
+            other.start()
+            other.join()
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(elsewhere) == {2}
+
+
+OPEN = """
+import sys
+from labkit.loader import Loader
+from labkit.shards import FeatureStore
+batches = Loader(FeatureStore(sys.argv[1], "train"), 4).epoch(0)
+print(len(next(batches).indices))
+"""
+
+
+def test_a_program_may_end_in_the_middle_of_an_epoch(tmp_path):
+    root = make_store(tmp_path, 45).root
+    python = [sys.executable, "-c", OPEN, str(root)]
+    done = subprocess.run(python, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
+
+
 def test_fifty_epochs_leak_neither_files_nor_threads_nor_memory(tmp_path):
     store, process = make_store(tmp_path, 45), psutil.Process()
     loader = Loader(store, 4, threads=3)
