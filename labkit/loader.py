@@ -44,7 +44,7 @@ class _Slot:
         direct = dtype == torch.float16  # read where it stays, nothing to convert
         self._to = list(self.memory.numpy()) if direct else [memoryview(half.numpy())] * shape[0]
         through = {torch.float16: [], torch.float: [half]}.get(dtype, [half, single])
-        self._ways = [tuple(pairwise([*through, row])) for row in self.memory]
+        self._ways = [tuple(pairwise([*through, row])) for row in self.memory]  # bf16: two, faster
 
     def start(self, store: FeatureStore) -> None:
         """Start the thread; it ends when it is told to do None."""
@@ -127,7 +127,7 @@ class Loader:
         self._images = np.arange(len(store)) if self.mode == "none" else np.flatnonzero(self._told)
         self._ends = np.cumsum(self._told)  # (N,) captions up to and with each image's
         shape, gpu = (-(-batch_size // world), store.length, store.dim), self.device.type == "cuda"
-        self._new = (shape, torch.float16 if gpu else dtype, gpu)
+        self._new = (shape, torch.float16 if gpu else dtype, gpu)  # what a slot is made with
         self._delivered, self._free = (0, 0), []  # slots that no epoch uses now
         if not self.samples():
             raise ValueError(f"{store.root}: no image of the split {store.split!r} has a caption")
