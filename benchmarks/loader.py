@@ -201,6 +201,7 @@ def summary(found: dict, count: int, rounds: int) -> dict:
         "direct_images_per_second": round(direct[0]),
         "direct_share": ratio(direct[1], "cold"),
         "own_mib": {name: round(memory["own"]) for name, memory in found["memory"].items()},
+        "shared_mib": {name: round(memory["shared"]) for name, memory in found["memory"].items()},
         "mapped_mib": {name: round(memory["mapped"]) for name, memory in found["memory"].items()},
         "all": found,
     }
@@ -208,13 +209,14 @@ def summary(found: dict, count: int, rounds: int) -> dict:
 
 def table(result: dict) -> str:
     """Write the figures as Markdown."""
-    heads = ["loader", "cold img/s", "MB/s", "warm img/s", "cold ratio", "warm ratio", "own MiB"]
-    lines = [f"| {' | '.join([*heads, 'mapped MiB'])} |", "|---" * 8 + "|"]
+    heads = ["loader", "cold img/s", "MB/s", "warm img/s", "cold ratio", "warm ratio"]
+    heads += ["own MiB", "shared MiB", "mapped MiB"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, speed in result["images_per_second"].items():
         ratio, megabytes = result["ratio"][name], speed["cold"] * IMAGE / 1e6
         cells = [name, f"{speed['cold']:,}", f"{megabytes:,.0f}", f"{speed['warm']:,}"]
         cells += [f"{ratio['cold']:.2f}", f"{ratio['warm']:.2f}"]
-        cells += [f"{result['own_mib'][name]:,}", f"{result['mapped_mib'][name]:,}"]
+        cells += [f"{result[f'{kind}_mib'][name]:,}" for kind in ("own", "shared", "mapped")]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "A ratio is labkit's speed over the other's."]
     lines += [f"A process that has only imported torch owns {result['own_mib'][BASELINE]} MiB."]

@@ -61,8 +61,7 @@ def export(root: Path | str, split: str, to: str, out: Path | str, progress: boo
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        bar = tqdm(total=len(store), desc=f"export {split}", unit="image", disable=not progress)
-        with bar:
+        with tqdm(total=len(store), desc="export", unit="image", disable=not progress) as bar:
             for _ in FORMATS[to](store, part):
                 bar.update()
         os.replace(part, out)

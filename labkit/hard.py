@@ -18,15 +18,7 @@ All of them look at one place when they do not learn, unless told otherwise (`De
 import torch
 from torch import Tensor, nn
 
-from labkit.attention import (
-    Attention,
-    Glance,
-    HardConfig,
-    Seen,
-    SoftAttention,
-    draw,
-    one_place,
-)
+from labkit.attention import Attention, Glance, HardConfig, Seen, SoftAttention, draw, one_place
 
 
 class ArgmaxAttention(Attention):

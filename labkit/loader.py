@@ -1,26 +1,31 @@
 """Batches of a feature store: shuffled, checked, read ahead of the training, in little memory.
 
-A few threads read, each into memory that it uses again and again: to make a tensor of 16 MB anew
-costs more than to read its content, and the less there is, the more the processor's cache holds.
+Processes read, each into memory that it shares with the training and fills again and again: to make
+a tensor of 16 MB anew costs more than to read its content. They are forked, so that they need no
+torch of their own. Threads would lose half of their time waiting for Python's lock.
 """
 
+import gc
+import mmap
+import signal
+import sys
+import warnings
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import cycle, pairwise
-from queue import SimpleQueue
-from threading import Thread
+from itertools import cycle
+from multiprocessing import connection, get_context
 from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from labkit.order import Order
 from labkit.shards import FeatureStore
 
 AHEAD = 64  # steps whose samples are drawn at once, which is quicker
-OPENMP = ThreadpoolController().select(user_api="openmp")  # what torch shares work by
 
 
 @dataclass
@@ -35,40 +40,57 @@ class Batch:
 
 
 class _Slot:
-    """A batch's place in memory, and in each epoch a thread that fills it again and again."""
+    """A batch's place in memory, and unless `alone` a process that fills it again and again."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, pinned: bool):
-        self.memory = torch.empty(shape, dtype=dtype, pin_memory=pinned)
-        self.copied: torch.cuda.Event | None = None  # a GPU has copied what was here
-        half, single = (torch.empty(shape[1:], dtype=kind) for kind in (torch.float16, torch.float))
-        direct = dtype == torch.float16  # read where it stays, nothing to convert
-        self._to = list(self.memory.numpy()) if direct else [memoryview(half.numpy())] * shape[0]
-        through = {torch.float16: [], torch.float: [half]}.get(dtype, [half, single])
-        self._ways = [tuple(pairwise([*through, row])) for row in self.memory]  # bf16: two, faster
+    def __init__(self, store: FeatureStore, shape: torch.Size, dtype: torch.dtype, alone: bool):
+        self.store, self.batch, self.pipe = store, None, None
+        shared = mmap.mmap(-1, shape.numel() * dtype.itemsize)
+        self.memory = torch.frombuffer(shared, dtype=dtype).view(shape)
+        self.rows = list(self.memory.flatten(1))  # (L D) each
+        # bfloat16 is made by way of float32, which is three times as fast
+        self.single = torch.empty(self.rows[0].shape) if dtype == torch.bfloat16 else None
+        if not alone:
+            self.pipe, pipe = connection.Pipe()
+            reader = get_context("fork").Process(target=self._work, args=[pipe], daemon=True)
+            reader.start()
+            pipe.close()  # now the reader alone has it, so that its end can be noticed
+            weakref.finalize(self, lambda: (reader.kill(), reader.join()))  # nothing to lose
 
-    def start(self, store: FeatureStore) -> None:
-        """Start the thread; it ends when it is told to do None."""
-        self.todo, self.done = SimpleQueue(), SimpleQueue()  # batches to read, batches read
-        self.thread = Thread(target=self._work, args=[store], name="labkit-reader", daemon=True)
-        self.thread.start()
+    def _work(self, pipe: connection.Connection) -> None:
+        """Be the process that reads, until the other one ends or kills it."""
+        self.pipe.close()  # the other one's
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training is meant
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        warnings.simplefilter("ignore")  # torch has no tensors that can't be written to
+        torch.set_num_threads(1)  # to share out one image costs more than it helps
+        gc.disable()  # it would write to memory that takes room once only while nobody does
+        with suppress(Exception):  # whatever it is: the other one reads the batch itself, and sees
+            while True:
+                self._fill(np.frombuffer(pipe.recv_bytes(), np.int64), mapped=True)
+                pipe.send_bytes(b"read")
 
-    def _work(self, store: FeatureStore) -> None:
-        torch.get_num_threads()  # at first this sets how many threads OpenMP gives this one,
-        OPENMP.limit(limits=1)  # so one comes after it: a team for each image would cost more
-        while batch := self.todo.get():
-            try:
-                self.done.put(self._filled(store, batch))
-            except BaseException as error:
-                self.done.put(error)
+    def _fill(self, indices: np.ndarray, mapped: bool) -> None:
+        """Convert image by image; for the checksum the processor's cache still has each."""
+        for image, row in zip(self.store.each(indices.tolist(), mapped), self.rows, strict=False):
+            half = torch.frombuffer(image, dtype=torch.float16)
+            row.copy_(half if self.single is None else self.single.copy_(half))
 
-    def _filled(self, store: FeatureStore, batch: Batch) -> Batch:
-        """Read image by image: each is checked and converted while the processor's cache has it."""
-        if self.copied is not None:
-            self.copied.synchronize()
+    def ask(self, batch: Batch | None) -> None:
+        """Have a batch read, or nothing."""
+        self.batch = batch
+        if batch and self.pipe:
+            with suppress(ConnectionError):  # it has ended, `take` will see that
+                self.pipe.send_bytes(batch.indices.tobytes())
+
+    def take(self) -> Batch:
+        """Wait for the batch. What a reader failed at is read here, to raise what it is."""
+        batch, read = self.batch, b""
         batch.features = self.memory[: len(batch.indices)]
-        for row, _ in enumerate(store.each(batch.indices.tolist(), self._to[: len(batch.indices)])):
-            for source, target in self._ways[row]:
-                target.copy_(source)
+        with suppress(EOFError, ConnectionError):
+            read = self.pipe.recv_bytes() if self.pipe else b""
+        if not read:
+            self._fill(batch.indices, mapped=False)
+        self.batch = None
         return batch
 
 
@@ -100,7 +122,8 @@ class Loader:
         seed: chooses the order, a pure function of (samples, seed, epoch).
         dtype: of the features delivered.
         rank, world: this process and how many there are.
-        threads: that read, each a batch of its own; a single one reads nothing ahead.
+        readers: processes that read ahead, each a batch of its own, from the first epoch on to the
+            loader's end. With one or none nothing is read ahead; none reads in this process.
         captions: "one", "all", "pairs" or "none".
         copy: deliver features that stay as they are when the next batch is taken.
         shuffle: False keeps the store's order.
@@ -111,23 +134,25 @@ class Loader:
     """
 
     def __init__(self, store: FeatureStore, batch_size: int, seed: int = 0,
-            dtype: torch.dtype = torch.float32, rank: int = 0, world: int = 1, threads: int = 2,
+            dtype: torch.dtype = torch.float32, rank: int = 0, world: int = 1, readers: int = 2,
             captions: str = "one", copy: bool = False, shuffle: bool = True,
             device: torch.device | str = "cpu"):  # fmt: skip
-        if min(batch_size, threads) < 1 or not 0 <= rank < world:
-            raise ValueError("batch_size and threads are at least 1, and 0 <= rank < world")
+        if batch_size < 1 or readers < 0 or not 0 <= rank < world:
+            raise ValueError("batch_size is at least 1, readers at least 0, and 0 <= rank < world")
         if captions not in ("one", "all", "pairs", "none"):
             raise ValueError(f"captions is one, all, pairs or none, not {captions!r}")
         self.store, self.batch_size, self.rank, self.world = store, batch_size, rank, world
         self.dtype, self.device, self.copy = dtype, torch.device(device), copy
-        self.threads, self.seed, self.shuffle, self.mode = threads, seed, shuffle, captions
+        self.seed, self.shuffle, self.mode = seed, shuffle, captions
+        self.readers = readers if sys.platform == "linux" else 0  # can't safely be forked elsewhere
         self._settings = {"fingerprint": store.fingerprint, "captions": captions,
                           "seed": seed, "shuffle": shuffle}  # fmt: skip
         self._told = np.array([len(told) * (captions != "none") for told in store.captions])  # (N,)
         self._images = np.arange(len(store)) if self.mode == "none" else np.flatnonzero(self._told)
         self._ends = np.cumsum(self._told)  # (N,) captions up to and with each image's
-        shape, gpu = (-(-batch_size // world), store.length, store.dim), self.device.type == "cuda"
-        self._new = (shape, torch.float16 if gpu else dtype, gpu)  # what a slot is made with
+        shape = torch.Size([-(-batch_size // world), store.length, store.dim])
+        kind = torch.float16 if self.device.type == "cuda" else dtype
+        self._new = (store, shape, kind, self.readers == 0)  # what a slot is made with
         self._delivered, self._free = (0, 0), []  # slots that no epoch uses now
         if not self.samples():
             raise ValueError(f"{store.root}: no image of the split {store.split!r} has a caption")
@@ -141,7 +166,7 @@ class Loader:
         return -(-(self.samples() - start) // self.batch_size)
 
     def state(self) -> dict[str, Any]:
-        """Say what was delivered: JSON-able, for any number of ranks, batch size and threads."""
+        """Say what was delivered: JSON-able, for any number of ranks, batch size and readers."""
         return self._settings | {"epoch": self._delivered[0], "position": self._delivered[1]}
 
     def resume(self, state: dict[str, Any]) -> tuple[int, int]:
@@ -159,28 +184,23 @@ class Loader:
             start: position to go on from: samples delivered before, over all ranks.
         """
         batches = self._batches(epoch, start)
-        slots = [self._free.pop() if self._free else _Slot(*self._new) for _ in range(self.threads)]
-        for slot in slots:
-            slot.start(self.store)
-            slot.todo.put(next(batches, None))
+        free, wanted = self._free, max(1, self.readers)
+        slots = [free.pop() if free else _Slot(*self._new) for _ in range(wanted)]
         try:
+            for slot in slots:
+                slot.ask(next(batches, None))
             for _, slot in zip(range(self.steps(start)), cycle(slots), strict=False):
-                if isinstance(batch := slot.done.get(), BaseException):
-                    raise batch
+                batch = slot.take()
                 if self.device.type == "cuda":  # the GPU copies and converts, we go on
-                    moved = batch.features.to(self.device, non_blocking=True)
+                    moved = batch.features.pin_memory().to(self.device, non_blocking=True)
                     batch.features = moved.to(self.dtype)
-                    slot.copied = torch.cuda.current_stream(self.device).record_event()
                 elif self.copy:
                     batch.features = batch.features.clone()
                 self._delivered = epoch, (start := min(start + self.batch_size, self.samples()))
                 yield batch
-                slot.todo.put(next(batches, None))
+                slot.ask(next(batches, None))
         finally:
-            for slot in slots:
-                slot.todo.put(None)
-                slot.thread.join()  # what is being read comes to its end
-            self._free += slots
+            free += [slot for slot in slots if slot.batch is None]  # not those that are reading
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Draw this rank's samples of each step; their features are yet to be read."""

@@ -89,9 +89,7 @@ def prepare_scenes(
         for record in make_scenes(size, seed, split, pixels=encoder.size)
     ]
     source = {"source": "scenes", "count": count, "seed": seed}
-    return prepare(
-        records, out, encoder, source, DataReport(), images_per_shard, progress=progress
-    )
+    return prepare(records, out, encoder, source, DataReport(), images_per_shard, progress=progress)
 
 
 def store_line(out: str | Path) -> str:

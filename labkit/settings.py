@@ -46,7 +46,7 @@ class TrainConfig(HardConfig):
     patience: int = 3  # it stops after so many epochs without a better CIDEr
     precision: str = "auto"  # "bf16", "fp32", or "auto": bf16 where the processor is fast with it
     seed: int = 0
-    threads: int = 2  # that read features
+    readers: int = 2  # processes that read features ahead
     log_every: int = 25  # steps
     save_every: int = 200  # steps; a checkpoint is also written after each epoch
 

@@ -12,11 +12,12 @@ CRC-32 of zip files: of 200 KB Intel's ISA-L computes it in 4 microseconds, Pyth
 
 import functools
 import json
+import mmap
 import os
 import re
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,6 @@ from labkit.files import fingerprint, read_json, sha256
 
 FORMAT, MANIFEST = 2, "manifest.json"
 HALF = np.dtype("<f2")
-OPEN_FILES = 256  # shards that one store keeps open
-CACHED = getattr(os, "RWF_NOWAIT", 0)  # read only from the system's cache; 0 where it can't be told
 TOGETHER = 64  # images that are asked of the disk at once
 
 
@@ -75,7 +74,8 @@ class FeatureStore:
             self._checksums.append(record["crc32"])
         self.starts = [0, *accumulate(shard["count"] for shard in self.shards)]
         self._size = self.length * self.dim * HALF.itemsize  # bytes of an image
-        self._open = functools.lru_cache(OPEN_FILES)(lambda number: _OpenShard(paths[number]))
+        # 256 files are open at most
+        self._open = functools.lru_cache(256)(lambda number: _OpenShard(paths[number]))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -89,37 +89,37 @@ class FeatureStore:
         A position outside is an IndexError; what is wrong, a StoreError that names the image.
         """
         out = np.empty((len(indices), self.length, self.dim), HALF) if out is None else out
-        list(self.each(indices, out))
+        for image, row in zip(self.each(indices), out, strict=True):
+            row[:] = np.frombuffer(image, HALF).reshape(row.shape)
         return out
 
-    def each(self, indices: Sequence[int], outs: Iterable[Any]) -> Iterator[int]:
-        """Read images one by one, each into its own of `outs`: (L, D) float16, C-contiguous.
+    def each(self, indices: Sequence[int], mapped: bool = False) -> Iterator[memoryview]:
+        """Show the bytes of the images at `indices` one by one; raise as `read` does.
 
-        A position is yielded when its image is there and checked; raises as `read` does. The first
-        that has to come from the disk asks it for the next ones too: many at once are faster.
+        One is there until the next is asked for. Only then its checksum is compared, lest someone
+        writes to the file while it is used: what was made of an image is right if after it neither
+        the next one nor the end raises. The disk is asked for many at once, which is faster.
+
+        With `mapped` it is the system's own cache that is shown, which saves a copy. But a disk
+        that fails or a file that is cut off kills the process then: for one that may be killed.
         """
-        places, asked = [self._place(index) for index in indices], 0
-        for row, (place, out) in enumerate(zip(places, outs, strict=True)):
-            if row >= asked and not self._take(*place, out, CACHED):
-                asked = row + TOGETHER
-                for _, file, begin in places[row:asked]:
-                    os.posix_fadvise(file.handle, begin, out.nbytes, os.POSIX_FADV_WILLNEED)
-            if row < asked:
-                self._take(*place, out, 0)
-            yield place[0]
+        buffer = memoryview(bytearray(self._size))
+        for start in range(0, len(indices), TOGETHER):
+            places = [self._place(index) for index in indices[start : start + TOGETHER]]
+            for _, file, begin in places if hasattr(os, "posix_fadvise") else []:  # not on macOS
+                os.posix_fadvise(file.handle, begin, self._size, os.POSIX_FADV_WILLNEED)
+            for index, file, begin in places:
+                image = file.mapped[begin : begin + self._size] if mapped else buffer
+                try:
+                    mapped or os.preadv(file.handle, [buffer], begin)
+                except OSError as error:
+                    raise self._wrong(index, file, f": {error.strerror}") from error
+                yield image
+                if isal_zlib.crc32(image) != self._checksums[index]:
+                    raise self._wrong(index, file, " does not match its checksum")
 
-    def _take(self, index: int, file: "_OpenShard", begin: int, out: Any, how: int) -> bool:
-        """Read one image. As CACHED it is False where the disk would have to be waited for."""
-        try:
-            got = os.preadv(file.handle, [out], begin, how)
-        except OSError as error:
-            if how:
-                return False
-            raise StoreError(f"{file.path}: image {self.ids[index]!r}: {error.strerror}") from error
-        right = got == out.nbytes and isal_zlib.crc32(out) == self._checksums[index]
-        if not (right or how):
-            raise StoreError(f"{file.path}: image {self.ids[index]!r} does not match its checksum")
-        return right  # if not: a part was in the cache, or a waiting read will tell what is wrong
+    def _wrong(self, index: int, file: "_OpenShard", what: str) -> StoreError:
+        return StoreError(f"{file.path}: image {self.ids[index]!r}{what}")
 
     def _place(self, index: int) -> tuple[int, "_OpenShard", int]:  # image, file, first byte
         if not 0 <= index < len(self.ids):
@@ -135,6 +135,10 @@ class _OpenShard:
     def __init__(self, path: Path):
         self.path, self.handle = path, os.open(_intact(path), os.O_RDONLY)
         weakref.finalize(self, os.close, self.handle)
+
+    @functools.cached_property
+    def mapped(self) -> memoryview:
+        return memoryview(mmap.mmap(self.handle, 0, prot=mmap.PROT_READ))
 
 
 def splits(root: Path | str) -> list[str]:

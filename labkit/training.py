@@ -216,7 +216,7 @@ class Training:
         return Loader(
             self.train, self.config.batch_size, self.config.seed,
             dtype=torch.bfloat16 if self.config.precision == "bf16" else torch.float32,
-            rank=self.team.rank, world=self.team.world, threads=self.config.threads,
+            rank=self.team.rank, world=self.team.world, readers=self.config.readers,
             captions=self.config.captions,
         )  # fmt: skip
 

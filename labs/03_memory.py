@@ -188,8 +188,8 @@ for name, way in STRATEGIES.items():
 # - **One shard**: one file is in memory at a time, as in 2017.
 # - **Memory-mapped**: the system pretends that the files are arrays in memory. It reads a page when
 #   somebody touches it, and forgets it when memory runs short.
-# - **Streamed**: `labkit`'s own reader. A few threads read single images, in any order, into the
-#   memory of a few batches. That memory is used again and again.
+# - **Streamed**: `labkit`'s own reader. A few processes read single images, in any order, into
+#   the memory of a few batches. That memory is used again and again.
 #
 # **Guess first.** Which way takes the least memory? Which one grows with the data? Which is fastest?
 #
@@ -197,7 +197,8 @@ for name, way in STRATEGIES.items():
 #
 # "How much memory does this program take" has no simple answer. The system keeps pages of files in
 # memory that nobody needs right now, and takes them back when it likes. So `labkit.memory` tells
-# apart what is the process's *own* and what is *mapped* from files.
+# apart what is a process's *own*, what it *shares* with other processes, and what is *mapped* from files.
+# The first two count here, of the process and of those it has started.
 #
 # Each way is measured in a process of its own. Otherwise it could use memory that another one has
 # left behind. The batch is only 10, since the store is only a hundredth of COCO: with 40, the batches
@@ -222,7 +223,7 @@ for root in roots:
         for epoch in range(3):
             for batch in way.epoch(epoch):
                 pass
-    found.append((peak.own - before) / 2**20)
+    found.append((peak.own + peak.shared - before) / 2**20)
     way = batch = None
 """
 
@@ -284,7 +285,7 @@ for name, (little, much, _) in found.items():
 # %%
 import matplotlib.pyplot as plt
 
-# %% mystnb={"figure": {"caption": "Each way from the small store to the large one, whose files are four times as large: peak of the memory that is the process's own, and images a second.", "name": "fig:four-ways"}, "image": {"alt": "Two bar charts of four ways to feed a training. Left: memory of the small and the large store. In memory and one shard grow, memory-mapped and streamed stay. Right: images a second, all of them thousands."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Each way from the small store to the large one, whose files are four times as large: peak of the memory that is own or shared, and images a second.", "name": "fig:four-ways"}, "image": {"alt": "Two bar charts of four ways to feed a training. Left: memory of the small and the large store. In memory and one shard grow, memory-mapped and streamed stay. Right: images a second, all of them thousands."}} tags=["nbval-ignore-output"]
 x, values = np.arange(len(found)), np.array(list(found.values()))
 labels = [name.replace(" ", "\n").replace("-", "-\n") for name in found]
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
@@ -292,7 +293,7 @@ panels[0].bar(x - 0.2, values[:, 0], 0.4, label="207 images")
 panels[0].bar(x + 0.2, values[:, 1], 0.4, label="828 images")
 panels[0].legend()
 panels[1].bar(x, values[:, 2], color="tab:green")
-panels[0].set(xticks=x, xticklabels=labels, title="own memory (MiB)")
+panels[0].set(xticks=x, xticklabels=labels, title="own and shared memory (MiB)")
 panels[1].set(xticks=x, xticklabels=labels, title="images/s")
 plt.show()
 
@@ -303,7 +304,7 @@ plt.show()
 #
 # What happens at full size? One shard becomes a hundred times larger, and in the moment of change
 # the old one and the new one are both in memory. The streamed way keeps two batches, one for each of its
-# threads, whatever the size of the store.
+# readers, whatever the size of the store.
 
 # %%
 image = 196 * 512 * 2  # bytes in float16; a batch is in float32
@@ -322,13 +323,16 @@ for name, size in full.items():
 # on 16 GB reads from the disk and not from memory. `python benchmarks/full_size.py --data FOLDER` does it
 # at COCO's size under a limit of memory, and writes 17 GB into that folder.
 #
-# <details><summary>Quiz: the memory-mapped way keeps nothing, yet it took more memory than the
-# streamed one. Where does it go?</summary>
+# <details><summary>Quiz: a batch of 10 is 4 MB, and the streamed way keeps two. Yet it took more.
+# Where does the rest go?</summary>
 #
-# It makes a new tensor for each batch, and another on the way from float16 to float32. What is freed
-# does not all go back to the system at once. The streamed way makes its tensors once, and fills them
-# again and again. That saves time, too: to make a tensor of some megabytes costs more than to fill it.
-# The streamed way spends the time on checksums, which the mapped way does not compare.
+# Its readers are processes, made by `fork`: each begins as a copy of the one that made it. The copy costs
+# nothing until one of the two writes to a piece of that memory. Then there are two pieces. Every Python
+# object that is looked at is also written to, since Python counts in it how often it is used. That grows
+# with the program, not with the data.
+#
+# The memory-mapped way makes a new tensor for each batch, and another on the way from float16 to float32.
+# What is freed does not all go back to the system at once.
 #
 # </details>
 #

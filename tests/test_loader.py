@@ -1,10 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
-from contextlib import suppress
 
 import numpy as np
 import psutil
@@ -14,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_stores import features_of, make_store
 
-from labkit import shards
 from labkit.loader import Loader
 
 MODES = ("one", "all", "pairs", "none")
@@ -169,15 +167,15 @@ def test_resume_at_every_step_equals_the_uninterrupted_order(stores, mode):
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 4), st.integers(1, 3)), max_size=5))
-def test_resume_with_other_ranks_batches_and_threads(stores, settings):
-    """Each tuple is a process group's batch, ranks and threads, stopped after one step."""
+def test_resume_with_other_ranks_batches_and_readers(stores, settings):
+    """Each tuple is a process group's batch, ranks and readers, stopped after one step."""
     store, delivered = stores(45), Counter()
     state = Loader(store, 1).state()
-    for size, world, threads in [*settings, (5, 2, 1)]:
-        ranks = [Loader(store, size, rank=r, world=world, threads=threads) for r in range(world)]
+    for size, world, readers in [*settings, (5, 2, 1)]:
+        ranks = [Loader(store, size, rank=r, world=world, readers=readers) for r in range(world)]
         starts = {loader.resume(state) for loader in ranks}
         assert len(starts) == 1
-        last = (size, world, threads) == (5, 2, 1)
+        last = (size, world, readers) == (5, 2, 1)
         for loader in ranks:
             for step, batch in enumerate(loader.epoch(*starts.copy().pop())):
                 if step and not last:
@@ -188,7 +186,7 @@ def test_resume_with_other_ranks_batches_and_threads(stores, settings):
 
 
 def test_state_is_small_and_counts_what_was_delivered_not_what_was_read(stores):
-    loader = Loader(stores(45), 4, threads=3)
+    loader = Loader(stores(45), 4, readers=3)
     for step, _ in enumerate(loader.epoch(0), start=1):
         assert loader.state()["position"] == min(4 * step, loader.samples())
     assert len(json.dumps(loader.state())) < 300
@@ -207,50 +205,29 @@ def test_a_state_of_another_store_or_order_is_refused(stores):
 
 
 def test_a_batch_lives_until_the_next_and_a_copy_for_ever(stores):
-    loader = Loader(stores(45), 4, threads=1)
+    loader = Loader(stores(45), 4, readers=0)
     places = {batch.features.data_ptr() for batch in loader.epoch(0)}
     assert len(places) <= 2  # memory is used again
-    kept = list(Loader(stores(45), 4, threads=1, copy=True).epoch(0))
+    kept = list(Loader(stores(45), 4, readers=0, copy=True).epoch(0))
     assert all(right_features(stores(45), batch) for batch in kept)
 
 
-def forget(root):
-    """Put a folder's files out of the system's cache."""
-    for path in root.iterdir():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system can't tell what it has")
-def test_images_that_are_not_in_the_cache_are_fetched_together(tmp_path, monkeypatch):
-    store, asked, advise = make_store(tmp_path), [], os.posix_fadvise
-    one = np.empty((1, store.length, store.dim), np.float16)
-    loader = Loader(store, 5, threads=1, shuffle=False)
-    (tmp_path / "other").write_bytes(bytes(10_000))
-    forget(tmp_path)
-    with open(tmp_path / "other", "rb") as file, suppress(BlockingIOError):
-        os.preadv(file.fileno(), [one], 0, os.RWF_NOWAIT)
-        pytest.skip("this file system keeps its files in memory")
-    monkeypatch.setattr(os, "posix_fadvise", lambda *read: (asked.append(read), advise(*read)))
-    assert all(right_features(store, batch) for batch in loader.epoch(0))
-    begins = [128 + index * one.nbytes for index in range(5)]
-    assert [read[1:3] for read in asked[:5]] == [(begin, one.nbytes) for begin in begins]
-    asked.clear()
-    assert all(right_features(store, batch) for batch in loader.epoch(0))
-    assert not asked  # all in the cache now
-
-
-@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system can't tell what it has")
-def test_only_so_many_images_are_asked_of_the_disk_at_once(tmp_path, monkeypatch):
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system can't be asked")
+def test_so_many_images_are_asked_of_the_disk_at_once(tmp_path, monkeypatch):
     store, asked = make_store(tmp_path, 150), []
-    monkeypatch.setattr(shards, "CACHED", 1 << 30)  # a flag that every system refuses
-    monkeypatch.setattr(os, "posix_fadvise", lambda *read: asked.append(read))
-    known = []
-    for index in store.each(range(150), np.empty((150, store.length, store.dim), np.float16)):
-        known.append((index, len(asked)))
-    assert [index for index, _ in known] == list(range(150))
-    assert [known[index][1] for index in (0, 63, 64, 127, 128, 149)] == [64, 64, 128, 128, 150, 150]
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, *read: asked.append(read))
+    size, known = store.length * store.dim * 2, []
+    for _ in store.each(range(150)):
+        known.append(len(asked))
+    assert [known[row] for row in (0, 63, 64, 127, 128, 149)] == [64, 64, 128, 128, 150, 150]
+    assert asked[:3] == [(128 + row * size, size, os.POSIX_FADV_WILLNEED) for row in range(3)]
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_bytes_of_each_image_are_shown(tmp_path, mapped):
+    store, wanted = make_store(tmp_path, 45), [44, 0, 7, 7, 30]
+    shown = [bytes(image) for image in store.each(wanted, mapped)]
+    assert shown == [features_of(index).tobytes() for index in wanted]
 
 
 def test_two_epochs_of_one_loader_may_run_side_by_side(stores):
@@ -261,7 +238,7 @@ def test_two_epochs_of_one_loader_may_run_side_by_side(stores):
 
 
 def test_wrong_settings_are_refused(stores):
-    for wrong in ({"batch_size": 0}, {"threads": 0}, {"rank": 2, "world": 2}, {"captions": "two"}):
+    for wrong in ({"batch_size": 0}, {"readers": -1}, {"rank": 2, "world": 2}, {"captions": "two"}):
         with pytest.raises(ValueError, match=r"at least 1|captions is one"):
             Loader(stores(20), **({"batch_size": 4} | wrong))
 
@@ -273,25 +250,56 @@ def test_a_store_without_captions_can_be_read_but_not_trained_on(tmp_path):
     assert sum(len(batch.indices) for batch in Loader(store, 2, captions="none").epoch(0)) == 5
 
 
+def readers_now():
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def test_readers_are_kept_for_the_next_epoch_and_end_with_the_loader(stores):
+    before = readers_now()
+    loader = Loader(stores(45), 2, readers=3)
+    assert readers_now() == before  # none before they are needed
+    list(loader.epoch(0))
+    readers = readers_now() - before
+    assert len(readers) == 3
+    list(loader.epoch(1))
+    assert readers_now() - before == readers
+    del loader
+    assert readers_now() == before
+
+
 def test_an_early_break_leaves_nothing_running(stores):
-    for _ in Loader(stores(45), 2, threads=4).epoch(0):
+    before = readers_now()
+    for _ in Loader(stores(45), 2, readers=4).epoch(0):
         break
-    assert not [thread for thread in threading.enumerate() if "labkit" in thread.name]
+    assert readers_now() == before
 
 
-def test_other_threads_keep_their_share_of_the_processor(stores):
-    """A reader converts alone; OpenMP's number of threads is each thread's own."""
-    before, elsewhere = torch.get_num_threads(), []
+def test_a_reader_that_is_killed_is_done_without(stores):
+    before = readers_now()
+    loader, images = Loader(stores(45), 2, readers=2, captions="none"), []
+    for step, batch in enumerate(loader.epoch(0)):
+        assert right_features(stores(45), batch)
+        images += batch.indices.tolist()
+        if step in (3, 9):
+            os.kill((readers_now() - before).pop(), signal.SIGKILL)
+    assert sorted(images) == list(range(45))
+
+
+def test_none_reads_in_this_process(stores):
+    before = readers_now()
+    for batch in Loader(stores(45), 4, readers=0).epoch(0):
+        assert right_features(stores(45), batch)
+        assert readers_now() == before
+
+
+def test_the_training_keeps_its_share_of_the_processor(stores):
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         for _ in Loader(stores(45), 4).epoch(0):
-            other = threading.Thread(target=lambda: elsewhere.append(torch.get_num_threads()))
-            other.start()
-            other.join()
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert set(elsewhere) == {2}
 
 
 OPEN = """
@@ -310,20 +318,52 @@ def test_a_program_may_end_in_the_middle_of_an_epoch(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
 
 
-def test_fifty_epochs_leak_neither_files_nor_threads_nor_memory(tmp_path):
+LONG = """
+import sys
+from labkit.loader import Loader
+from labkit.shards import FeatureStore
+loader = Loader(FeatureStore(sys.argv[1], "train"), 4)
+for epoch in range(10**9):
+    for batch in loader.epoch(epoch):
+        if not epoch:
+            print("reads", flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_readers_end_with_a_program_that_is_killed_or_interrupted(tmp_path, how):
+    root = make_store(tmp_path, 45).root
+    program = subprocess.Popen(
+        [sys.executable, "-c", LONG, str(root)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    with program:
+        assert program.stdout.readline() == "reads\n"
+        readers = psutil.Process(program.pid).children()
+        assert len(readers) == 2
+        if how == signal.SIGKILL:
+            program.kill()
+        else:
+            os.killpg(program.pid, how)  # as a terminal does: to the readers, too
+        said = program.communicate(timeout=60)[1]
+    assert not psutil.wait_procs(readers, timeout=60)[1]
+    assert said.count("Traceback") == said.count("KeyboardInterrupt") == (how == signal.SIGINT)
+
+
+def test_fifty_epochs_leak_neither_files_nor_processes_nor_memory(tmp_path):
     store, process = make_store(tmp_path, 45), psutil.Process()
-    loader = Loader(store, 4, threads=3)
+    loader = Loader(store, 4, readers=3)
 
     def run(epochs):
         for epoch in range(epochs):
             for step, _ in enumerate(loader.epoch(epoch)):
                 if epoch % 3 == 0 and step == 5:
                     break  # now and then a break
-        return process.num_fds(), threading.active_count(), process.memory_info().rss
+        return process.num_fds(), len(readers_now()), process.memory_info().rss
 
-    files, threads, memory = run(5)
-    files_later, threads_later, memory_later = run(50)
-    assert (files_later, threads_later) == (files, threads)
+    files, readers, memory = run(5)
+    files_later, readers_later, memory_later = run(50)
+    assert (files_later, readers_later) == (files, readers)
     assert memory_later - memory < 4 << 20
 
 

@@ -42,7 +42,7 @@ def read_everything(root: Path) -> dict[str, np.ndarray]:
     """All that an epoch delivers, by id, until it ends or stops at an error."""
     store, got = FeatureStore(root, "train"), {}
     try:
-        for batch in Loader(store, 1, threads=2, copy=True).epoch(0):
+        for batch in Loader(store, 1, readers=2, copy=True).epoch(0):
             got[store.ids[int(batch.indices[0])]] = batch.features[0].numpy()
     finally:
         for id, features in got.items():
@@ -181,16 +181,31 @@ def test_a_shard_of_objects_is_never_unpickled(root, tmp_path, same_size):
     assert not sprung.exists()
 
 
-def test_an_error_of_a_reading_thread_reaches_the_caller_and_the_next_epoch_goes_on(root):
+def test_an_error_of_a_reader_reaches_the_caller_and_the_next_epoch_goes_on(root):
     path = shard(root, 1)
     whole = path.read_bytes()
     store = FeatureStore(root, "train")
-    loader = Loader(store, 4, threads=3)
+    loader = Loader(store, 4, readers=3)
     flip(path, 128)
     with pytest.raises(StoreError, match="image 'image-7'"):
         list(loader.epoch(0))
     path.write_bytes(whole)
     assert sum(len(batch.indices) for batch in loader.epoch(0)) == 25
+
+
+@pytest.mark.parametrize("size", [0, 200])
+def test_a_file_that_is_cut_off_while_it_is_read(root, size):
+    """Readers map files; what is no longer there would kill them, and they may be killed."""
+    store = FeatureStore(root, "train")
+    loader = Loader(store, 1, shuffle=False)
+    for step, batch in enumerate(epoch := loader.epoch(0)):
+        assert (batch.features[0].numpy() == features_of(step)).all()
+        if step == 3:
+            os.truncate(shard(root, 1), size)
+            break
+    with pytest.raises(StoreError, match=r"train-00001.npy: image 'image-(7|10)'"):
+        for step, batch in enumerate(epoch, start=4):
+            assert (batch.features[0].numpy() == features_of(step)).all()
 
 
 def fill(root: Path) -> None:
