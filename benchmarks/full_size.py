@@ -3,9 +3,10 @@
     python benchmarks/full_size.py [--data DIR] [--images 82783] [--mib 1024]
 
 It writes 82,783 images of 196 x 512 numbers in nine files (16.6 GB of disk), reads an epoch in
-batches of 40, and checks that every image came exactly once. The process that reads cannot take
-more than the cap: the system refuses it (RLIMIT_DATA, all memory that is not a file's). The same
-process is then asked to hold everything in memory, and must say that it cannot before it tries.
+batches of 40, and checks that every image came exactly once. No process of it, the loader's readers
+included, can take more than the cap: the system refuses it (RLIMIT_DATA, all memory that is not a
+file's). The peaks are of all of them together. The same program is then asked to hold everything in
+memory, and must say that it cannot before it tries.
 """
 
 import argparse
@@ -61,6 +62,7 @@ def stream(folder: Path) -> dict:
         "seconds": round(seconds, 1),
         "images_per_second": round(len(store) / seconds),
         "peak_own_mib": round(peak.own / MIB),
+        "peak_shared_mib": round(peak.shared / MIB),
         "peak_mapped_mib": round(peak.mapped / MIB),
         "peak_resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
