@@ -2,7 +2,7 @@
 
 Every contender delivers shuffled batches of float32 (B, L, D) on the CPU, and gets what helps it:
 a tensor to convert into that is made once, and the number of worker processes that was fastest for
-it on two cores (none, for all of them: workers hand a batch over by one more copy).
+it on two cores (none, for all of the others: workers hand a batch over by one more copy).
 """
 
 import json

@@ -4,9 +4,9 @@
 
 It writes 82,783 images of 196 x 512 numbers in nine files (16.6 GB of disk), reads an epoch in
 batches of 40, and checks that every image came exactly once. No process of it, the loader's readers
-included, can take more than the cap: the system refuses it (RLIMIT_DATA, all memory that is not a
-file's). The peaks are of all of them together. The same program is then asked to hold everything in
-memory, and must say that it cannot before it tries.
+included, can take more than the cap: the system refuses it (RLIMIT_DATA: memory that is neither a
+file's nor shared). The peaks are of all of them together. The same program is then asked to hold
+everything in memory, and must say that it cannot before it tries.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def main() -> None:
     """Write, read under the cap, be refused under the cap."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=82_783)
-    parser.add_argument("--mib", type=int, default=1024, help="cap of the reading process")
+    parser.add_argument("--mib", type=int, default=1024, help="cap of each process")
     parser.add_argument("--data", type=Path, help="folder for the store, kept and used again")
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
     asked = parser.parse_args()

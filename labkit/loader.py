@@ -2,11 +2,13 @@
 
 Processes read, each into memory that it shares with the training and fills again and again: to make
 a tensor of 16 MB anew costs more than to read its content. They are forked, so that they need no
-torch of their own. Threads would lose half of their time waiting for Python's lock.
+torch of their own. Why no threads? These processes map the files, which saves a copy and may kill
+who does it; and they need not wait for one another, as threads do for Python's lock.
 """
 
 import gc
 import mmap
+import os
 import signal
 import sys
 import warnings
@@ -15,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
-from multiprocessing import connection, get_context
+from multiprocessing import connection, current_process, get_context
 from typing import Any
 
 import numpy as np
@@ -43,18 +45,18 @@ class _Slot:
     """A batch's place in memory, and unless `alone` a process that fills it again and again."""
 
     def __init__(self, store: FeatureStore, shape: torch.Size, dtype: torch.dtype, alone: bool):
-        self.store, self.batch, self.pipe = store, None, None
+        self.store, self.batch, self.pipe, self.ends = store, None, None, False
         shared = mmap.mmap(-1, shape.numel() * dtype.itemsize)
         self.memory = torch.frombuffer(shared, dtype=dtype).view(shape)
         self.rows = list(self.memory.flatten(1))  # (L D) each
         # bfloat16 is made by way of float32, which is three times as fast
         self.single = torch.empty(self.rows[0].shape) if dtype == torch.bfloat16 else None
-        if not alone:
+        if not alone and not current_process().daemon:  # which may not start others
             self.pipe, pipe = connection.Pipe()
             reader = get_context("fork").Process(target=self._work, args=[pipe], daemon=True)
             reader.start()
             pipe.close()  # now the reader alone has it, so that its end can be noticed
-            weakref.finalize(self, lambda: (reader.kill(), reader.join()))  # nothing to lose
+            weakref.finalize(self, _end, reader, os.getpid())
 
     def _work(self, pipe: connection.Connection) -> None:
         """Be the process that reads, until the other one ends or kills it."""
@@ -90,8 +92,17 @@ class _Slot:
             read = self.pipe.recv_bytes() if self.pipe else b""
         if not read:
             self._fill(batch.indices, mapped=False)
+        if self.pipe and not read:
+            self.ends = True
+            warnings.warn(f"{self.store.root}: a process that read ahead has ended", stacklevel=3)
         self.batch = None
         return batch
+
+
+def _end(reader: Any, parent: int) -> None:
+    if os.getpid() == parent:  # not in a copy of it, which has the slot but not the reader
+        reader.kill()  # it has nothing to lose
+        reader.join()
 
 
 class Loader:
@@ -122,8 +133,9 @@ class Loader:
         seed: chooses the order, a pure function of (samples, seed, epoch).
         dtype: of the features delivered.
         rank, world: this process and how many there are.
-        readers: processes that read ahead, each a batch of its own, from the first epoch on to the
-            loader's end. With one or none nothing is read ahead; none reads in this process.
+        readers: processes that read ahead, each a batch of its own; made when they are needed, and
+            kept while the loader is. With one or none nothing is read ahead; with none, as always
+            where there is no Linux, this process reads.
         captions: "one", "all", "pairs" or "none".
         copy: deliver features that stay as they are when the next batch is taken.
         shuffle: False keeps the store's order.
@@ -153,7 +165,7 @@ class Loader:
         shape = torch.Size([-(-batch_size // world), store.length, store.dim])
         kind = torch.float16 if self.device.type == "cuda" else dtype
         self._new = (store, shape, kind, self.readers == 0)  # what a slot is made with
-        self._delivered, self._free = (0, 0), []  # slots that no epoch uses now
+        self._delivered, self._free = (0, 0), {}  # this process's slots that no epoch uses now
         if not self.samples():
             raise ValueError(f"{store.root}: no image of the split {store.split!r} has a caption")
 
@@ -184,7 +196,7 @@ class Loader:
             start: position to go on from: samples delivered before, over all ranks.
         """
         batches = self._batches(epoch, start)
-        free, wanted = self._free, max(1, self.readers)
+        free, wanted = self._free.setdefault(os.getpid(), []), max(1, self.readers)
         slots = [free.pop() if free else _Slot(*self._new) for _ in range(wanted)]
         try:
             for slot in slots:
@@ -200,7 +212,7 @@ class Loader:
                 yield batch
                 slot.ask(next(batches, None))
         finally:
-            free += [slot for slot in slots if slot.batch is None]  # not those that are reading
+            free += [slot for slot in slots if not (slot.ends or slot.batch)]  # nor one that reads
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Draw this rank's samples of each step; their features are yet to be read."""

@@ -67,7 +67,7 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
         ValueError: The ids differ, an image has no reference, or there is no image at all.
         RuntimeError: A Java program fails.
     """
-    truths, told = _prepared(references, hypotheses)
+    truths, told = _ready(references, hypotheses)
     values = [float(value) for value, _ in _compute(truths, told)]
     return Scores(*values, spice=_spice(truths, told))
 
@@ -80,15 +80,13 @@ def score_each(
     Arguments and errors are those of `score`. The BLEU of a single caption is smoothed by
     pycocoevalcap with a tiny number, and is near 0 where no run of that length is right.
     """
-    truths, told = _prepared(references, hypotheses)
+    truths, told = _ready(references, hypotheses)
     names = [field.name for field in fields(Scores)]
     parts = [list(map(float, each)) for _, each in _compute(truths, told)]
     return dict(zip(names, parts, strict=False))
 
 
-def _prepared(
-    references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
-) -> list[Texts]:
+def _ready(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> list[Texts]:
     truths, told = _checked(references, hypotheses)
     start_meteor()
     return _tokenized(truths, told)
@@ -229,11 +227,8 @@ def _tokenized(*groups: Texts) -> list[Texts]:
     if len(out) != len(lines):
         raise RuntimeError(f"the tokenizer gave {len(out)} lines for {len(lines)} captions")
     stops = set(ptbtokenizer.PUNCTUATIONS)
-    tokens = iter(" ".join(w for w in line.split() if w not in stops) for line in out)
-    return [
-        {name: [next(tokens) for _ in several] for name, several in texts.items()}
-        for texts in groups
-    ]
+    line = iter(" ".join(w for w in text.split() if w not in stops) for text in out)
+    return [{name: [next(line) for _ in some] for name, some in texts.items()} for texts in groups]
 
 
 def _spice(truths: Texts, told: Texts) -> float | None:

@@ -74,7 +74,7 @@ class FeatureStore:
             self._checksums.append(record["crc32"])
         self.starts = [0, *accumulate(shard["count"] for shard in self.shards)]
         self._size = self.length * self.dim * HALF.itemsize  # bytes of an image
-        # 256 files are open at most
+        # it keeps 256 shards open at most
         self._open = functools.lru_cache(256)(lambda number: _OpenShard(paths[number]))
 
     def __len__(self) -> int:
@@ -97,11 +97,12 @@ class FeatureStore:
         """Show the bytes of the images at `indices` one by one; raise as `read` does.
 
         One is there until the next is asked for. Only then its checksum is compared, lest someone
-        writes to the file while it is used: what was made of an image is right if after it neither
+        spoils the file while it is used: what was made of an image is right if after it neither
         the next one nor the end raises. The disk is asked for many at once, which is faster.
 
-        With `mapped` it is the system's own cache that is shown, which saves a copy. But a disk
-        that fails or a file that is cut off kills the process then: for one that may be killed.
+        With `mapped` it is the system's own cache that is shown, which saves a copy. But then a
+        disk that fails or a file that is cut off kills the process: only one that may be killed
+        should ask for it. And a file that is mended in place just then can hide what it was.
         """
         buffer = memoryview(bytearray(self._size))
         for start in range(0, len(indices), TOGETHER):

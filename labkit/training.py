@@ -96,7 +96,8 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.decoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
-        self.steps = self.make_loader().steps()  # of an epoch
+        self.loader = self.make_loader()
+        self.steps = self.loader.steps()  # of an epoch
         self.objective = Objective(config.doubly, config.target, config.smoothing, config)
         self.standing = Standing()
         self._begin(resume)
@@ -146,7 +147,6 @@ class Training:
 
     def _train_epoch(self) -> None:
         config, at = self.config, self.standing
-        loader = self.make_loader()
         bar = tqdm(
             total=self.steps, unit="step", desc=f"epoch {at.epoch + 1}",
             disable=None if self.progress and self.team.leads else True,
@@ -154,9 +154,9 @@ class Training:
         self.model.train()
         with bar:
             bar.update(at.position // config.batch_size)
-            for batch in loader.epoch(at.epoch, start=at.position):
+            for batch in self.loader.epoch(at.epoch, start=at.position):
                 self.train_step(batch)
-                at.position = min(at.position + config.batch_size, loader.samples())
+                at.position = min(at.position + config.batch_size, self.loader.samples())
                 bar.update()
                 if at.step % config.log_every == 0:
                     self._log()

@@ -329,7 +329,7 @@ for name, size in full.items():
 # Its readers are processes, made by `fork`: each begins as a copy of the one that made it. The copy costs
 # nothing until one of the two writes to a piece of that memory. Then there are two pieces. Every Python
 # object that is looked at is also written to, since Python counts in it how often it is used. That grows
-# with the program, not with the data.
+# with the program and with the captions, not with the features.
 #
 # The memory-mapped way makes a new tensor for each batch, and another on the way from float16 to float32.
 # What is freed does not all go back to the system at once.
@@ -616,7 +616,7 @@ print("a state of a few lines:", len(text) < 300)
 print("epoch", loader.state()["epoch"], "position", loader.state()["position"])
 
 # %% [markdown]
-# The reader was ahead: it had already read images that nobody was given. They do not count. The
+# The readers were ahead: they had already read images that nobody was given. They do not count. The
 # state says what was *delivered*.
 #
 # Another loader takes the state over. It may even have another batch size.
