@@ -45,7 +45,7 @@ class _Slot:
     """A batch's place in memory, and unless `alone` a process that fills it again and again."""
 
     def __init__(self, store: FeatureStore, shape: torch.Size, dtype: torch.dtype, alone: bool):
-        self.store, self.batch, self.pipe, self.ends = store, None, None, False
+        self.store, self.batch, self.pipe, self.ended = store, None, None, False
         shared = mmap.mmap(-1, shape.numel() * dtype.itemsize)
         self.memory = torch.frombuffer(shared, dtype=dtype).view(shape)
         self.rows = list(self.memory.flatten(1))  # (L D) each
@@ -92,8 +92,8 @@ class _Slot:
             read = self.pipe.recv_bytes() if self.pipe else b""
         if not read:
             self._fill(batch.indices, mapped=False)
-        if self.pipe and not read:
-            self.ends = True
+            self.ended = self.pipe is not None
+        if self.ended:
             warnings.warn(f"{self.store.root}: a process that read ahead has ended", stacklevel=3)
         self.batch = None
         return batch
@@ -212,7 +212,8 @@ class Loader:
                 yield batch
                 slot.ask(next(batches, None))
         finally:
-            free += [slot for slot in slots if not (slot.ends or slot.batch)]  # nor one that reads
+            # one whose reader has ended, or is still at work, is not used again
+            free += [slot for slot in slots if not (slot.ended or slot.batch)]
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Draw this rank's samples of each step; their features are yet to be read."""

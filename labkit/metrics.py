@@ -227,8 +227,8 @@ def _tokenized(*groups: Texts) -> list[Texts]:
     if len(out) != len(lines):
         raise RuntimeError(f"the tokenizer gave {len(out)} lines for {len(lines)} captions")
     stops = set(ptbtokenizer.PUNCTUATIONS)
-    line = iter(" ".join(w for w in text.split() if w not in stops) for text in out)
-    return [{name: [next(line) for _ in some] for name, some in texts.items()} for texts in groups]
+    told = iter(" ".join(w for w in text.split() if w not in stops) for text in out)
+    return [{name: [next(told) for _ in some] for name, some in texts.items()} for texts in groups]
 
 
 def _spice(truths: Texts, told: Texts) -> float | None:
