@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and memory that is kept."""
+"""Files that are whole or absent, folders that one process writes, and memory that is kept."""
 
 import ctypes
 import hashlib
@@ -6,29 +6,133 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import filelock
+
+LOCK = ".labkit-lock"
+
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def whole(path: str | Path, new: bool = False) -> Iterator[Path]:
     """Write a file beside ``path`` and rename it when all of it is on the disk.
 
     Whoever reads ``path`` sees the old file or the new one, never a part, also after a kill or a
     loss of power. If the block raises, the old file stays and the part is removed.
 
+    Args:
+        path: the file.
+        new: never take the place of a file that is there.
+
     Yields:
         The path to write to. It ends like ``path``, since some writers go by the ending.
+
+    Raises:
+        FileExistsError: there is such a file, and ``new`` is set.
     """
     path = Path(path)
     part = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
         yield part
         _to_disk(part)
+        if new:
+            _take_name(path)
         os.replace(part, path)
         _to_disk(path.parent)  # the folder's entry
     finally:
         part.unlink(missing_ok=True)
+
+
+def _take_name(path: Path) -> None:
+    """Make an empty file of this name, in one step with seeing that there is none."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+
+
+def outputs(*paths: str | Path | None, overwrite: bool = False) -> None:
+    """See, before the work, that these files can be written; make the folders they go into.
+
+    Args:
+        paths: the files that will be written; None stands for one that was not asked for.
+        overwrite: those that are there may be replaced.
+
+    Raises:
+        FileExistsError: a file is there, and ``overwrite`` is not set.
+        OSError: a folder cannot be made or written to.
+        ValueError: two outputs have one name.
+    """
+    wanted = [Path(path) for path in paths if path is not None]
+    if len({path.resolve() for path in wanted}) < len(wanted):
+        raise ValueError(f"{wanted[0]} is asked for twice: give each output a name of its own")
+    for path in wanted:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: name a file in it")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists: name another file, or add --overwrite")
+        writable_folder(path.parent)
+
+
+def writable_folder(folder: str | Path) -> Path:
+    """Make a folder, and see that it can be written to.
+
+    Raises:
+        OSError: it cannot be; the message names it.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{folder} is no folder: name another") from None
+    except OSError as error:
+        raise OSError(error.errno, f"{folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} cannot be written to: name another folder")
+    return folder
+
+
+def own_folder(folder: str | Path, *marks: str) -> Path:
+    """Make a folder to write many files into, or see that labkit may write there.
+
+    Args:
+        folder: absent, empty, or one that an earlier call made.
+        marks: names of files of which an earlier call leaves at least one.
+
+    Raises:
+        FileExistsError: it holds other files, which might be overwritten.
+        OSError: it cannot be made or written to.
+    """
+    folder = writable_folder(folder)
+    names = {path.name for path in folder.iterdir()}
+    if not names.intersection({LOCK, *marks}) and any(name[0] != "." for name in names):
+        raise FileExistsError(f"{folder} holds files that are not labkit's: name a new folder")
+    return folder
+
+
+@contextmanager
+def only_one(folder: str | Path) -> Iterator[None]:
+    """Keep other processes out of a folder that this one writes, until the block ends.
+
+    The lock is the system's: it ends with the process, however that ends.
+
+    Raises:
+        FileExistsError: another process, or another part of this one, is writing it.
+    """
+    lock = filelock.FileLock(Path(folder) / LOCK, timeout=0)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout:
+        raise FileExistsError(
+            f"{folder} is being written by another process: wait for it, or name another folder"
+        ) from None
+
+
+def free_name(folder: str | Path, stem: str, suffix: str) -> Path:
+    """Name a file that is not there yet: STEM.png, else STEM-2.png, STEM-3.png, ..."""
+    ends = chain([""], (f"-{number}" for number in count(2)))
+    tried = (Path(folder) / f"{stem}{end}{suffix}" for end in ends)
+    return next(path for path in tried if not os.path.lexists(path))
 
 
 def _to_disk(path: Path) -> None:

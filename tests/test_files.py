@@ -1,0 +1,75 @@
+"""Files and folders: nothing of the user's is overwritten, and one process writes a folder."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from labkit.files import free_name, only_one, outputs, own_folder, whole
+
+
+def test_a_new_file_never_takes_the_place_of_another(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError), whole(path, new=True) as part:
+        part.write_text("other")
+    assert path.read_text() == "mine"
+    with whole(tmp_path / "new.txt", new=True) as part:
+        part.write_text("new")
+    assert sorted(os.listdir(tmp_path)) == ["mine.txt", "new.txt"]
+
+
+def test_outputs_are_seen_before_the_work(tmp_path):
+    mine = tmp_path / "mine.json"
+    outputs(mine, None, tmp_path / "made" / "scores.json")
+    assert (tmp_path / "made").is_dir() and not mine.exists()
+    mine.write_text("{}")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        outputs(mine)
+    outputs(mine, overwrite=True)
+    with pytest.raises(OSError, match="is a folder"):
+        outputs(tmp_path)
+    with pytest.raises(OSError, match=r"mine\.json is no folder"):
+        outputs(mine / "scores.json")
+    with pytest.raises(ValueError, match="asked for twice"):
+        outputs(tmp_path / "a.json", tmp_path / "made" / ".." / "a.json")
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+    assert own_folder(tmp_path / "new").is_dir()
+    (tmp_path / ".hidden").touch()
+    own_folder(tmp_path / "new")
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(FileExistsError, match=r"not labkit's: name a new folder"):
+        own_folder(tmp_path, "config.json")
+    (tmp_path / "config.json").touch()
+    own_folder(tmp_path, "config.json")
+
+
+def test_one_process_writes_a_folder(tmp_path):
+    """A real second process; its lock ends with it, also when it is killed."""
+    code = "import sys; from labkit.files import only_one\n"
+    code += "with only_one(sys.argv[1]): print('locked', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(FileExistsError, match="another process"), only_one(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.communicate(timeout=60)
+    with only_one(tmp_path), pytest.raises(FileExistsError), only_one(tmp_path):
+        pass
+    with only_one(tmp_path):
+        pass
+
+
+def test_a_free_name_is_found(tmp_path):
+    names = []
+    for _ in range(3):
+        path = free_name(tmp_path, "a.b", ".png")
+        path.touch()
+        names.append(path.name)
+    assert names == ["a.b.png", "a.b-2.png", "a.b-3.png"]
