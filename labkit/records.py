@@ -1,8 +1,6 @@
 """What all sources of captioned images share: the record, the report, the words, the checks."""
 
 import json
-import re
-import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from labkit.words import mirrored, plain, tokenize
+
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as fractions of an image's width and height; the origin is the top left."""
-
-_WORD = re.compile(r"[^\W_]+(?:-[^\W_]+|'(?!s\b)[^\W_]+)*|'s\b")
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,9 @@ def with_views(records: Iterable[CaptionedImage], views: int = 2) -> Iterator[Ca
     """Add to each training photograph other views of it, with the same captions.
 
     View 1 is the photograph in a mirror. The views after it are parts of it, those of odd number in
-    a mirror, too. Which parts is drawn by lot, the same for the same id. In a mirror's captions the
-    words left and right are exchanged. A view's id ends with "#" and its number; it has no boxes.
+    a mirror, too. Which parts is drawn by lot, the same for the same id. In a mirror's captions
+    left and right are exchanged where they are directions. A view's id ends with "#" and its
+    number; it has no boxes.
 
     Args:
         records: The photographs.
@@ -58,7 +57,7 @@ def with_views(records: Iterable[CaptionedImage], views: int = 2) -> Iterator[Ca
         dice = np.random.default_rng(zlib.crc32(record.id.encode()))
         for number in range(1, views * record.split.startswith(("train", "restval"))):
             part = None if number == 1 else _draw_part(dice)
-            told = [_SIDES.sub(_other_side, one) if number % 2 else one for one in record.captions]
+            told = [mirrored(one) if number % 2 else one for one in record.captions]
             view = replace(record, id=f"{record.id}#{number}", captions=tuple(told), boxes=None)
             yield replace(view, part=part, mirrored=number % 2 == 1)
 
@@ -69,15 +68,6 @@ def _draw_part(dice: np.random.Generator) -> Box:
     width, height = (float(min(1, side**0.5)) for side in (area * ratio, area / ratio))
     x, y = dice.uniform(0, 1 - width), dice.uniform(0, 1 - height)
     return x, y, x + width, y + height
-
-
-_SIDES = re.compile(r"\b(left|right)(?=\b|most|hand)", re.IGNORECASE)  # not bright, not rights
-
-
-def _other_side(match: re.Match) -> str:
-    side = match.group()
-    other = "right" if side.lower() == "left" else "left"
-    return other.capitalize() if side[0].isupper() else other
 
 
 class DataError(ValueError):
@@ -121,18 +111,6 @@ class DataReport:
         return "\n".join(lines)
 
 
-def tokenize(caption: str) -> list[str]:
-    """Split a caption into lower-cased words, without punctuation.
-
-    A word is letters and digits, with hyphens and apostrophes inside ("t-shirt", "don't"). The
-    ending 's stands alone, as in Flickr8k's own files and in the tokenizer of the metrics, so
-    "man's" and "man 's" are the same two words. Joined by spaces, the words give the same words
-    again.
-    """
-    text = unicodedata.normalize("NFC", caption).replace("\u2019", "'").lower()
-    return _WORD.findall(text)
-
-
 def known_split(split: str, there: Mapping[str, Any], root: Path, needs: str = "") -> str:
     """Give `split` back if it is there; else raise a DataError that names those that are."""
     if split not in there:
@@ -164,9 +142,9 @@ def usable(records: list[CaptionedImage], root: Path, report: DataReport) -> lis
 
 
 def clean(caption: str, where: str, report: DataReport) -> list[str]:
-    """Put single spaces into a caption; give nothing back if it has no word."""
+    """Give a caption in single spaces, without HTML's entities; nothing if it has no word."""
     if tokenize(caption):
-        return [" ".join(caption.split())]
+        return [plain(caption)]
     report.add("empty caption", where)
     return []
 
