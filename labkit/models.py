@@ -68,7 +68,7 @@ class Captioner:
         """Tell one photograph.
 
         Args:
-            photo: a file, a PIL image, or an array (height, width, 3) of bytes.
+            photo: a file, a PIL image of any mode, or an array (height, width, 3) of bytes.
             decoding: how; by default as the model was made to tell, see `Decoding`.
 
         Raises:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labkit.files import read_json, write_json
-from labkit.metrics import Scores, score
+from labkit.metrics import Scores, score, warn_if_not_english
 from labkit.records import DataError
 from labkit.shards import MANIFEST, FeatureStore
 
@@ -90,4 +90,5 @@ def score_file(
     """
     told, human = read_results(captions), read_references(references, split)
     asked = {image: human[image] for image in told if image in human}
+    warn_if_not_english(told.values(), (text for texts in asked.values() for text in texts))
     return score(asked, told), len(asked), len(human) - len(asked)

