@@ -187,7 +187,7 @@ class _Meteor:
         except subprocess.TimeoutExpired:  # it runs, but gave no sense
             return str(error)
         self.errors.seek(0)
-        return _last_line(self.errors.read()) or _ending(code)
+        return _reason(code, self.errors.read().decode("utf-8", "replace"))
 
     def close(self) -> None:
         """End the program."""
@@ -250,7 +250,7 @@ def _tokenized(*groups: Texts) -> list[Texts]:
             env=os.environ | UTF8,
         )  # fmt: skip
     except subprocess.CalledProcessError as error:
-        reason = _last_line(error.stderr.encode()) or _ending(error.returncode)
+        reason = _reason(error.returncode, error.stderr)
         raise ChildProcessError(f"the tokenizer's Java program failed: {reason}") from error
     except OSError as error:
         raise ChildProcessError(_no_java()) from error
@@ -277,7 +277,7 @@ def _spice(truths: Texts, told: Texts) -> float | None:
         return float(Spice().compute_score(truths, told)[0])
     except subprocess.CalledProcessError as error:  # its reason stands on standard error
         raise ChildProcessError(
-            f"SPICE's Java program failed, {_ending(error.returncode)}; what it said stands above: "
+            f"SPICE's Java program failed, {_reason(error.returncode)}; what it said stands above: "
             f"move {folder} away to score without SPICE"
         ) from error
     finally:
@@ -285,19 +285,15 @@ def _spice(truths: Texts, told: Texts) -> float | None:
         os.environ.update(before)
 
 
-def _last_line(said: bytes) -> str:
-    """Give the last line that a program wrote, but for those that say where in its code it was."""
-    lines = said.decode("utf-8", "replace").splitlines()
-    lines = [line.strip() for line in lines if not line.startswith(("\tat ", "\t... "))]
-    return next((line for line in reversed(lines) if line), "")
-
-
-def _ending(code: int) -> str:
-    """Say how a program ended that said nothing."""
-    if code < 0:
-        name = signal.Signals(-code).name
-        return f"it was ended by {name}" + ", perhaps for want of memory" * (name == "SIGKILL")
-    return f"it ended with exit code {code}"
+def _reason(code: int, said: str = "") -> str:
+    """Give the last line that a program wrote, leaving out a trace of its code, or how it ended."""
+    lines = [line.strip() for line in said.splitlines() if not line.startswith(("\tat ", "\t... "))]
+    if any(lines):
+        return next(line for line in reversed(lines) if line)
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    want = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
+    return f"it was ended by {signal.Signals(-code).name}{want}"
 
 
 def _no_java() -> str:
