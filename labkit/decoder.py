@@ -121,7 +121,7 @@ class Decoder(nn.Module):
 
         Returns:
             What was seen, and the first state: h_0 and c_0 from the mean annotation vector
-            (the two unnumbered equations below eq. 3).
+            (the two unnumbered equations between eq. 6 and eq. 7).
         """
         a = self.feature_dropout(self.norm(a).mT).mT  # a channel is dropped in all regions
         a = self.reduce(a)

@@ -4,7 +4,8 @@ On drawn scenes, where every fact is known, it is also measured where the model 
 what it tells is true.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
@@ -89,14 +90,42 @@ def tell_split(
     """
     team = team or Team()
     mine = np.arange(team.rank, len(store), team.world)
-    told: list[tuple[int, Caption]] = []
+    told: list[Caption] = []
     with tqdm(total=len(mine), unit="image", desc="tell", disable=not progress or None) as bar:
         for start in range(0, len(mine), PICTURES):
             rows = mine[start : start + PICTURES]
             a = torch.from_numpy(store.read(rows)).float().to(team.device)  # (N, L, D)
-            told += zip(rows.tolist(), decoding(decoder, a), strict=True)
+            told += decoding(decoder, a)
             bar.update(len(rows))
-    return [caption for _, caption in sorted(team.gather(told), key=lambda pair: pair[0])]
+    return told if team.world == 1 else _of_all(team, mine, told, store.length)
+
+
+def _of_all(team: Team, rows: np.ndarray, told: Sequence[Caption], length: int) -> list[Caption]:
+    """Gather the captions of all processes, as tensors, in the order of the store."""
+    words = torch.tensor([word for caption in told for word in caption.words], dtype=torch.int64)
+    scores = torch.tensor([caption.score for caption in told], dtype=torch.float64)
+    counts = torch.tensor([len(caption.words) for caption in told], dtype=torch.int64)
+    alpha = torch.cat([torch.empty(0, length), *(caption.alpha for caption in told)])  # (words, L)
+    order = team.gather(torch.from_numpy(rows)).argsort()
+    sizes = team.gather(counts)
+    parts = zip(
+        team.gather(words).split(sizes.tolist()), team.gather(scores).tolist(),
+        team.gather(alpha).split(sizes.tolist()), strict=True,
+    )  # fmt: skip
+    captions = [Caption(words.tolist(), score, alpha) for words, score, alpha in parts]
+    return [captions[row] for row in order]
+
+
+@contextmanager
+def evaluating(decoder: Decoder) -> Iterator[None]:
+    """Put a decoder into evaluation mode for a block, and leave each part of it as it was."""
+    modes = [(module, module.training) for module in decoder.modules()]
+    decoder.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def evaluate(
@@ -105,24 +134,51 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Score a model on a split.
 
+    Args:
+        decoder: in any mode, which it keeps.
+        vocabulary: its words.
+        store: the pictures with their human captions.
+        decoding: how captions are told; by default as the decoder was configured.
+        team: the processes that share the telling. Rank 0 scores while the others wait, so only
+            one Java program is started; all get the scores.
+        progress: show a bar, where the standard error is a terminal.
+
     Raises:
         ValueError: the split has no captions to score against.
     """
-    decoding = (decoding or Decoding()).settled(decoder)
+    decoding, team = (decoding or Decoding()).settled(decoder), team or Team()
     if not any(store.captions):
         split = f"{store.root}: {store.split}"
         raise ValueError(f"{split} has no captions: it can be captioned, not scored")
-    decoder = decoder.eval()
-    told = tell_split(decoder, store, decoding, team, progress)
-    texts = [vocabulary.decode(caption.words) for caption in told]
-    captions = dict(zip(store.ids, texts, strict=True))
-    references = dict(zip(store.ids, store.captions, strict=True))
-    scored = {image: text for image, text in captions.items() if references[image]}
-    scores = score({image: references[image] for image in scored}, scored)
+    with evaluating(decoder):
+        told = tell_split(decoder, store, decoding, team, progress)
+        found = team.once(lambda: _score_told(decoder, vocabulary, store, told, decoding.look))
+    scores, maps, scenes = Scores(**found[0]), MapScores(**found[1]), None
+    if found[2] is not None:
+        scenes = SceneScores(**found[2])
+    captions = _texts(vocabulary, store, told)
+    images = sum(map(bool, store.captions))
+    return Evaluation(store.split, images, str(decoding), scores, maps, scenes, captions)
+
+
+def _texts(
+    vocabulary: Vocabulary, store: FeatureStore, told: Sequence[Caption]
+) -> dict[str, str]:  # fmt: skip
+    return dict(zip(store.ids, (vocabulary.decode(c.words) for c in told), strict=True))
+
+
+def _score_told(
+    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, told: Sequence[Caption],
+    look: str,
+) -> list[dict | None]:  # fmt: skip
+    """Give all scores as dictionaries, since they may have to travel to other processes."""
+    captions = _texts(vocabulary, store, told)
+    references = {k: v for k, v in zip(store.ids, store.captions, strict=True) if v}
+    scores = score(references, {image: captions[image] for image in references})
     maps, scenes = map_scores([caption.alpha for caption in told]), None
     if "things" in store.facts[0]:
-        scenes = _score_scenes(decoder, vocabulary, store, told, decoding.look)
-    return Evaluation(store.split, len(scored), str(decoding), scores, maps, scenes, captions)
+        scenes = asdict(_score_scenes(decoder, vocabulary, store, told, look))
+    return [asdict(scores), asdict(maps), scenes]
 
 
 def _score_scenes(

@@ -4,14 +4,18 @@
 is one process, and every call here is free.
 """
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,59 @@ class Team:
         dist.all_reduce(sums)
         return sums.tolist()
 
-    def gather(self, things: Sequence) -> list:
-        """Collect the things of all processes, rank by rank, on every process."""
+    def gather(self, rows: Tensor) -> Tensor:
+        """Put the rows of all processes one below the other, rank by rank, on every process.
+
+        Args:
+            rows: (n, ...), on any device; n may differ from process to process.
+
+        Returns:
+            (sum of n, ...), on the CPU.
+        """
         if self.world == 1:
-            return list(things)
-        lists: list = [None] * self.world
-        dist.all_gather_object(lists, list(things))
-        return [thing for part in lists for thing in part]
+            return rows.cpu()
+        counts = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
+        dist.all_gather(counts, torch.tensor([len(rows)], device=self.device))
+        # all give tensors of one size: the largest
+        mine = torch.zeros(max(map(int, counts)), *rows.shape[1:], dtype=rows.dtype)
+        mine[: len(rows)] = rows
+        parts = [torch.empty_like(mine, device=self.device) for _ in counts]
+        dist.all_gather(parts, mine.to(self.device))
+        return torch.cat([part[:n].cpu() for part, n in zip(parts, counts, strict=True)])
+
+    def same(self, value: T) -> T:
+        """Give every process the value that rank 0 has.
+
+        Args:
+            value: fit for JSON, which carries it: a tuple arrives as a list.
+        """
+        if self.world == 1:
+            return value
+        text = json.dumps(value).encode() if self.leads else b""
+        return json.loads(bytes(self.gather(torch.tensor(list(text), dtype=torch.uint8)).tolist()))
+
+    def once(self, work: Callable[[], T]) -> T:
+        """Let rank 0 do something while the others wait; every process gets the result.
+
+        Args:
+            work: what it gives has to be fit for JSON.
+
+        Raises:
+            ValueError: it failed on rank 0, and this is another process. Rank 0 has its own error.
+        """
+        if self.world == 1:
+            return work()
+        found, problem = None, None
+        try:
+            found = work() if self.leads else None
+        except Exception as error:
+            problem = error
+        found, message = self.same((found, problem and f"{type(problem).__name__}: {problem}"))
+        if problem:
+            raise problem
+        if message:
+            raise ValueError(f"the process of rank 0 failed: {message}")
+        return found
 
     def wait(self) -> None:
         """Go on when all have come here."""

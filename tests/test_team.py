@@ -1,0 +1,148 @@
+"""Several processes that score one model, started by torchrun."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_stores import DIM, make_store
+
+from labkit import evaluation
+from labkit.decoder import Decoder, DecoderConfig
+from labkit.evaluation import Decoding, evaluate
+from labkit.metrics import Scores
+from labkit.team import Team
+from labkit.vocabulary import Vocabulary
+
+LABKIT = Path(evaluation.__file__).parent
+SCRIPT = """
+import dataclasses, json, os, pickle, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+from labkit import evaluation
+from labkit.team import join_team
+from test_team import a_model, stub
+out, team = Path(sys.argv[3]), join_team()
+
+def forbidden(*args, **kwargs):
+    raise AssertionError("pickled")
+
+pickle.dump = pickle.dumps = pickle.Pickler = forbidden
+torch.distributed.distributed_c10d._pickler = forbidden
+evaluation.score = stub if team.leads else forbidden
+decoder, words, store = a_model(sys.argv[2])
+found = evaluation.evaluate(decoder, words, store, evaluation.Decoding(beam=2), team, False)
+
+rows = torch.arange(team.rank * 2.0).reshape(-1, 2)  # 0, 1, 2 rows
+assert team.gather(rows).tolist() == [[0, 1], [0, 1], [2, 3]], team.gather(rows)
+assert team.gather(rows.bool()).dtype == torch.bool
+assert team.same({"rank": team.rank, "é": None}) == {"rank": 0, "é": None}
+try:
+    team.once(lambda: 1 / 0)
+except (ValueError, ZeroDivisionError) as error:
+    problem = f"{type(error).__name__}: {error}"
+facts = {"found": dataclasses.asdict(found), "mode": decoder.training, "problem": problem}
+(out / f"{team.rank}.json").write_text(json.dumps(facts))
+"""
+
+
+def stub(references, captions):
+    """Stands for METEOR and the others, which take their time."""
+    return Scores(*[len(references), *[sum(map(len, captions.values())) / 7] * 6])
+
+
+def a_model(root):
+    from labkit.shards import FeatureStore
+
+    torch.manual_seed(0)
+    store = FeatureStore(root, "train")
+    words = Vocabulary.build([text for some in store.captions for text in some], 1)
+    sizes = dict.fromkeys(("reduced", "embedding", "hidden", "scorer"), 8)
+    return Decoder(DecoderConfig(len(words), DIM, **sizes)), words, store
+
+
+@pytest.mark.parametrize("count", [2, 5])  # one rank has no picture, or they have not equally many
+def test_rank_0_scores_and_all_get_the_scores(tmp_path, monkeypatch, count):
+    make_store(tmp_path / "store", count, lambda image: 2 * (image != 1))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
+    tests = Path(__file__).parent
+    done = subprocess.run(
+        [*torchrun, tmp_path / "script.py", tests, tmp_path / "store", tmp_path],
+        capture_output=True, text=True, timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(LABKIT.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
+    monkeypatch.setattr(evaluation, "score", stub)
+    alone = evaluate(*a_model(tmp_path / "store"), Decoding(beam=2), progress=False)
+    for facts in ranks:
+        assert facts["found"]["captions"] == alone.captions
+        assert facts["found"]["scores"] == pytest.approx(vars(alone.scores))
+        assert facts["found"]["maps"] == pytest.approx(vars(alone.maps))
+        assert facts["found"]["images"] == alone.images == count - 1
+        assert facts["mode"] is True
+    assert ranks[0]["problem"] == "ZeroDivisionError: division by zero"
+    assert ranks[1]["problem"].startswith("ValueError: the process of rank 0 failed: ZeroDivision")
+
+
+def test_one_process_is_a_team_too():
+    team, rows = Team(), torch.ones(2, 3)
+    assert team.gather(rows) is rows or (team.gather(rows) == rows).all()
+    assert team.same((1, 2)) == (1, 2)
+    with pytest.raises(ZeroDivisionError):
+        team.once(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_scoring_leaves_each_part_of_the_decoder_in_its_mode(tmp_path, monkeypatch, training):
+    make_store(tmp_path, 3)
+    decoder, words, store = a_model(tmp_path)
+    decoder.train(training)
+    decoder.dropout.train(not training)
+    before = [module.training for module in decoder.modules()]
+    seen = []
+    monkeypatch.setattr(
+        evaluation, "score", lambda *args: seen.append(decoder.training) or stub(*args)
+    )
+    evaluate(decoder, words, store, progress=False)
+    assert seen == [False]
+    assert [module.training for module in decoder.modules()] == before
+
+    def fails(*_):
+        raise ChildProcessError("METEOR's Java program failed twice")
+
+    monkeypatch.setattr(evaluation, "score", fails)
+    with pytest.raises(ChildProcessError):
+        evaluate(decoder, words, store, progress=False)
+    assert [module.training for module in decoder.modules()] == before
+
+
+PICKLING = {
+    "pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "all_gather_object",
+    "gather_object", "broadcast_object_list", "scatter_object_list", "send_object_list",
+    "recv_object_list", "Queue", "SimpleQueue", "Manager",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(LABKIT.rglob("*.py")), ids=lambda path: path.stem)
+def test_nothing_is_ever_pickled(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = {alias.name.split(".")[0] for alias in getattr(node, "names", [])
+                 if isinstance(alias, ast.alias)}  # fmt: skip
+        names |= {getattr(node, "attr", None), getattr(node, "module", None)}
+        names |= {node.id} if isinstance(node, ast.Name) else set()
+        assert not names & PICKLING, (path.name, node.lineno)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            call = ast.unparse(node.func)
+            asked = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if call == "torch.load":
+                assert asked.get("weights_only") == "True", node.lineno
+            if call in ("np.load", "numpy.load"):
+                assert asked.get("allow_pickle") == "False", node.lineno
+            assert call != "torch.save", node.lineno
