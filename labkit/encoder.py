@@ -61,14 +61,14 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self, config: EncoderConfig, backbone: backbones.Backbone, bf16: bool | None = None
+        self, config: EncoderConfig, backbone: backbones.Backbone, bf16: bool | None = False
     ):
         """Wrap a network that gives one feature map; see `load_encoder`.
 
         Args:
             config: What the network is.
             backbone: The network.
-            bf16: Compute in bfloat16. None: if the processor has instructions for it.
+            bf16: Compute in bfloat16 and not in float32. None: if the processor is fast with it.
         """
         super().__init__()
         self.config = config
@@ -127,19 +127,33 @@ class Encoder(nn.Module):
         return self.maps(images).flatten(2).transpose(1, 2).contiguous()  # (B, L, D)
 
     def describe(self) -> dict[str, Any]:
-        """Say what made the features, as JSON-able facts: a store keeps them."""
+        """Say what made the features, as JSON-able facts: a store keeps them.
+
+        Where the file of weights lay is not part of what the network is, see `network_of`.
+        """
         facts = {"grid": list(self.grid), "dim": self.dim, "weights_hash": self.weights_hash}
-        return {**asdict(self.config), **facts, "fit": "squash"}
+        facts |= {"fit": "squash", "precision": "bf16" if self.bf16 else "fp32"}
+        return {**asdict(self.config), **facts}
 
 
-def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = None) -> Encoder:
+def network_of(facts: dict[str, Any]) -> dict[str, Any]:
+    """Give, of what `Encoder.describe` says, what the network is.
+
+    Two encoders for which this is equal give the same features, but for the precision that they
+    compute in, and wherever the files of their weights lie.
+    """
+    return {key: value for key, value in facts.items() if key not in ("weights", "precision")}
+
+
+def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = False) -> Encoder:
     """Make the encoder with its weights.
 
     Args:
         config: Which network and feature map; by default efficientnet_lite0 at 224 px.
-        bf16: Compute in bfloat16. None: where the processor has instructions for it, since it
-            is then up to twice as fast. The vectors of efficientnet_lite0 then differ from the
-            exact ones by about 5% of their length, and keep their direction (cosine 0.998).
+        bf16: Compute in bfloat16 and not in float32. None: where the processor has instructions
+            for it, since it is then up to twice as fast. The vectors of efficientnet_lite0 then
+            differ from the exact ones by about 5% of their length, and keep their direction (cosine
+            0.998). That changes some captions, so only a store is prepared like this.
 
     Returns:
         The encoder, ready to use.

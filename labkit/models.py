@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from labkit import checkpoint
-from labkit.decoder import Decoder, DecoderConfig
-from labkit.encoder import Encoder, EncoderConfig, load_encoder
+from labkit.decoder import Decoder
+from labkit.encoder import Encoder, EncoderConfig, load_encoder, network_of
 from labkit.evaluation import Decoding, evaluate, grid_of
 from labkit.figures import attention_strip
-from labkit.files import keep_freed_memory, read_json, whole, write_json
+from labkit.files import keep_freed_memory, whole, write_json
+from labkit.metrics import warn_if_not_english
+from labkit.modelfiles import read_model
 from labkit.photos import read_photo, to_input
 from labkit.results import write_results
 from labkit.shards import FeatureStore
@@ -50,17 +51,28 @@ class Captioner:
     def encoder(self) -> Encoder:
         """The network that the decoder was trained with, loaded when first needed.
 
+        It computes in float32, so that a photograph gets the same caption on every processor.
+
         Raises:
-            ValueError: the network here has other weights.
+            FileNotFoundError: the file of its weights is not where it was.
+            ValueError: the network here has other weights, or the model does not say which it was.
         """
         names = EncoderConfig.__dataclass_fields__
         facts = {name: value for name, value in self.encoder_facts.items() if name in names}
+        if not {"name", "size", "block", "weights_hash"} <= self.encoder_facts.keys():
+            raise ValueError(f"{self.name} does not say which encoder it was trained with")
         encoder = load_encoder(EncoderConfig(**facts))
-        if encoder.weights_hash != self.encoder_facts["weights_hash"]:
+        asked = self.encoder_facts["weights_hash"]
+        if encoder.weights_hash != asked:
             raise ValueError(
-                f"{self.name} was trained with other weights of {encoder.config.name}: "
-                f"name the file with those of hash {self.encoder_facts['weights_hash']}"
+                f"{self.name} was trained with other weights of {encoder.config.name}: name the "
+                f"file with those of hash {asked} in its config.json, under encoder, weights"
             )
+        here = network_of(encoder.describe())
+        for key, value in network_of(self.encoder_facts).items():
+            if here.get(key) != value:
+                what = f"{key} is {value}, and {here.get(key)} here"
+                raise ValueError(f"{self.name} was trained with another encoder: its {what}")
         return encoder
 
     @torch.inference_mode()
@@ -106,7 +118,7 @@ def load(model: str | Path) -> Captioner:
 
     Raises:
         FileNotFoundError: there is no such model.
-        ValueError: a file of it is damaged.
+        ValueError: a file of it is damaged, of another version, or does not fit the others.
     """
     folder = Path(model)
     if not folder.is_dir() and str(model) in shipped():
@@ -119,12 +131,8 @@ def load(model: str | Path) -> Captioner:
                 f"STORE --out {model}, or take one of {', '.join(shipped())}"
             )
     keep_freed_memory()
-    config = read_json(files[0])
-    decoder = Decoder(DecoderConfig(**config["decoder"]))
-    tensors, _ = checkpoint.load(files[2])
-    decoder.load_state_dict({name: value.float() for name, value in tensors.items()})
-    vocabulary = Vocabulary.load(files[1])
-    return Captioner(decoder.eval(), vocabulary, config["encoder"], str(model), config["data"])
+    decoder, vocabulary, config = read_model(*files)
+    return Captioner(decoder.eval(), vocabulary, config["encoder"], str(model), config.get("data"))
 
 
 def evaluate_run(
@@ -156,18 +164,39 @@ def evaluate_run(
     if (data := data or captioner.data) is None:
         raise ValueError(f"{run} comes without its data: name a store with --data")
     store = FeatureStore(data, split)
-    if store.encoder != captioner.encoder_facts:
-        raise ValueError(
-            f"{store.root} was prepared with another encoder than {run} was trained with: "
-            "prepare the store anew with that one"
-        )
+    _compare_encoders(store, captioner)
     decoding = Decoding(beam, length_power=length_power, look=look)
     found = evaluate(captioner.decoder, captioner.vocabulary, store, decoding, progress=progress)
+    references = (text for some in store.captions for text in some)
+    warn_if_not_english(found.captions.values(), references)
     if json:
         write_json(json, found.as_dict())
     if captions:
         write_results(captions, found.captions)
     return found.as_dict()
+
+
+def _compare_encoders(store: FeatureStore, captioner: Captioner) -> None:
+    """See that a store's features are of the network that a model was trained with.
+
+    Another precision is said on standard error, and scored: it changes some captions, few scores.
+
+    Raises:
+        ValueError: it is another network.
+    """
+    here, trained = store.encoder, captioner.encoder_facts
+    if network_of(here) != network_of(trained):
+        raise ValueError(
+            f"{store.root} was prepared with another encoder than {captioner.name} was trained "
+            "with: prepare the store anew with that one"
+        )
+    precisions = here.get("precision"), trained.get("precision")
+    if all(precisions) and len({*precisions}) > 1:
+        print(
+            f"labkit: {store.root} was prepared in {precisions[0]}, and {captioner.name} was "
+            f"trained on features in {precisions[1]}: scores may differ a little",
+            file=sys.stderr,
+        )
 
 
 def caption_photos(

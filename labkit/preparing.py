@@ -1,29 +1,37 @@
 """From captioned images to a feature store: read, encode, write; goes on after a kill."""
 
+import hashlib
 import json
+import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from labkit.captions import CaptionedImage, DataError, DataReport
-from labkit.encoder import EncoderConfig, encode, load_encoder
+from labkit.encoder import EncoderConfig, encode, load_encoder, network_of
+from labkit.files import read_json
 from labkit.scenes import make_scenes
 from labkit.shards import MANIFEST, FeatureStore, splits
-from labkit.writer import StoreWriter
+from labkit.writer import DRAFT, StoreWriter
 
 PHOTO_ENCODER = EncoderConfig()
 SCENE_ENCODER = EncoderConfig(size=112, block="stride16")  # 7 x 7 x 112
+ANOTHER = "name another folder"
 
 
 def prepare(
     records: Sequence[CaptionedImage], out: str | Path, encoder: EncoderConfig,
     source: dict[str, Any], report: DataReport, images_per_shard: int = 1000,
-    threads: int = 2, progress: bool = True,
+    threads: int = 2, progress: bool = True, bf16: bool | None = None,
 ) -> Path:  # fmt: skip
     """Encode all images of ``records`` and write them as a store, split by split.
 
-    A store that is complete and was made of the same things is left as it is. One that was
-    interrupted is gone on with.
+    A store that is complete and was made of the same images is left as it is. One that was
+    interrupted is continued. Images are the same if their ids, splits, captions and pixels are: of
+    a file its size, its beginning and its end are compared.
 
     Args:
         records: the images; those of one split stand together.
@@ -34,20 +42,25 @@ def prepare(
         images_per_shard: how many images a file holds.
         threads: that read images.
         progress: show a bar, where the standard error is a terminal.
+        bf16: compute the features in bfloat16 and not in float32; the store says which it was.
+            None: as the store was begun, or where the processor is fast with it.
 
     Returns:
         ``out``.
 
     Raises:
-        FileExistsError: ``out`` holds a store of other things.
+        FileExistsError: ``out`` holds a store of something else; the sentence says what differs.
         DataError: not one image could be read.
     """
-    network = load_encoder(encoder)
+    earlier = _earlier(Path(out))
+    if bf16 is None and "precision" in earlier.get("encoder", {}):
+        bf16 = earlier["encoder"]["precision"] == "bf16"
+    network = load_encoder(encoder, bf16)
+    source = source | {"images": _fingerprint(records)}
     described, source = json.loads(json.dumps([network.describe(), source]))
+    if earlier:
+        described, source = _continued(Path(out), earlier, described, source, records)
     if (Path(out) / MANIFEST).exists():
-        store = FeatureStore(out, splits(out)[0])
-        if (store.encoder, store.source) != (described, source):
-            raise FileExistsError(f"{out} holds a store of something else: name another folder")
         return Path(out)
     length = network.grid[0] * network.grid[1]
     with StoreWriter(out, length, network.dim, described, source, images_per_shard) as writer:
@@ -65,6 +78,80 @@ def prepare(
         if not written:
             raise DataError(f"none of the {len(records)} images could be read: {report}")
     return Path(out)
+
+
+def _earlier(out: Path) -> dict[str, Any]:
+    """Read what a store says that it was made of, finished or not; nothing where there is none."""
+    if (out / MANIFEST).exists():
+        store = FeatureStore(out, splits(out)[0])
+        return {"encoder": store.encoder, "source": store.source}
+    draft = read_json(out / DRAFT) if (out / DRAFT).exists() else {}
+    facts = [draft.get(key) for key in ("encoder", "source")] if isinstance(draft, dict) else []
+    known = facts and all(isinstance(fact, dict) for fact in facts)
+    return draft if known else {}  # the writer says what is wrong with it
+
+
+def _continued(
+    out: Path, earlier: dict[str, Any], encoder: dict[str, Any], source: dict[str, Any],
+    records: Sequence[CaptionedImage],
+) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
+    """Give the facts of a store that is there, if it was made of the same things.
+
+    Raises:
+        FileExistsError: it was not.
+    """
+    was = network_of(earlier["encoder"]) | {"precision": earlier["encoder"].get("precision")}
+    now = network_of(encoder) | {"precision": was["precision"] and encoder["precision"]}
+    images = earlier["source"].get("images")
+    was |= {key: value for key, value in earlier["source"].items() if key != "images"}
+    now |= {key: value for key, value in source.items() if key != "images"}
+    for key in was | now:
+        if was.get(key) != now.get(key):
+            what = f"its {key} is {was.get(key)!r}, not {now.get(key)!r}"
+            raise FileExistsError(f"{out} holds a store of something else, {what}: {ANOTHER}")
+    if images != source["images"] and (what := _other_images(out, images, records)):
+        raise FileExistsError(f"{out} holds a store of other images, {what}: {ANOTHER}")
+    return earlier["encoder"], earlier["source"]
+
+
+def _other_images(
+    out: Path, images: str | None, records: Sequence[CaptionedImage]
+) -> str:  # fmt: skip
+    """Say in which images a store differs; nothing if it does not, as far as an old one says."""
+    held = {}
+    for split in splits(out) if (out / MANIFEST).exists() else ():
+        store = FeatureStore(out, split)
+        held |= {id: (split, told) for id, told in zip(store.ids, store.captions, strict=True)}
+    wanted = {record.id: (record.split, tuple(record.captions)) for record in records}
+    for found, without, what in ((held, wanted, "more"), (wanted, held, "fewer")):
+        if held and (others := [id for id in found if id not in without]):
+            return f"{len(others)} {what} than these, such as {others[0]!r}"
+    if others := [id for id in held if held[id] != wanted[id]]:
+        return f"with other captions or in another split for {len(others)}, such as {others[0]!r}"
+    differ = "with other pixels" if held else "with other ids, captions or pixels"
+    return differ if images else ""
+
+
+def _fingerprint(records: Sequence[CaptionedImage]) -> str:
+    """Take a fingerprint of images: their ids, captions and pixels, or of files some bytes."""
+    digest = hashlib.sha256()
+    for record in records:
+        seen = [record.part, record.mirrored, _sample(record.image)]
+        digest.update(json.dumps([record.id, record.split, record.captions, *seen]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _sample(image: Path | np.ndarray, size: int = 4096) -> list[Any]:
+    """Describe an image without reading all of a file: its size, its beginning and its end."""
+    if isinstance(image, np.ndarray):
+        return [image.shape, zlib.crc32(np.ascontiguousarray(image))]
+    try:
+        with open(image, "rb") as file:
+            start, length = file.read(size), os.fstat(file.fileno()).st_size
+            file.seek(max(len(start), length - size))
+            return [length, zlib.crc32(start + file.read(size))]
+    except OSError:  # `encode` reports it
+        return []
 
 
 def prepare_scenes(

@@ -82,27 +82,35 @@ class StoreWriter:
             facts: what else is known; JSON-able.
 
         Raises:
-            ValueError: a wrong shape, a number that is not finite in float16, an id added before.
+            ValueError: a wrong shape, a number that is not finite in float16, an id added before,
+                or a text or facts that no file can hold.
             OSError: a file could not be written; the message names it.
         """
         if not re.fullmatch(r"\w[\w.-]*", split, re.ASCII):
             raise ValueError(f"split {split!r}: use letters, digits, '.', '_' and '-'")
         if id in self._ids:
             raise ValueError(f"image {id!r} was added before")
-        if isinstance(captions, str):
+        if isinstance(captions, str) or not all(isinstance(text, str) for text in captions):
             raise ValueError(f"image {id!r}: captions must be a list of strings, not a string")
         half = self._half(id, features)
         record = {"id": id, "crc32": isal_zlib.crc32(half), "captions": [*captions]}
         record |= {"boxes": boxes} if boxes is not None else {}
         record |= {"facts": facts} if facts else {}
+        line = self._line(record)
         path = self.root / f"{split}-{len(self._shards(split)):05d}.npy"
         with self._naming(path):
             if split not in self._growing:
                 self._growing[split] = _GrowingShard(path, self._draft)
-            self._growing[split].add(half, json.dumps(record, ensure_ascii=False))
+            self._growing[split].add(half, line)
         self._ids.add(id)
         if len(self._growing[split].lines) == self._draft["images_per_shard"]:
             self._finish_shard(split)
+
+    def _line(self, record: dict[str, Any]) -> bytes:
+        try:
+            return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        except (TypeError, ValueError) as error:  # an object, or half a character of UTF-16
+            raise ValueError(f"image {record['id']!r} cannot become JSON: {error}") from error
 
     def _half(self, id: str, features: np.ndarray) -> np.ndarray:
         shape = (self._draft["length"], self._draft["dim"])
@@ -177,13 +185,13 @@ class _GrowingShard:
         header = {"descr": HALF.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
 
-    def add(self, half: np.ndarray, line: str) -> None:
+    def add(self, half: np.ndarray, line: bytes) -> None:
         self._file.write(half.data)
-        self.lines.append(line + "\n")
+        self.lines.append(line)
 
     def finish(self) -> dict[str, Any]:
         """Give both files their names; returns the shard's entry in the manifest."""
-        text = "".join(self.lines).encode()
+        text = b"".join(self.lines)
         self._file.seek(0)
         self._write_header((len(self.lines), *self._shape[1:]))
         self._file.flush()

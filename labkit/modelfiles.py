@@ -1,0 +1,88 @@
+"""The files of a trained model: read, and compared with each other before they are used."""
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labkit import checkpoint
+from labkit.decoder import Decoder, DecoderConfig
+from labkit.files import read_json
+from labkit.vocabulary import Vocabulary
+
+
+def read_model(
+    config_file: Path, vocabulary_file: Path, weights_file: Path
+) -> tuple[Decoder, Vocabulary, dict[str, Any]]:
+    """Read a model from its files.
+
+    Args:
+        config_file: ``config.json`` of a run.
+        vocabulary_file: ``vocabulary.json``.
+        weights_file: ``model.safetensors``.
+
+    Returns:
+        The decoder with its weights in float32, its words, and the configuration.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, of another version of labkit, or does not fit the others.
+    """
+    config, shape = read_config(config_file)
+    vocabulary = Vocabulary.load(vocabulary_file)
+    if len(vocabulary) != shape.vocabulary:
+        raise ValueError(
+            f"{vocabulary_file} has {len(vocabulary)} words, and the decoder in {config_file} "
+            f"{shape.vocabulary}: take both files from the same run"
+        )
+    tensors = {name: value.float() for name, value in checkpoint.load(weights_file)[0].items()}
+    wanted, found = _shapes(shape, config_file), {k: tuple(v.shape) for k, v in tensors.items()}
+    for name in wanted | found:
+        if found.get(name) != wanted.get(name):
+            what = f"{name} is {found.get(name, 'missing')}, not {wanted.get(name, 'expected')}"
+            raise ValueError(
+                f"{weights_file} does not fit {config_file}, {what}: take both from the same run"
+            )
+    decoder = Decoder(shape)
+    decoder.load_state_dict(tensors)
+    return decoder, vocabulary, config
+
+
+def read_config(file: Path) -> tuple[dict[str, Any], DecoderConfig]:
+    """Read the ``config.json`` of a run, and the decoder that it describes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or of another version of labkit.
+    """
+    config = read_json(file)
+    whole = isinstance(config, dict) and isinstance(config.get("data"), str | None)
+    if not whole or not all(isinstance(config.get(key), dict) for key in ("decoder", "encoder")):
+        raise ValueError(f"{file} is no config.json of a run: take the one that the training wrote")
+    given, known = config["decoder"], {field.name: field for field in fields(DecoderConfig)}
+    asked = [name for name, field in known.items() if field.default is MISSING]
+    wrong = [f"{name!r} is not known" for name in given if name not in known]
+    wrong += [f"{name!r} is missing" for name in asked if name not in given]
+    try:
+        if wrong:
+            raise ValueError(wrong[0])
+        return config, DecoderConfig(**given)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{file} is of another version of labkit, of its decoder {reason}: use the version "
+            "that wrote it, or train the model again"
+        ) from None
+
+
+def _shapes(config: DecoderConfig, file: Path) -> dict[str, tuple[int, ...]]:
+    """Give the shape of each tensor of a decoder, taking no memory, however large it is."""
+    try:
+        with torch.device("meta"):
+            tensors: dict[str, Tensor] = Decoder(config).state_dict()
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{file}: no such decoder can be made ({reason})") from error
+    return {name: tuple(value.shape) for name, value in tensors.items()}
