@@ -20,7 +20,7 @@
 # whether a model can learn at all, and what must be saved so that a training run that was killed
 # can resume as if nothing had happened.
 #
-# **Time.** About 75 minutes, including one minute of computing.
+# **Time.** About 75 minutes, of which your machine needs one.
 #
 # **Before you start.** Lab 4, where you build the decoder.
 #

@@ -19,7 +19,7 @@
 # choices that were sampled, what that costs, and how to pay less. You write five small functions.
 # Every mechanism in `labkit.hard` can be built from them.
 #
-# **Time.** About 60 minutes, including one minute of computing.
+# **Time.** About 60 minutes, of which your machine needs one.
 #
 # **Before you start.** Lab 4. Some probability: what a mean and a variance are.
 #

@@ -18,7 +18,7 @@
 # **What you will learn.** Three ways to get a caption out of a model, what BLEU counts, what METEOR
 # and CIDEr add, why scores under teacher forcing say little, and how to judge a judge.
 #
-# **Time.** About 75 minutes, including less than one minute of computing.
+# **Time.** About 75 minutes, of which your machine needs less than one.
 #
 # **Before you start.** Lab 0. It helps to have done Lab 4.
 #

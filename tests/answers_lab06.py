@@ -1,4 +1,4 @@
-"""Answers to the exercises of lab 6: right ones, and wrong ones with the message they get."""
+"""Answers to the exercises of lab 6: right ones, and wrong ones with a part of each message."""
 
 from torch.nn.functional import one_hot
 

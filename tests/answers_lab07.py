@@ -1,4 +1,4 @@
-"""Answers to the exercises of lab 7: right ones, and wrong ones with the message they get."""
+"""Answers to the exercises of lab 7: right ones, and wrong ones with a part of each message."""
 
 import math
 from collections import Counter

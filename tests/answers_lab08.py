@@ -1,4 +1,4 @@
-"""Answers to the exercises of lab 8: right ones, and wrong ones with what is said of them."""
+"""Answers to the exercises of lab 8: right ones, and wrong ones with a part of each message."""
 
 import numpy as np
 

@@ -16,7 +16,7 @@ WORDS, REGIONS = 9, 6
 
 
 def numbers(*shape: int) -> Tensor:
-    """Give random numbers, the same on every call."""
+    """Return random numbers, the same on every call."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(5))
 
 

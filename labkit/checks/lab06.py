@@ -15,12 +15,12 @@ T, L, V = 3, 5, 4
 
 
 def numbers(seed: int, *shape: int) -> Tensor:
-    """Give a random tensor that can have a gradient."""
+    """Return a random tensor that can have a gradient."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
 
 def gradient(value: Tensor, wrt: Tensor) -> Tensor:
-    """Give the gradient with respect to `wrt`; zero where there is none."""
+    """Return the gradient with respect to `wrt`; zero where there is none."""
     if not value.requires_grad:
         return torch.zeros_like(wrt)
     (grad,) = torch.autograd.grad(value, wrt, allow_unused=True, retain_graph=True)

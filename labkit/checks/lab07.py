@@ -28,7 +28,7 @@ Words = Sequence[str]
 
 @cache
 def pictures() -> tuple[Decoder, Tensor]:
-    """Give the pretrained decoder and the features of three scenes."""
+    """Return the pretrained decoder and the features of three scenes."""
     encoder = load_encoder(SCENE_ENCODER, bf16=False)
     images = [to_input(scene.image, 112) for scene in make_scenes(3, seed=11, split="test")]
     with torch.no_grad():
@@ -163,7 +163,7 @@ def matches(answer: Callable) -> str | None:
     if any(one is None or one is ... for one in got):
         raise Unanswered
     if any(np.ndim(one) == 0 for one in got):
-        return "return two counts, found and all, not one number"
+        return "return two counts, the n-grams found and all n-grams, not one number"
     return compare([list(one) for one in got], right, "the count", mistakes, tolerance=1e-9)
 
 
@@ -196,7 +196,7 @@ CORPORA = [  # the first is shorter than its references, the second is longer
 def corpus_bleu(
     hypotheses: list, references: list, pick: Callable, brevity: Callable, mean: Callable
 ) -> float:
-    """Give BLEU-4 with a choice of parts, right ones and wrong ones."""
+    """Return BLEU-4 with a choice of parts, right ones and wrong ones."""
     pairs = list(zip(hypotheses, references, strict=True))
     precisions = [
         sum(found(*pair, n) for pair in pairs) / sum(len(words) - n + 1 for words in hypotheses)
@@ -213,12 +213,12 @@ def closest(lengths: list[int], length: int) -> int:
 
 
 def brevity_penalty(c: int, r: int) -> float:
-    """Give BLEU's factor for captions that are too short."""
+    """Return BLEU's factor for captions that are too short."""
     return min(1.0, math.exp(1 - r / c))
 
 
 def geometric(values: list[float]) -> float:
-    """Give the geometric mean."""
+    """Return the geometric mean."""
     return math.prod(values) ** (1 / len(values))
 
 
