@@ -38,7 +38,7 @@ torch.set_num_threads(1)  # for the same numbers on every machine
 # ## Something to learn from
 #
 # We draw 300 scenes and turn them into a feature store, in a temporary folder that is removed at
-# the end. The function `prepare` does the work of the command `labkit prepare`.
+# the end. The function `prepare` is what the command `labkit prepare` calls.
 
 # %%
 import tempfile
@@ -301,10 +301,10 @@ for target in (1.0, 16 / 196):
 # %% [markdown]
 # ### What does the mask do?
 #
-# The same program counts padding as if it were words. Is the effect of that a constant, too? No.
-# Let us try it on a small example: one caption of 3 words, padded to 8 steps, and 8 regions. At the
-# start all 3 words look at region 0. We minimise the penalty and nothing else, and may choose all
-# weights freely.
+# The same well-known program counts padding steps as if they were words. Does that, too, change
+# nothing but a constant? No. Let us try it on a small example: one caption of 3 words, padded to 8
+# steps, and 8 regions. At the start all 3 words look at region 0. We minimise the penalty and
+# nothing else, and all weights can be chosen freely.
 
 # %%
 def minimise_penalty(mask):
@@ -536,8 +536,8 @@ print("before the last step:", 0 < facts["step"] < full.standing.step)
 # - `adam`: the state of the optimiser, two moments for each weight, and a count of steps.
 # - The facts: the epoch, the position in it, and the lines of the log.
 #
-# There is no state of a random generator. The random numbers of a step are a function of the seed
-# and of the step's number, so they are the same when the step is repeated.
+# The state of a random number generator is not in it. The random numbers of a step are a function
+# of the seed and of the step's number, so they are the same when the step is repeated.
 #
 # Before we resume, we make a copy of the folder, and remove `adam` from the copy.
 
@@ -575,8 +575,9 @@ labkit.loss_curves({"uninterrupted": log,
 # <details><summary>Quiz: a program saves the weights, Adam's moments and the number of the epoch,
 # once after each epoch. What is lost if it is killed?</summary>
 #
-# All steps since the end of the last epoch. And also the order of the next epoch, if it comes from
-# a random generator whose state was not saved: then you get a curve, but not the same one.
+# All steps since the end of the last complete epoch. And also the order of the captions in the next
+# epoch, if it comes from a random number generator whose state was not saved: then you get a curve,
+# but not the same one.
 #
 # </details>
 
@@ -586,8 +587,8 @@ folder.cleanup()
 # %% [markdown]
 # ## Summary
 #
-# - In training, the model predicts each next word, given the words of the reference. Four words
-#   give five targets, because the end is one, too.
+# - In training, the model predicts each next word, given the words of the reference so far. Four
+#   words give five targets, because the end is a target, too.
 # - Padding is not a word: not in the loss, and not in the sums of the attention weights.
 # - The doubly stochastic term asks for even attention over a caption. Its target changes the value
 #   that is printed, but no gradient. Counting padding does change the gradient.

@@ -83,7 +83,7 @@ def one_hot_argmax(scores):
 check("6.1", one_hot_argmax)
 
 # %% [markdown]
-# Now use it. The scores can only learn from the words through the gradient of the words' loss.
+# Now use it. The scores learn from the words only through the gradient of the loss. Is there one?
 
 # %%
 weights = one_hot_argmax(scores)
@@ -93,8 +93,8 @@ print("the loss has a gradient:", loss.requires_grad)
 
 # %% [markdown]
 # Here all scores are equal, and `argmax` takes the first place. PyTorch does not even connect the
-# loss to the scores: `argmax` returns whole numbers, and they have no derivative. Change a score a
-# little: the same place still has the largest score, so the loss does not change.
+# loss to the scores: `argmax` returns whole numbers, and they have no derivative. Except at a tie,
+# the same place still has the largest score after a small change, so the loss does not change.
 #
 # The 2017 lab saw no error message, because the rest of its network *did* have a gradient. It
 # learned everything except where to look. Here is the same in the full decoder, with `labkit`'s
@@ -310,8 +310,8 @@ print("to go - b finds the places:", ends["to go - b"] > 0.8)
 # The softmax has a *temperature*, by which the scores are divided. At a low temperature it is
 # nearly one-hot, at a high one nearly uniform.
 #
-# **Exercise 6.4.** Write it. In the forward pass the result must be exactly one-hot. Its gradient
-# must be that of `((scores + noise) / temperature).softmax(-1)`.
+# **Exercise 6.4.** Write `straight_through`. In the forward pass the result must be exactly
+# one-hot. Its gradient must be that of `((scores + noise) / temperature).softmax(-1)`.
 #
 # <details><summary>Hint</summary>
 #
@@ -367,7 +367,7 @@ print("hot has the larger bias:", bias[0] > bias[1])
 #
 # $$p(y) = \sum_i \alpha_i \, p(y \mid a_i).$$
 #
-# **Exercise 6.5.** Write it with logarithms: `log_alpha` has shape `(L,)`, `log_p` has `(L, V)`,
+# **Exercise 6.5.** Write this with logarithms: `log_alpha` has shape `(L,)`, `log_p` has `(L, V)`,
 # and the result has `(V,)`. Which function of PyTorch adds numbers that are given as logarithms?
 
 # %%
@@ -449,7 +449,7 @@ print("Gumbel has the least of those that sample:", variances["gumbel"] < varian
 # %% [markdown]
 # ## Summary
 #
-# - The gradient of an argmax is not small but zero. So it cannot learn where to look.
+# - The gradient of an argmax is not small but zero. A model with it cannot learn where to look.
 # - A model can learn from sampled places: a place sampled before a likely word becomes more likely.
 #   The estimator is right on average, but has a high variance.
 # - A baseline and the reward to go leave the mean as it is. The baseline removes most of the

@@ -40,8 +40,8 @@ start_meteor()  # a Java program, which loads its tables while you read on
 # ## A model and a hundred pictures
 #
 # We take the pretrained model and 100 drawn scenes that it has never seen. A scene is a good judge,
-# because we know every fact of it: `is_true` checks whether everything that a caption says is the
-# case.
+# because we know every fact about it: `is_true` checks whether everything that a caption says is
+# true of the scene.
 
 # %%
 from labkit.photos import to_input
@@ -88,8 +88,9 @@ likely = log_p[0, 0].topk(2).indices.tolist()
 print("the most likely first words:", [vocabulary.words[i] for i in likely])
 
 # %% [markdown]
-# To generate a caption, we have to choose a word. The chosen word goes in, and the model answers
-# the next question. How to choose is not part of the model, and it matters a good deal.
+# To generate a caption, we have to choose one of these words. The chosen word goes in, and the
+# model answers the next question. How to choose is not part of the model, and it matters a good
+# deal.
 #
 # ## Greedy: the most likely word each time
 #
@@ -315,8 +316,8 @@ for n in (1, 2):
 #
 # $$\mathrm{BLEU} = \min\left(1, e^{1 - r/c}\right) \left(p_1 \, p_2 \, p_3 \, p_4\right)^{1/4}$$
 #
-# All counts are summed over all captions *first*. $p_2$ is the number of pairs found in all
-# captions, divided by the number of pairs in all captions. So BLEU is a property of a set of
+# All counts are summed over all captions *first*. $p_2$ is the number of pairs of words found in
+# all captions, divided by the number of pairs in all captions. So BLEU is a property of a set of
 # captions.
 #
 # **Exercise 7.4.** Write `bleu(hypotheses, references)`. `hypotheses` is a list of captions,
@@ -625,9 +626,9 @@ for name in ("bleu1", "bleu4", "meteor"):
     print(f"{name:8} {kendalltau(values, each[name]).statistic:5.2f}")
 
 # %% [markdown]
-# All three are close to 0, which is no surprise: the list was made up of captions that metrics get
-# wrong. It says nothing about metrics in general. But even real judgements say little if there are
-# only ten. How little? Let us compare the judgements with random rankings, many of them.
+# All three are close to 0, which is no surprise: the list was made to contain captions that metrics
+# get wrong. It says nothing about metrics in general. But even real judgements say little if there
+# are only ten. How little? Let us compare the judgements with random rankings, many of them.
 
 # %%
 rng = np.random.default_rng(0)

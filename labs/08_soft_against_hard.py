@@ -98,9 +98,9 @@ def looks_at(weights):
 check("8.1", looks_at)
 
 # %% [markdown]
-# Take each shape word that names something in the scene. Does this place lie on the shape? We
-# enlarge each box by half a cell on every side, because the grid cannot be more precise. A place
-# chosen at random would lie on such a box in 18 of 100 cases.
+# Take each shape word that names something in the scene. Does the place of its largest weight lie
+# on the shape? We enlarge the box of the shape by half a cell on every side, because the grid
+# cannot be more precise. A place chosen at random would lie on such a box in 18 of 100 cases.
 
 # %%
 from labkit.scenes import is_true, phrase_ending, things_of
@@ -134,7 +134,7 @@ print("hard points at least about as well:", pointing["hard"] > pointing["soft"]
 # How sharp are the maps? The entropy is one measure: it is 0 if all the weight lies on one place,
 # and $\log 49 = 3.9$ if all places have the same weight.
 #
-# **Exercise 8.2.** Write it, in nats. A weight of 0 adds nothing.
+# **Exercise 8.2.** Write a function that returns the entropy, in nats. A weight of 0 adds nothing.
 
 # %%
 def entropy(weights):  # (rows, columns) -> a number
@@ -197,9 +197,9 @@ labkit.loss_curves(json.loads((measured / "scenes-curves.json").read_text()))
 # The losses of argmax and of the paper's REINFORCE cannot be told apart. Yet REINFORCE points at
 # the right shape for 0.61 of the words, argmax for 0.32. A loss does not show where a model looks.
 #
-# A difference counts only if it is large compared with what chance does. The mean of $n$ runs with
-# standard deviation $s$ has the standard error $s / \sqrt n$. The difference of two such means has
-# $\sqrt{s_1^2/n + s_2^2/n}$.
+# A difference counts only if it is large compared with the effect of chance. The mean of $n$ runs
+# with standard deviation $s$ has the standard error $s / \sqrt n$. For the difference of two such
+# means, it is $\sqrt{s_1^2/n + s_2^2/n}$.
 #
 # **Exercise 8.3.** Write a function that takes two lists of scores and returns the difference of
 # their means (first minus second) in units of its standard error. The lists may differ in length;
@@ -257,8 +257,8 @@ for name, row in photos.items():
 # Look at the argmax. Its entropy is close to $\log 49 = 3.89$. We know why: its scores get no
 # gradient from the words (lab 6). Soft attention is nearly flat, too, so a flat map alone proves
 # nothing. Yet the METEOR of the argmax is almost that of Gumbel, which does choose its places. So
-# METEOR cannot tell the two apart, and could not in 2017. It asks for little attention here: much
-# of a photograph can be described from the mean of all places.
+# METEOR cannot tell the two apart, and could not in 2017. A good METEOR requires little attention
+# here: much of a photograph can be described from the mean of all places.
 
 # %% mystnb={"figure": {"caption": "METEOR of our mechanisms on the dev photographs of Flickr8k, next to figures of others on other splits and data.", "name": "fig:meteor-again"}, "image": {"alt": "Bars of METEOR: ours on Flickr8k for each mechanism, then the paper's soft and hard on Flickr8k, the lab of 2017 and the paper on COCO."}} tags=["nbval-ignore-output"]
 import matplotlib.pyplot as plt
@@ -318,7 +318,7 @@ print("the maps clearly tell them apart:", abs(apart(groups[True], groups[False]
 # Drawn scenes are easy. Let the two models that were trained on Flickr8k caption photographs that
 # do not come from there: those of scikit-image, all of which may be shown freely. None of them was
 # chosen for its caption. The models generate the most likely caption that a search with 5 beams
-# finds. (In lab 0 they generated the one that agrees most with the other candidates.)
+# finds. (In lab 0 they chose the caption that agrees most with their other candidates.)
 
 # %% tags=["nbval-ignore-output"]
 from importlib.resources import files
@@ -335,10 +335,10 @@ for name in names:
     print(name, *(f"\n    {kind}: {caption.text}" for kind, caption in gallery[name].items()))
 
 # %% [markdown]
-# Soft attention describes the two photographs of a person about right, except that it says *man*
-# for a woman. Hard attention gives her a football, and gives the photographer a companion. The
-# others show what a model does with things that it has never seen. It has to say something, so it
-# says what people wrote about something a little like it: a cup of coffee becomes a dog, because
+# Soft attention gets the two photographs of a person about right, except that it calls a woman a
+# *man*. Hard attention gives her a football, and it gives the photographer a companion. The others
+# show what a model does with things that it has never seen. It has to say something, so it repeats
+# what people wrote about something a little like it: a cup of coffee becomes a dog, because
 # Flickr8k is full of dogs. Where nothing looks like anything that it knows, the hard model
 # stammers.
 #
@@ -359,7 +359,7 @@ for kind, caption in gallery["astronaut.png"].items():
 # When it said *football*, it did not look at the helmet but at her shoulder. So the map does not
 # show where the mistake came from. Perhaps it came from the words before: in Flickr8k, people in
 # red shirts who are *holding* something often hold a ball. Perhaps it came from the vector of the
-# shoulder, which knows more than its own cell (lab 2). A map says where the model looked, and no
+# shoulder, which has seen more than its own cell (lab 2). A map says where the model looked, and no
 # more than that.
 #
 # The maps of soft attention are nearly even on this photograph, as on most. They say even less.

@@ -170,7 +170,7 @@ check("9.3", together)
 # ## A real run with two processes
 #
 # The run is small enough for two cores: 200 scenes and one epoch, first in a single process, then
-# in two that communicate with each other. No random numbers may make a difference, so dropout is
+# in two that communicate with each other. Random numbers must not make a difference, so dropout is
 # off.
 
 # %%
@@ -213,7 +213,7 @@ print("the same number of steps:", len(one) == len(two))
 print("the losses differ by less than 0.01:", difference < 0.01)
 
 # %% [markdown]
-# They agree except for rounding: sums taken in a different order differ in their last digits.
+# The curves agree except for rounding: sums taken in a different order differ in their last digits.
 #
 # <details><summary>Quiz: with two processes and a batch size of 50, how many captions does each
 # process see in a step?</summary>
