@@ -15,16 +15,16 @@
 # %% [markdown]
 # # Lab 6: hard attention
 #
-# **What you will learn.** Why an argmax cannot learn where to look. How one learns from a choice
-# that was drawn by lot, what that costs, and how to pay less. You write five small functions; with
-# them one can build every mechanism of `labkit.hard`.
+# **What you will learn.** Why an argmax cannot learn where to look. How a model can learn from
+# choices that were sampled, what that costs, and how to pay less. You write five small functions.
+# Every mechanism in `labkit.hard` can be built from them.
 #
-# **Time.** About 60 minutes, of which the machine takes one.
+# **Time.** About 60 minutes, of which your machine needs one.
 #
 # **Before you start.** Lab 4. Some probability: what a mean and a variance are.
 #
-# **The question.** Soft attention sees a mean of all places. Suppose that the model may look at one
-# place only. How can it learn which?
+# **The question.** Soft attention sees an average of all places. Suppose that the model may look at
+# only one. How can it learn which?
 
 # %%
 import torch
@@ -37,22 +37,22 @@ torch.manual_seed(0)
 print("ready")
 
 # %% [markdown]
-# ## A table in place of a network
+# ## A table instead of a network
 #
-# To see through the mechanisms we make the world small. A caption has $T = 3$ words, the picture has
-# $L = 4$ places. A table says how likely each word is if one looks at each place. In a real model
-# the decoder computes these numbers. Here they are given: word $t$ needs place $t$.
+# To see how the mechanisms work, we make the world small. A caption has $T = 3$ words, and the
+# picture has $L = 4$ places. A table says how likely each word is if the model looks at each place.
+# In a real model the decoder computes these numbers. Here they are given: word $t$ needs place $t$.
 
 # %%
 T, L = 3, 4
-right = torch.tensor([0, 1, 2])  # where each word can be seen
+right = torch.tensor([0, 1, 2])  # the place that each word needs
 log_p = torch.full((T, L), -4.0)  # log p(word t | place i)
 log_p[range(T), right] = -0.5
 print(log_p)
 
 # %% [markdown]
-# The model has one score for each word and place. A softmax makes them weights. At the start all
-# are alike: it looks anywhere.
+# The model has one score for each pair of a word and a place. A softmax turns the scores into
+# weights. At the start all scores are equal: the model has no idea where to look.
 
 # %%
 scores = torch.zeros(T, L, requires_grad=True)
@@ -62,10 +62,10 @@ print(alpha[0].tolist())
 # %% [markdown]
 # ## First try: the largest weight takes all
 #
-# This book grew from a student lab of 2017. It made its attention hard in this way: the weights become a
-# row of zeros with a single 1.
+# This book grew out of a student lab of 2017. That lab made its attention hard as follows: the
+# weights of each word are replaced by zeros, with a single 1 at the place of the largest weight.
 #
-# **Exercise 6.1.** Write it.
+# **Exercise 6.1.** Write this function.
 
 # %%
 def one_hot_argmax(scores):  # (T, L) -> (T, L)
@@ -83,7 +83,7 @@ def one_hot_argmax(scores):
 check("6.1", one_hot_argmax)
 
 # %% [markdown]
-# Now use it. What the words say of the scores is the gradient of their loss.
+# Now use it. The scores learn from the words only through the gradient of the loss. Is there one?
 
 # %%
 weights = one_hot_argmax(scores)
@@ -92,13 +92,14 @@ print("the loss is", loss.item())
 print("the loss has a gradient:", loss.requires_grad)
 
 # %% [markdown]
-# Here all scores are alike, and `argmax` takes the first. There is not even a path back. `argmax` gives whole numbers, and a whole number has no slope. Push a
-# score a little: the same place is still the largest, so the loss does not move.
+# Here all scores are equal, and `argmax` takes the first place. PyTorch does not even connect the
+# loss to the scores: `argmax` returns whole numbers, and they have no derivative. Except at a tie,
+# the same place still has the largest score after a small change, so the loss does not change.
 #
-# The 2017 lab did not see an error, because the rest of its network *did* have a gradient. It learned
-# all but where to look. Here is the same in the full decoder, with `labkit`'s copy of that mechanism.
-# *Gumbel* and *marginal* come further down. REINFORCE, which comes next, is not in the list: its scores
-# learn from a term of their own.
+# The 2017 lab saw no error message, because the rest of its network *did* have a gradient. It
+# learned everything except where to look. Here is the same in the full decoder, with `labkit`'s
+# copy of that mechanism. *Gumbel* and *marginal* come later in this lab. REINFORCE, which comes
+# next, is not in the list: its scores learn from a separate term of the loss.
 
 # %%
 import labkit
@@ -108,14 +109,14 @@ soft = labkit.load("scenes-soft")
 scenes = labkit.make_scenes(10, seed=5, split="test")
 pixels = torch.stack([torch.tensor(s.image).permute(2, 0, 1) for s in scenes])
 a = soft.encoder(pixels)  # (10, 49, 112)
-told = [soft.vocabulary.encode(scene.captions[0]) for scene in scenes]
+references = [soft.vocabulary.encode(scene.captions[0]) for scene in scenes]
 
 
 # %%
-def size_of_gradient(name, **options):
-    """The norm of the scores' gradient, from the words alone."""
+def gradient_norm(name, **options):
+    """The norm of the gradient of the scores, from the word loss alone."""
     decoder = with_attention(soft.decoder, name, **options).train()
-    captions = labkit.decoder.pad_captions(told)
+    captions = labkit.decoder.pad_captions(references)
     words = decoder(a, captions)
     (-words.log_p.gather(1, words.targets[:, None]).mean()).backward()
     grad = decoder.attention.v.grad
@@ -124,39 +125,43 @@ def size_of_gradient(name, **options):
 
 # %%
 for name in ("soft", "argmax", "gumbel", "marginal"):
-    print(f"{name:9} tells the scores something: {size_of_gradient(name) > 0}")
+    print(f"{name:9} gives the scores a gradient: {gradient_norm(name) > 0}")
 
 # %% [markdown]
-# ## Learning from a lot
+# ## Learning from random choices
 #
-# Let the place be drawn: $s_t \sim \alpha_t$. A caption has a row of places, $s = (s_1, \dots, s_T)$. Now
-# what we make large is a *mean* over such rows,
+# Let the place be sampled: $s_t \sim \alpha_t$. A caption then has a sequence of places,
+# $s = (s_1, \dots, s_T)$. What we maximise now is an *expectation* over such sequences,
 #
 # $$L_s = \sum_s p(s)\, \log p(y \mid s).$$
 #
-# What we really want is $\log p(y)$, the logarithm of the mean. $L_s$ is never larger: it is a *bound*.
+# What we really want is $\log p(y)$, the logarithm of the mean. $L_s$ is never larger than that: it
+# is a *lower bound*.
 #
-# Let $W$ be any parameter. The gradient of $L_s$ has two parts. One is the usual one,
-# $\sum_s p(s)\, \partial \log p(y \mid s) / \partial W$: the words, told from the places drawn. The other says
-# how the odds of the places should change:
+# Let $W$ be any parameter. The gradient of $L_s$ has two parts. One is familiar,
+# $\sum_s p(s)\, \partial \log p(y \mid s) / \partial W$: it improves the words, given the sampled
+# places. The other says how the probabilities of the places should change:
 #
 # $$\sum_s \frac{\partial p(s)}{\partial W} \log p(y \mid s)
 #   = \sum_s p(s) \, \frac{\partial \log p(s)}{\partial W} \, \log p(y \mid s),$$
 #
-# since $\partial p = p \, \partial \log p$. The right side is a mean again. So draw a row of places, and use
-# $\log p(y \mid s) \; \partial \log p(s)$. This is the *score-function estimator*, or REINFORCE.
+# since $\partial p = p \, \partial \log p$. The right-hand side is an expectation again. So we can
+# sample a sequence of places, and use $\log p(y \mid s) \; \partial \log p(s)$ as an estimate. This
+# is the *score-function estimator*, also called REINFORCE.
 #
-# The odds of a row are a product, so $\log p(s) = \sum_t \log \alpha_{t, s_t}$. The terms of a caption's words
-# are summed.
+# The probability of a sequence is a product, so $\log p(s) = \sum_t \log \alpha_{t, s_t}$: the
+# terms of a caption's words are summed.
 #
-# In words: a place that was drawn before a likely word shall become likelier.
+# In words: a place that was sampled before a likely word should become more likely.
 #
-# Any number $b$ may be taken off the reward, as long as it does not depend on the place drawn. The mean stays
-# what it was, for $\sum_s p(s)\, \partial \log p(s) = \partial \sum_s p(s) = \partial 1 = 0$.
+# We may subtract any number $b$ from the reward, as long as it does not depend on the sampled
+# place. The expectation stays the same, because
+# $\sum_s p(s)\, \partial \log p(s) = \partial \sum_s p(s) = \partial 1 = 0$.
 #
-# **Exercise 6.2.** Write a loss whose gradient is that estimator. `reward`, `log_choice` and `baseline`
-# all have shape `(T,)`; `log_choice` is $\log \alpha$ of the drawn places. No gradient may run through
-# the reward or the baseline.
+# **Exercise 6.2.** Write a loss for this estimator. A loss is minimised, so its gradient has to be
+# *minus* the estimate. `reward`, `log_choice` and `baseline` all have shape `(T,)`, and
+# `log_choice` is $\log \alpha$ of the sampled places. No gradient may flow through the reward or
+# the baseline.
 
 # %%
 def surrogate(reward, log_choice, baseline):  # (T,), (T,), (T,) -> ()
@@ -174,9 +179,9 @@ def surrogate(reward, log_choice, baseline):
 check("6.2", surrogate)
 
 # %% [markdown]
-# Is it right in the mean? The table is small enough to know the true gradient: autograd gives it. In the
-# table each word depends on its own place alone, so the sum over the 64 rows of places is a sum over words
-# and places.
+# Is it right on average? The table is so small that we can compute the true gradient with autograd.
+# In the table each word depends only on its own place, so the sum over the 64 sequences of places
+# reduces to a sum over words and places.
 
 # %%
 bound = (scores.softmax(-1) * log_p).sum()
@@ -185,37 +190,38 @@ print(exact[0])
 
 
 # %%
-def draw_gradients(draws, reward_of, baseline=0.0):
-    """(draws, T, L): an estimate of the bound's gradient each."""
-    found = []
-    for _ in range(draws):
+def sample_gradients(count, reward_of, baseline=0.0):
+    """(count, T, L): estimates of the gradient of the bound."""
+    estimates = []
+    for _ in range(count):
         log_alpha = scores.log_softmax(-1)
         place = torch.multinomial(log_alpha.exp(), 1)  # (T, 1)
         reward = reward_of(log_p.gather(1, place)[:, 0])
         choice = log_alpha.gather(1, place)[:, 0]
         loss = surrogate(reward, choice, torch.as_tensor(baseline).expand(T))
-        found.append(-torch.autograd.grad(loss, scores)[0])
-    return torch.stack(found)
+        estimates.append(-torch.autograd.grad(loss, scores)[0])
+    return torch.stack(estimates)
 
 
 # %% [markdown]
-# The paper's reward is the log p of the whole caption, for each of its words.
+# In the paper, the reward of each word is the $\log p$ of the whole caption.
 
 # %%
-whole = draw_gradients(2000, lambda p: p.sum().expand(T))
+whole = sample_gradients(2000, lambda p: p.sum().expand(T))
 error = (whole.mean(0) - exact).abs().max()
-print(f"the mean of 2,000 draws is near: {error < 0.3}")
-print(f"a single draw is far off: {(whole[0] - exact).abs().max() > 1}")
+print(f"the mean of 2,000 samples is close: {error < 0.3}")
+print(f"a single sample is far off: {(whole[0] - exact).abs().max() > 1}")
 
 # %% [markdown]
-# ## What does chance cost?
+# ## What does sampling cost?
 #
-# The mean is right, and a single draw is useless: its error is larger than what it estimates. The
-# reward lies between -12 and -1.5, in the mean at -9.4. Each place is blamed for all of it.
+# The mean is right, but a single sample is useless: its error is larger than what it estimates. The
+# reward lies between -12 and -1.5, and is -9.4 on average. Every place is blamed for all of it.
 #
-# **Exercise 6.3.** A place can only change its own word and those after it. (In the table it is its own word
-# alone. In a model it is the later ones, too, by way of the state.) Write the *reward to go*: from
-# the words' log p, for each word the sum of its own and all later ones.
+# **Exercise 6.3.** A place can only affect its own word and the words after it. (In the table it
+# affects only its own word. In a model it affects the later ones, too, through the state.) Write
+# the *reward to go*: given $\log p$ of each word, return for each word the sum of its own and all
+# later ones.
 
 # %%
 def to_go(log_p):  # (T,) -> (T,)
@@ -233,15 +239,15 @@ def to_go(log_p):
 check("6.3", to_go)
 
 # %% [markdown]
-# Four estimators of the same gradient. For each: is the mean still right, and how much does it vary?
-# The variance is summed over all scores.
+# Here are four estimators of the same gradient. For each of them: is the mean still right, and how
+# large is the variance? We sum the variance over all scores.
 #
-# The baseline is what is expected. Of the reward to go, less is expected the later the word: it has a baseline
-# for each word.
+# As a baseline we take the expected reward. The later the word, the fewer terms its reward to go
+# has. So with the reward to go, each word has a baseline of its own.
 
 # %%
 expected = (scores.softmax(-1) * log_p).sum().item()
-kinds = {
+estimators = {
     "caption": (lambda p: p.sum().expand(T), 0.0),
     "caption - b": (lambda p: p.sum().expand(T), expected),
     "to go": (to_go, 0.0),
@@ -250,12 +256,12 @@ kinds = {
 
 # %%
 torch.manual_seed(1)
-drawn = {name: draw_gradients(2000, *kind) for name, kind in kinds.items()}
-variance = {name: g.var(0).sum().item() for name, g in drawn.items()}
-for name, g in drawn.items():
-    print(f"{name:12} mean is right: {(g.mean(0) - exact).abs().max() < 0.3}")
+samples = {name: sample_gradients(2000, *kind) for name, kind in estimators.items()}
+variance = {name: g.var(0).sum().item() for name, g in samples.items()}
+for name, g in samples.items():
+    print(f"{name:12} the mean is right: {(g.mean(0) - exact).abs().max() < 0.3}")
 
-# %% mystnb={"figure": {"caption": "The variance of four estimators of the same gradient. All are right in the mean.", "name": "fig:variance"}, "image": {"alt": "Four bars. The caption's reward without a baseline varies most, the reward to go with a baseline least, several times less."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "The variance of four estimators of the same gradient. All of them are right on average.", "name": "fig:variance"}, "image": {"alt": "Four bars. The caption's reward without a baseline varies most, the reward to go with a baseline least, several times less."}} tags=["nbval-ignore-output"]
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
@@ -264,17 +270,17 @@ axes.set_ylabel("variance of the gradient");
 
 # %%
 ratio = variance["caption"] / variance["to go - b"]
-print(f"baseline and reward to go save more than a factor 4: {ratio > 4}")
+print(f"with both, the variance is less than a quarter: {ratio > 4}")
 print("the baseline alone helps:", variance["caption - b"] < variance["caption"])
-print("the reward to go helps more:", variance["to go - b"] < variance["caption - b"])
+print("the reward to go helps further:", variance["to go - b"] < variance["caption - b"])
 
 # %% [markdown]
-# Variance is paid in steps. Let each estimator learn from the same start, one draw a step, and see
-# how often it looks at the right place after a while.
+# We pay for variance with more training steps. Let each estimator learn from the same start, with
+# one sample per step, and see how much weight is on the right places after a while.
 
 # %%
 def learn(estimate, steps=300, rate=0.05):
-    """How much weight lies on the right places in the end."""
+    """The weight on the right places at the end, on average."""
     global scores
     scores = torch.zeros(T, L, requires_grad=True)
     for _ in range(steps):
@@ -287,27 +293,29 @@ def learn(estimate, steps=300, rate=0.05):
 # %%
 torch.manual_seed(2)
 ends = {}
-for name, kind in kinds.items():
-    tries = [learn(lambda k=kind: draw_gradients(1, *k)[0]) for _ in range(5)]
+for name, kind in estimators.items():
+    tries = [learn(lambda k=kind: sample_gradients(1, *k)[0]) for _ in range(5)]
     ends[name] = sum(tries) / len(tries)
 print("to go - b ends better than caption:", ends["to go - b"] > ends["caption"])
 print("to go - b finds the places:", ends["to go - b"] > 0.8)
 
 # %% [markdown]
-# ## A slope for a draw: Gumbel noise
+# ## A gradient for a sample: Gumbel noise
 #
-# A draw from a softmax can be made in another way: add noise $g = -\log(-\log u)$ to each score, $u$
-# uniform, and take the largest. The argmax of that has no slope, but a softmax of the same
-# noisy scores has. So: forward the argmax, backward the softmax. This is called *straight-through*.
+# There is another way to sample from a softmax: add noise $g = -\log(-\log u)$ to each score, with
+# $u$ uniform, and take the largest. The argmax of the noisy scores has no gradient, but their
+# softmax has one. So use the argmax in the forward pass, and the softmax in the backward pass. This
+# is called *straight-through*.
 #
-# The softmax has a *temperature*, which divides the scores: cold it is nearly one-hot, hot it is nearly even.
+# The softmax has a *temperature*, by which the scores are divided. At a low temperature it is
+# nearly one-hot, at a high one nearly uniform.
 #
-# **Exercise 6.4.** Write it. Forward it must be exactly one-hot; its gradient must be that of
-# `((scores + noise) / temperature).softmax(-1)`.
+# **Exercise 6.4.** Write `straight_through`. In the forward pass the result must be exactly
+# one-hot. Its gradient must be that of `((scores + noise) / temperature).softmax(-1)`.
 #
 # <details><summary>Hint</summary>
 #
-# `x - x.detach()` is 0 forward, and has the slope of `x`.
+# `x - x.detach()` is 0 in the forward pass, and has the gradient of `x`.
 #
 # </details>
 
@@ -328,18 +336,18 @@ def straight_through(scores, noise, temperature):
 check("6.4", straight_through)
 
 # %% [markdown]
-# Its gradient is not right in the mean, but it varies less. Hot: it hardly varies and is far off. Cold: the
-# reverse. (`exponential_()` draws $-\log u$.)
+# This gradient is biased, but its variance is lower. At a high temperature the variance is low and
+# the bias is large. At a low temperature it is the reverse. (`exponential_()` samples $-\log u$.)
 
 # %%
-def gumbel_gradients(draws, temperature):
-    found = []
-    for _ in range(draws):
+def gumbel_gradients(count, temperature):
+    estimates = []
+    for _ in range(count):
         noise = -torch.empty(T, L).exponential_().log()
-        seen = straight_through(scores, noise, temperature)
-        (grad,) = torch.autograd.grad((seen * log_p).sum(), scores)
-        found.append(grad)
-    return torch.stack(found)
+        weights = straight_through(scores, noise, temperature)
+        (grad,) = torch.autograd.grad((weights * log_p).sum(), scores)
+        estimates.append(grad)
+    return torch.stack(estimates)
 
 
 # %%
@@ -348,19 +356,19 @@ bound = (scores.softmax(-1) * log_p).sum()
 (exact,) = torch.autograd.grad(bound, scores)
 torch.manual_seed(3)
 hot, cold = gumbel_gradients(2000, 5.0), gumbel_gradients(2000, 0.2)
-print("hot varies less:", bool(hot.var(0).sum() < cold.var(0).sum()))
+print("hot has the lower variance:", bool(hot.var(0).sum() < cold.var(0).sum()))
 bias = [(g.mean(0) - exact).norm().item() for g in (hot, cold)]
-print("hot is further off in the mean:", bias[0] > bias[1])
+print("hot has the larger bias:", bias[0] > bias[1])
 
 # %% [markdown]
-# ## No lot at all: sum the place out
+# ## No sampling at all: sum the place out
 #
-# At a single word there are only $L$ places. One can sum over all of them:
+# At a single word there are only $L$ places. We can sum over all of them:
 #
 # $$p(y) = \sum_i \alpha_i \, p(y \mid a_i).$$
 #
-# **Exercise 6.5.** Write it with logarithms: `log_alpha` has shape `(L,)`, `log_p` has `(L, V)`, the
-# result has `(V,)`. Which function of torch adds up numbers that are given as logarithms?
+# **Exercise 6.5.** Write this with logarithms: `log_alpha` has shape `(L,)`, `log_p` has `(L, V)`,
+# and the result has `(V,)`. Which function of PyTorch adds numbers that are given as logarithms?
 
 # %%
 def marginal(log_alpha, log_p):  # (L,), (L, V) -> (V,)
@@ -378,8 +386,9 @@ def marginal(log_alpha, log_p):
 check("6.5", marginal)
 
 # %% [markdown]
-# The bound of the paper takes the mean of the logarithms, this takes the logarithm of the mean. The
-# second is never smaller. Try: one place makes the word sure, the other makes it nearly impossible.
+# The paper's bound is the mean of the logarithms. This is the logarithm of the mean, which is never
+# smaller. Try it: from one place the word is almost certain, from the other it is nearly
+# impossible.
 
 # %%
 half = torch.tensor([0.5, 0.5]).log()
@@ -388,32 +397,34 @@ print(f"log of the mean:  {marginal(half, word).item():.2f}")
 print(f"mean of the logs: {(half.exp()[:, None] * word).sum().item():.2f}")
 
 # %% [markdown]
-# The bound is cautious: one bad place costs it dearly, so it avoids looking where it is not sure. The
-# sum is bold: it is enough that *one* likely place is right.
+# The bound is cautious: a single bad place costs it dearly, so the model avoids looking where it is
+# not sure. The sum is bold: it is enough that *one* likely place is right.
 #
-# <details><summary>Quiz: with which of the two does the model profit from looking at several places
-# with different opinions?</summary>
+# <details><summary>Quiz: with which of the two does the model benefit from looking at several
+# places that disagree?</summary>
 #
-# With the sum. If the word may be *red* or *blue*, half of the weight on a red place and half on a blue
-# one gives each word a probability near one half. The bound would give both a very small one.
+# With the sum. If the word may be *red* or *blue*, half of the weight on a red place and half on a
+# blue one gives each word a probability close to one half. With the bound, each of the two words
+# would score very low.
 #
 # </details>
 #
 # ## The same in the full decoder
 #
-# `labkit.estimators.moments` measures the gradient's variance at a fixed model. The model stays
-# as it is, only the draws change. Here it is the shipped model, looking by each mechanism.
+# `labkit.estimators.moments` measures the variance of the gradient of a fixed model. The model
+# stays the same, and only the sampled places vary. Here it is the pretrained model, with one
+# attention mechanism after the other.
 
 # %%
 from labkit.attention import HardConfig
 from labkit.estimators import moments
 from labkit.objective import Objective
 
-captions = labkit.decoder.pad_captions(told)
+captions = labkit.decoder.pad_captions(references)
 
 
 # %%
-def spread(name, **options):
+def gradient_variance(name, **options):
     decoder = with_attention(soft.decoder, name, **options)
     objective = Objective(doubly=0, smoothing=0, hard=HardConfig(**options))
     torch.manual_seed(0)
@@ -423,28 +434,28 @@ def spread(name, **options):
 
 # %%
 plain = {"soft_share": 0.0, "lambda_e": 0.0}
-found = {
-    "soft": spread("soft"),
-    "caption": spread("reinforce", **plain),
-    "to go": spread("reinforce", reward="to_go", **plain),
-    "gumbel": spread("gumbel"),
+variances = {
+    "soft": gradient_variance("soft"),
+    "caption": gradient_variance("reinforce", **plain),
+    "to go": gradient_variance("reinforce", reward="to_go", **plain),
+    "gumbel": gradient_variance("gumbel"),
 }
 
 # %%
-print("soft attention draws nothing:", found["soft"] < 1e-9)
-print("the reward to go varies less:", found["to go"] < found["caption"])
-print("Gumbel varies least of those that draw:", found["gumbel"] < found["to go"])
+print("soft attention does not sample:", variances["soft"] < 1e-9)
+print("the reward to go has less variance:", variances["to go"] < variances["caption"])
+print("Gumbel has the least of those that sample:", variances["gumbel"] < variances["to go"])
 
 # %% [markdown]
 # ## Summary
 #
-# - An argmax has a zero gradient, not a small one. It cannot learn where to look.
-# - A lot can be learned from: a place drawn before a likely word becomes likelier. The estimator is
-#   right in the mean and varies much.
-# - A baseline and the reward to go leave the mean as it is. The baseline takes most of the variance away,
-#   the reward to go some more.
-# - Gumbel's straight-through gradient varies little and is biased. Summing the place out draws nothing and
-#   has an exact gradient. It needs a prediction of the word from each place.
+# - The gradient of an argmax is not small but zero. A model with it cannot learn where to look.
+# - A model can learn from sampled places: a place sampled before a likely word becomes more likely.
+#   The estimator is right on average, but has a high variance.
+# - A baseline and the reward to go leave the mean as it is. The baseline removes most of the
+#   variance, the reward to go some more.
+# - Gumbel's straight-through gradient has a low variance and is biased. Summing the place out needs
+#   no sampling and has an exact gradient. The price is a prediction of the word from each place.
 #
-# **To think on.** The baseline may depend on anything that the drawn place does not change. May it depend on
-# the picture? On the caption's words? On the places drawn for *earlier* words?
+# **To think about.** The baseline may depend on anything that the sampled place does not change.
+# May it depend on the picture? On the caption's words? On the places sampled for *earlier* words?

@@ -13,17 +13,17 @@
 # ---
 
 # %% [markdown]
-# # Lab 7: telling and scoring
+# # Lab 7: generating and scoring captions
 #
 # **What you will learn.** Three ways to get a caption out of a model, what BLEU counts, what METEOR
-# and CIDEr add, why scores that are taken while a teacher helps say little, and how to judge a judge.
+# and CIDEr add, why scores under teacher forcing say little, and how to judge a judge.
 #
-# **Time.** About 75 minutes, of which the machine takes less than one.
+# **Time.** About 75 minutes, of which your machine needs less than one.
 #
 # **Before you start.** Lab 0. It helps to have done Lab 4.
 #
-# **The question.** Two captioners tell the same picture, and not alike. Which of them is better, and
-# who decides?
+# **The question.** Two captioners describe the same picture, each in its own way. Which of them is
+# better, and who decides?
 
 # %%
 import torch
@@ -34,13 +34,14 @@ from labkit.metrics import start_meteor
 
 torch.set_num_threads(1)  # for the same numbers on every machine
 torch.set_grad_enabled(False)  # nothing is trained in this lab
-start_meteor()  # a Java program reads its tables while you read on
+start_meteor()  # a Java program, which loads its tables while you read on
 
 # %% [markdown]
 # ## A model and a hundred pictures
 #
-# We take the shipped model, and 100 drawn scenes that it has never seen. A scene is a good judge,
-# because every fact of it is known: `is_true` says whether all that a caption tells is so.
+# We take the pretrained model and 100 drawn scenes that it has never seen. A scene is a good judge,
+# because we know every fact about it: `is_true` checks whether everything that a caption says is
+# true of the scene.
 
 # %%
 from labkit.photos import to_input
@@ -61,68 +62,71 @@ from labkit.scenes import is_true, things_of
 
 
 def share_true(texts):
-    """Of 100 captions, one a scene, the share that is true."""
+    """Of 100 captions, one per scene, the share that is true."""
     pairs = zip(texts, scenes, strict=True)
     return np.mean([is_true(t, things_of(s.facts)) for t, s in pairs])
 
 # %% [markdown]
 # ## One word
 #
-# The decoder does not tell captions. It answers one question: given a picture and the words so far,
-# how likely is each next word? `look_at` prepares pictures and gives the first state. `step` takes
-# the last word and the state, and gives $\log p$ of each next word, and the new state.
+# The decoder does not generate whole captions. It answers one question: given a picture and the
+# words so far, how likely is each next word? `look_at` prepares the pictures and returns the first
+# state. `step` takes the last word and the state, and returns $\log p$ of each next word and the
+# new state.
 #
-# Both work on $N$ pictures with $K$ captions each. Here both are 1.
+# Both work on $N$ pictures with $K$ captions each. Here $N$ and $K$ are 1.
 
 # %%
 from labkit.vocabulary import BOS, EOS
 
-seen, state = decoder.look_at(a[:1])
-log_p, state, glance = decoder.step(torch.tensor([[BOS]]), seen, state)
+encoded, state = decoder.look_at(a[:1])
+log_p, state, attention = decoder.step(torch.tensor([[BOS]]), encoded, state)
 print(tuple(log_p.shape), "sums to", f"{log_p.exp().sum():.3f}")
 
 # %%
 likely = log_p[0, 0].topk(2).indices.tolist()
-print("the likeliest first words:", [vocabulary.words[i] for i in likely])
+print("the most likely first words:", [vocabulary.words[i] for i in likely])
 
 # %% [markdown]
-# To tell a caption, someone has to choose. Then the chosen word goes in, and the next question is
-# asked. How to choose is not part of the model, and it matters a good deal.
+# To generate a caption, we have to choose one of these words. The chosen word goes in, and the
+# model answers the next question. How to choose is not part of the model, and it matters a good
+# deal.
 #
-# ## Greedy: the likeliest word each time
+# ## Greedy: the most likely word each time
 #
-# **Exercise 7.1.** Write `tell_greedily`. It takes the decoder and one picture's features, (1, L, D),
-# and gives the numbers of the words, without `<bos>` and `<eos>`. It stops at `<eos>`, and after 20
-# words in any case.
+# **Exercise 7.1.** Write `greedy_caption`. It takes the decoder and the features of one picture,
+# (1, L, D), and returns the ids of the words, without `<bos>` and `<eos>`. It stops at `<eos>`, and
+# after 20 words in any case.
 #
 # <details><summary>Hint</summary>
 #
-# `int(log_p.argmax())` is the number of the likeliest word. Put it into `torch.tensor([[word]])` for
-# the next step. Do not forget to hand the new state on.
+# `int(log_p.argmax())` is the id of the most likely word. Pass it on as `torch.tensor([[word]])` in
+# the next step. Do not forget to pass on the new state, too.
 #
 # </details>
 
 # %%
-def tell_greedily(decoder, a):
-    """Give the numbers of the words of one caption."""
+def greedy_caption(decoder, a):
+    """Return the word ids of one caption."""
     ...
 
 # %%
-check("7.1", tell_greedily)
+check("7.1", greedy_caption)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-def tell_greedily(decoder, a):
-    (seen, state), told = decoder.look_at(a), [BOS]
-    while told[-1] != EOS and len(told) <= 20:
-        last = torch.tensor([told[-1:]])
-        log_p, state, _ = decoder.step(last, seen, state)
-        told.append(int(log_p.argmax()))
-    return [word for word in told if word not in (BOS, EOS)]
+def greedy_caption(decoder, a):
+    (encoded, state), words = decoder.look_at(a), [BOS]
+    while words[-1] != EOS and len(words) <= 20:
+        last = torch.tensor([words[-1:]])
+        log_p, state, _ = decoder.step(last, encoded, state)
+        words.append(int(log_p.argmax()))
+    return [word for word in words if word not in (BOS, EOS)]
 
-check("7.1", tell_greedily)
+check("7.1", greedy_caption)
 
 # %% [markdown]
-# `labkit.greedy` does it for many pictures at once. It also never tells `<pad>`, `<bos>` or `<unk>`.
+# `labkit.greedy` does this for many pictures at once. It also never generates `<pad>`, `<bos>` or
+# `<unk>`.
 
 # %%
 def texts_of(captions):
@@ -134,33 +138,35 @@ for text in greedy[:3]:
     print(text)
 
 # %% [markdown]
-# ## Sampling: by lot
+# ## Sampling: a random word each time
 #
-# Greedy always says the same. A person does not. `sample` draws each word by lot. The *temperature*
-# bends the odds: below 1 the likely words become still likelier, above 1 all become more alike.
+# Greedy decoding always gives the same caption. A person does not. `sample` draws each word at
+# random, with the model's probabilities. The *temperature* changes these probabilities: below 1 the
+# likely words become even more likely, above 1 all words become more alike.
 
 # %% tags=["nbval-ignore-output"]
-dice = torch.Generator().manual_seed(0)
+rng = torch.Generator().manual_seed(0)
 for temperature in (0.2, 1.0, 2.0):
-    for caption in labkit.sample(decoder, a[:2], 20, temperature, dice):
+    for caption in labkit.sample(decoder, a[:2], 20, temperature, rng):
         print(temperature, vocabulary.decode(caption.words))
 
 # %%
 true = {}
 for temperature in (0.2, 1.0, 2.0):
-    told = [texts_of(labkit.sample(decoder, a, 20, temperature, dice))
-            for _ in range(3)]
-    true[temperature] = np.mean([share_true(texts) for texts in told])
-print("hotter is less true:", true[0.2] > true[1.0] > true[2.0])
+    sampled = [texts_of(labkit.sample(decoder, a, 20, temperature, rng))
+               for _ in range(3)]
+    true[temperature] = np.mean([share_true(texts) for texts in sampled])
+print("the higher the temperature, the fewer are true:",
+      true[0.2] > true[1.0] > true[2.0])
 
 # %% [markdown]
-# Sampling shows what the model believes. For one good caption it is no good way. One unlucky word,
-# and all that follows is told to fit it.
+# Sampling shows what the model believes. It is not a good way to get one good caption: after a
+# single unlucky word, everything that follows is chosen to fit that word.
 #
 # ## Beam search: several beginnings at once
 #
-# Greedy has a fault, too. The likeliest first word may lead nowhere. Look at this small language.
-# Each caption has two words, and this table is the whole model.
+# Greedy decoding has a weakness, too. The most likely first word may lead nowhere. Look at this
+# small language. Each caption has two words, and this table is the whole model.
 
 # %%
 table = {
@@ -170,11 +176,11 @@ table = {
 }
 
 # %% [markdown]
-# A beam search of width $k$ keeps the $k$ likeliest beginnings at each step, continues all of them,
-# and again keeps the $k$ likeliest of all results.
+# A beam search with $k$ beams keeps the $k$ most likely beginnings at each step. It extends each of
+# them by every possible next word, and of all the results keeps the $k$ most likely again.
 #
-# **Exercise 7.2.** How likely is the caption that greedy finds, and how likely is the one that a
-# beam of width 2 finds? Give both, in this order.
+# **Exercise 7.2.** How likely is the caption that greedy decoding finds, and how likely is the one
+# that a beam search with 2 beams finds? Give both, in this order.
 
 # %%
 found_by_greedy = ...
@@ -189,17 +195,17 @@ found_by_beam = 0.4 * 0.9  # the sun
 check("7.2", [found_by_greedy, found_by_beam])
 
 # %% [markdown]
-# Now the model. A caption's score here is $\log p$, the sum over its words and `<eos>`.
+# Now the model. The score of a caption is $\log p$ here, summed over its words and `<eos>`.
 
 # %%
-ways = {"greedy": labkit.greedy(decoder, a),
-        "beam of 1": labkit.beam_search(decoder, a, 1, length_power=0),
-        "beam of 5": labkit.beam_search(decoder, a, 5, length_power=0)}
-print("a beam of 1 is greedy:",
-      texts_of(ways["beam of 1"]) == texts_of(ways["greedy"]))
+decoded = {"greedy": labkit.greedy(decoder, a),
+           "1 beam": labkit.beam_search(decoder, a, 1, length_power=0),
+           "5 beams": labkit.beam_search(decoder, a, 5, length_power=0)}
+print("1 beam is the same as greedy:",
+      texts_of(decoded["1 beam"]) == texts_of(decoded["greedy"]))
 
 # %% tags=["nbval-ignore-output"]
-for name, captions in ways.items():
+for name, captions in decoded.items():
     score = np.mean([caption.score for caption in captions])
     length = np.mean([len(caption.words) for caption in captions])
     print(f"{name:10} log p {score:.2f}, {length:.1f} words, "
@@ -207,65 +213,66 @@ for name, captions in ways.items():
 
 # %%
 def mean_of(number, name):
-    return np.mean([number(caption) for caption in ways[name]])
+    return np.mean([number(caption) for caption in decoded[name]])
 
-names = ("greedy", "beam of 5")
+names = ("greedy", "5 beams")
 score = [mean_of(lambda c: c.score, name) for name in names]
 length = [mean_of(lambda c: len(c.words), name) for name in names]
 
 # %%
-print("the beam finds likelier captions:", score[1] > score[0])
-print("and they are shorter:            ", length[1] < length[0])
-print("and more of them are true:       ",
-      share_true(texts_of(ways["beam of 5"])) > share_true(greedy) + 0.1)
+print("5 beams find more likely captions:", score[1] > score[0])
+print("these are shorter:                ", length[1] < length[0])
+print("and more of them are true:        ",
+      share_true(texts_of(decoded["5 beams"])) > share_true(greedy) + 0.1)
 
 # %% [markdown]
-# Why shorter? Each word multiplies the probability by something below 1. So the likeliest caption is
-# a short one. And why truer? Perhaps because it says less. Count the captions that join two things
-# with *and*, and so do not tell how they lie to each other.
+# Why shorter? Each word multiplies the probability by something below 1. So the most likely caption
+# tends to be short. And why are more of them true? Perhaps because they say less. Count the
+# captions that join two things with *and*, and so do not say where one lies relative to the other.
 
 # %%
 for name in names:
-    joined = [" and " in text for text in texts_of(ways[name])]
+    joined = [" and " in text for text in texts_of(decoded[name])]
     print(f"{name:10} {np.mean(joined):.1f} join with 'and'")
 
 # %% [markdown]
-# Who tells no relation cannot get it wrong. Ask that before you praise a search.
+# A caption that states no relation cannot get it wrong. Check for that before you praise a search.
 #
-# `labkit` therefore divides $\log p$ by a power of the length, 0.7 unless you say otherwise. Nothing
-# proves 0.7. It is a choice, and belongs beside every score.
+# For this reason `labkit` divides $\log p$ by a power of the length, 0.7 unless you say otherwise.
+# Nothing proves that 0.7 is right. It is a choice, and should be reported with every score.
 
 # %%
-told = texts_of(labkit.beam_search(decoder, a, 5))
-words = sum(len(text.split()) for text in told) / len(told)
-print("longer than without:", words > length[1])
+divided = texts_of(labkit.beam_search(decoder, a, 5))
+words = sum(len(text.split()) for text in divided) / len(divided)
+print("longer than without the division:", words > length[1])
 
 # %% [markdown]
-# <details><summary>Quiz: the beam of 5 finds likelier captions than greedy. Must a beam of 100 give
-# better ones still?</summary>
+# <details><summary>Quiz: 5 beams find more likely captions than greedy decoding. Will 100 beams
+# give even better ones?</summary>
 #
-# Likelier ones, nearly always. Better ones only as far as the model is right about what is likely.
-# Try 10 and 50 on these scenes.
+# More likely ones, nearly always. Better ones, only as far as the model is right about what is
+# likely. Try 10 and 50 on these scenes.
 #
 # </details>
 #
 # ## BLEU, by hand
 #
-# Most pictures have no list of facts. What there is are captions that people wrote, the *references*.
-# So one counts how much of the told caption stands in them.
+# Most pictures do not come with a list of facts. What they have are captions that people wrote, the
+# *references*. So we count how much of the generated caption, the *hypothesis*, occurs in them.
 #
-# A run of $n$ words is called an n-gram. The *precision* $p_n$ is the share of the told n-grams that
-# stand in a reference. But *a a a a a* would have a precision of 1 as soon as one reference has an *a*.
-# So an n-gram counts at most as often as it stands in the one reference that has most of it. This is
-# called clipping.
+# A run of $n$ words is called an n-gram. The *precision* $p_n$ is the share of the n-grams of the
+# hypothesis that occur in a reference. But *a a a a a* would have a precision of 1 as soon as one
+# reference contains an *a*. So an n-gram counts at most as often as it occurs in the one reference
+# that has it most often. This is called clipping.
 #
-# **Exercise 7.3.** Write `matches(told, references, n)`. It gives two counts: the told n-grams that
-# are found, clipped, and all told n-grams. A caption is a list of words.
+# **Exercise 7.3.** Write `matches(hypothesis, references, n)`. It returns two counts: how many
+# n-grams of the hypothesis are found in the references, clipped, and how many n-grams it has in
+# all. A caption is a list of words.
 #
 # <details><summary>Hint</summary>
 #
-# Start with `runs(told, n)`, below. For each run, look up its count in each reference and take the
-# largest. A `Counter` gives 0 for what it has not met.
+# Start with `ngrams(hypothesis, n)`, defined below. For each n-gram, look up its count in each
+# reference and take the largest. A `Counter` gives 0 for anything that it has not counted.
 #
 # </details>
 
@@ -273,74 +280,76 @@ print("longer than without:", words > length[1])
 from collections import Counter
 
 
-def runs(words, n):
+def ngrams(words, n):
     """Count the runs of n words."""
     starts = range(len(words) - n + 1)
     return Counter(tuple(words[i:i + n]) for i in starts)
 
 # %%
-def matches(told, references, n):
-    """Give (how many are found, how many there are)."""
+def matches(hypothesis, references, n):
+    """Return (how many n-grams are found, how many there are)."""
     ...
 
 # %%
 check("7.3", matches)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-def matches(told, references, n):
-    mine, theirs = runs(told, n), [runs(words, n) for words in references]
-    found = sum(min(count, max(counts[run] for counts in theirs))
-                for run, count in mine.items())
+def matches(hypothesis, references, n):
+    mine, theirs = ngrams(hypothesis, n), [ngrams(words, n) for words in references]
+    found = sum(min(count, max(counts[ngram] for counts in theirs))
+                for ngram, count in mine.items())
     return found, sum(mine.values())
 
 check("7.3", matches)
 
 # %%
-told, *both = (text.split() for text in (
+hypothesis, *both = (text.split() for text in (
     "a a a red circle", "a red circle and a star", "a circle"))
 for n in (1, 2):
-    print(f"runs of {n}: found and all are", matches(told, both, n))
+    print(f"n = {n}: found, and all:", matches(hypothesis, both, n))
 
 # %% [markdown]
-# One more trick has to be stopped. Who says only *a* has a precision of 1. So captions that are too
-# short are punished. With $c$ words in all told captions, and $r$ words in the references that are
-# nearest in length (the shorter one, if two are equally near):
+# One more trick has to be ruled out. A caption that consists of a single *a* has a precision of 1.
+# So captions that are too short are penalised. Let $c$ be the number of words in all hypotheses.
+# For $r$, take for each hypothesis the reference that is closest to it in length (the shorter one
+# if two are equally close), and add up their lengths:
 #
 # $$\mathrm{BLEU} = \min\left(1, e^{1 - r/c}\right) \left(p_1 \, p_2 \, p_3 \, p_4\right)^{1/4}$$
 #
-# All counts are summed over all captions *first*. $p_2$ is the number of found pairs in all captions,
-# divided by the number of pairs in all captions. So BLEU belongs to a set of captions.
+# All counts are summed over all captions *first*. $p_2$ is the number of pairs of words found in
+# all captions, divided by the number of pairs in all captions. So BLEU is a property of a set of
+# captions.
 #
-# **Exercise 7.4.** Write `bleu(told, references)`. `told` is a list of captions, `references` a list
-# with a list of captions for each of them. A caption is a list of words.
+# **Exercise 7.4.** Write `bleu(hypotheses, references)`. `hypotheses` is a list of captions,
+# `references` a list that has a list of captions for each of them. A caption is a list of words.
 
 # %%
-def bleu(told, references):
-    """Give BLEU-4 of a set of captions."""
+def bleu(hypotheses, references):
+    """Return BLEU-4 of a set of captions."""
     ...
 
 # %%
 check("7.4", bleu)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-def bleu(told, references):
+def bleu(hypotheses, references):
     counts, c, r = np.zeros((4, 2)), 0, 0
-    for words, some in zip(told, references, strict=True):
+    for words, some in zip(hypotheses, references, strict=True):
         counts += [matches(words, some, n) for n in (1, 2, 3, 4)]
-        near = min((abs(len(one) - len(words)), len(one)) for one in some)
-        c, r = c + len(words), r + near[1]
-    shares = counts[:, 0] / counts[:, 1]
-    return min(1, np.exp(1 - r / c)) * shares.prod() ** (1 / 4)
+        closest = min((abs(len(one) - len(words)), len(one)) for one in some)
+        c, r = c + len(words), r + closest[1]
+    precisions = counts[:, 0] / counts[:, 1]
+    return min(1, np.exp(1 - r / c)) * precisions.prod() ** (1 / 4)
 
 check("7.4", bleu)
 
 # %% [markdown]
-# Is it the BLEU that everybody uses? `labkit.score` calls the code of the COCO challenge.
+# Is this the BLEU that everybody uses? `labkit.score` calls the code of the COCO challenge.
 
 # %%
 references = {s.id: list(s.captions) for s in scenes}
-told = dict(zip(references, greedy, strict=True))
-scores = labkit.score(references, told)
+hypotheses = dict(zip(references, greedy, strict=True))
+scores = labkit.score(references, hypotheses)
 
 # %%
 split = [[one.split() for one in some] for some in references.values()]
@@ -350,12 +359,14 @@ print("the same BLEU-4:", abs(mine - scores.bleu4) < 1e-4)
 # %% [markdown]
 # ## METEOR, by example
 #
-# BLEU knows no synonyms. METEOR lays the two captions beside each other and links words: the same
-# word, the same stem, a synonym. Then it looks at how much was linked, and in what order.
+# BLEU knows no synonyms. METEOR aligns the two captions and links their words: a word can be linked
+# to the same word, to one with the same stem, or to a synonym. Then METEOR looks at how many words
+# were linked, and in what order.
 #
-# Here are ten captions of one photograph that you have to imagine. A dog runs over a beach with a
-# ball in its mouth. `imagined` holds four references, `people` the ten captions. All of it is made up for
-# this lab, also the numbers beside the captions: what people think of each, from 1 to 4.
+# Here are ten captions of a photograph that you have to imagine: a dog runs over a beach with a
+# ball in its mouth. `imagined` holds four references, `people` the ten captions. All of this is
+# made up for this lab. So are the numbers next to the captions: how people rate each one, from 1 to
+# 4.
 
 # %%
 imagined = ["a brown dog runs along the beach with a ball",
@@ -388,26 +399,27 @@ for k, (text, value) in enumerate(people.items()):
 # %% [markdown]
 # Look at three lines.
 #
-# - *a puppy sprints along the seashore* is a good caption. BLEU-4 gives nothing, since no four words
-#   of it stand in a reference. METEOR gives 0.16: it links *seashore*, but not *puppy* or *sprints*. The
-#   white dog that sleeps on the grass, which is false, gets as much.
-# - *a brown cat runs …* is wrong in the one word that matters. All three columns put it far above the
-#   caption that people like best, in the first line.
-# - *a ball along the beach with …* is no sentence. BLEU-1 does not notice, since it looks at single
-#   words. METEOR takes something off for the order, and still puts it near the top.
+# - *a puppy sprints along the seashore* is a good caption. Its BLEU-4 is 0, because no four
+#   consecutive words of it occur in a reference. Its METEOR is 0.16: *seashore* is linked, *puppy*
+#   and *sprints* are not. The white dog that sleeps on the grass, which is false, gets just as
+#   much.
+# - *a brown cat runs …* is wrong in the one word that matters. All three metrics put it far above
+#   the caption that people like best, in the first line.
+# - *a ball along the beach with …* is not a sentence. BLEU-1 does not notice, because it looks at
+#   single words. METEOR lowers the score for the word order, and still puts it near the top.
 #
 # <details><summary>Quiz: why is the BLEU-4 of a single caption so often 0?</summary>
 #
-# It multiplies four precisions. If no run of four words is found, one of them is 0, and so is the
-# product. Over a set of captions that hardly happens, because the counts are summed first.
+# BLEU-4 multiplies four precisions. If no run of four words is found, one of them is 0, and so is
+# the product. With a set of captions that hardly ever happens, because the counts are summed first.
 #
 # </details>
 #
 # ## CIDEr, by example
 #
-# To BLEU each word is worth the same. But *a* stands in every caption. It says nothing about *this*
-# picture. CIDEr weighs an n-gram by the logarithm of (number of pictures) over (number of pictures
-# whose references have it).
+# For BLEU every word is worth the same. But *a* occurs in every caption. It says nothing about
+# *this* picture. CIDEr weights each n-gram by the logarithm of (number of pictures) / (number of
+# pictures whose references contain it).
 
 # %%
 def weight(word):
@@ -419,19 +431,20 @@ for word in ("a", "and", "large", "circle", "yellow"):
     print(f"{word:7} {weight(word):.2f}")
 
 # %% [markdown]
-# A caption becomes a list of such weights, and two captions are alike if their lists point the same
-# way. So CIDEr rewards *yellow* and does not care about *a*. It depends on the set of pictures, and
-# for one picture alone it says nothing. That is why it is missing from the table of the dog.
+# A caption becomes a vector of such weights, and two captions are similar if their vectors point in
+# the same direction. So CIDEr rewards *yellow* and does not care about *a*. It depends on the set
+# of pictures, and for a single picture it says nothing. That is why it is missing from the table of
+# the dog.
 #
-# ## What do the metrics not see?
+# ## What do the metrics overlook?
 #
-# Scenes can test the metrics themselves. Take one human caption of each scene and see how the other
-# four score it. Then spoil it, and look again. We use the scenes whose first caption tells where one
-# thing lies, and spoil it in three ways:
+# With scenes, the metrics themselves can be tested. Take one reference of each scene and score it
+# against the other four. Then alter it, and score it again. We use the scenes whose first reference
+# says where one thing lies relative to another, and alter it in three ways:
 #
-# - *turned*: left becomes right, above becomes below. Nearly all of these are false.
-# - *recoloured*: the first colour becomes one that the scene does not have. All are false.
-# - *brief*: only one shape is named, and rightly. All are true.
+# - *turned*: left becomes right, above becomes below. Nearly all of these captions are false.
+# - *recoloured*: the first colour becomes one that the scene does not have. All of them are false.
+# - *brief*: only one shape is named, and correctly. All of them are true.
 
 # %%
 TURN = {"left": "right", "right": "left",
@@ -461,16 +474,16 @@ kinds = {"true": lambda caption, things: caption, "turned": turned,
          "recoloured": recoloured, "brief": brief}
 
 # %%
-told = {}
+captions_of = {}
 for kind, change in kinds.items():
-    told[kind] = {s.id: change(s.captions[0], things_of(s.facts))
-                  for s in chosen}
-print(*(some[chosen[0].id] for some in told.values()), sep="\n")
+    captions_of[kind] = {s.id: change(s.captions[0], things_of(s.facts))
+                         for s in chosen}
+print(*(some[chosen[0].id] for some in captions_of.values()), sep="\n")
 
 # %%
-scores = {kind: labkit.score(others, some) for kind, some in told.items()}
+scores = {kind: labkit.score(others, some) for kind, some in captions_of.items()}
 truth = {}
-for kind, some in told.items():
+for kind, some in captions_of.items():
     true = [is_true(some[s.id], things_of(s.facts)) for s in chosen]
     truth[kind] = np.mean(true)
 
@@ -483,35 +496,36 @@ for kind, s in scores.items():
 # %%
 import matplotlib.pyplot as plt
 
-spoiled = ["turned", "recoloured", "brief"]
+altered = ["turned", "recoloured", "brief"]
 kept = {}
 for name in ("bleu4", "meteor", "cider"):
     full = getattr(scores["true"], name)
-    kept[name] = [getattr(scores[kind], name) / full for kind in spoiled]
-kept["share that is true"] = [truth[kind] for kind in spoiled]
+    kept[name] = [getattr(scores[kind], name) / full for kind in altered]
+kept["share that is true"] = [truth[kind] for kind in altered]
 
-# %% mystnb={"figure": {"caption": "Scores of spoiled captions, as shares of what the true captions score. The last bars are the share of captions that are true.", "name": "fig:spoiled"}, "image": {"alt": "Grouped bars for turned, recoloured and brief captions. Turned captions keep nine tenths of BLEU-4, METEOR and CIDEr, though nearly none is true. Recoloured ones keep more than half, and none is true. Brief ones lose most, and all are true."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Scores of altered captions, relative to the scores of the true captions. The last bar of each group is the share of captions that are true.", "name": "fig:spoiled"}, "image": {"alt": "Grouped bars for turned, recoloured and brief captions. Turned captions keep nine tenths of BLEU-4, METEOR and CIDEr, though hardly any of them is true. Recoloured ones keep more than half, and none is true. Brief ones lose most, and all are true."}} tags=["nbval-ignore-output"]
 figure, panel = plt.subplots(figsize=(7, 3.2), layout="constrained")
 for k, (name, values) in enumerate(kept.items()):
     panel.bar(np.arange(3) + 0.2 * k - 0.3, values, 0.2, label=name)
-panel.set(xticks=range(3), xticklabels=spoiled, ylabel="share")
+panel.set(xticks=range(3), xticklabels=altered, ylabel="share")
 panel.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %%
 for name in ("bleu4", "meteor", "cider"):
-    print(f"{name:6} of turned captions is above four fifths:",
+    print(f"{name:6} turned captions keep more than four fifths:",
           kept[name][0] > 0.8)
 
 # %% [markdown]
-# None of the three sees that left is not right. A model that tells places by lot would lose almost
-# nothing. This is why the book also asks whether captions are *true*, where that can be known.
+# None of the three notices that left is not right. A model that guessed where things lie would lose
+# almost nothing. This is why the book also asks whether captions are *true*, wherever that can be
+# known.
 #
-# ## A teacher's help
+# ## Scores under teacher forcing
 #
-# In training, the decoder is given the person's words so far, and asked for the next one. One can
-# count how often its likeliest word is the person's. It costs nothing, since training computes it
-# anyway. Is it a good score?
+# In training, the decoder is given the words of the reference so far, and has to predict the next
+# one. We can count how often its most likely word is the right one. This costs nothing, because
+# training computes it anyway. Is it a good score?
 
 # %%
 from labkit.decoder import pad_captions
@@ -520,33 +534,33 @@ captions = pad_captions([vocabulary.encode(s.captions[0]) for s in scenes])
 
 
 def share_of_words(a):
-    """Teacher forced: how often is the likeliest word the person's?"""
-    told = decoder(a, captions)
-    return (told.log_p.argmax(-1) == told.targets).double().mean().item()
+    """Teacher forced: how often is the most likely word the right one?"""
+    output = decoder(a, captions)
+    return (output.log_p.argmax(-1) == output.targets).double().mean().item()
 
 # %% [markdown]
 # Now a test that every score should pass. Show the model the *wrong pictures*: each scene gets the
-# features of the scene before it. A good score should fall to nothing.
+# features of the scene before it. A good score should drop to almost nothing.
 
 # %%
 wrong = a.roll(1, 0)
 of_right = share_true(texts_of(labkit.greedy(decoder, a)))
 of_wrong = share_true(texts_of(labkit.greedy(decoder, wrong)))
-print(f"words, teacher forced: {share_of_words(a):.1f}, "
-      f"with wrong pictures {share_of_words(wrong):.1f}")
-print("told by itself, above a half of the captions are true:", of_right > 0.5)
-print("with wrong pictures, nearly none is:", of_wrong < 0.05)
+print(f"right words, teacher forced: {share_of_words(a):.1f}, "
+      f"with the wrong pictures {share_of_words(wrong):.1f}")
+print("free running, more than half of the captions are true:", of_right > 0.5)
+print("with the wrong pictures, hardly any is:", of_wrong < 0.05)
 
 # %% [markdown]
-# With wrong pictures the model still gets half of the words right. After *a small red* comes a shape,
-# after *left* comes *of*: the person's words lead it by the hand. So more than half of this
-# score comes without the picture.
+# With the wrong pictures, the model still gets half of the words right. After *a small red* comes a
+# shape, after *left* comes *of*: the reference leads the model by the hand. So more than half of
+# this score comes without the picture.
 #
-# It misleads in the other direction, too. With the right pictures it is far from 1. But nobody could
-# know whether the person will say *there is a* or *a*, or which two of four things they will speak
-# of. Such misses are no mistakes.
+# It also misleads in the other direction. With the right pictures it is far from 1. But nobody
+# could know whether the writer of the reference will start with *there is a* or with *a*, or which
+# two of four things the caption will mention. To miss such a word is not a mistake.
 #
-# What if one strings the likeliest words together, as if they were a caption?
+# What if we string the most likely words together, as if they were a caption?
 
 # %%
 def forced_text(scene, features):
@@ -556,33 +570,34 @@ def forced_text(scene, features):
 
 
 forced = [forced_text(s, x) for s, x in zip(scenes, a, strict=True)]
-print("person:", scenes[2].captions[0])
-print("forced:", forced[2])
+print("reference:     ", scenes[2].captions[0])
+print("teacher forced:", forced[2])
 
 # %%
-print("less than a tenth of these are true:", share_true(forced) < 0.1)
-print("yet BLEU-4 gives them more than half:",
+print("fewer than a tenth of these are true:", share_true(forced) < 0.1)
+print("yet their BLEU-4 is above one half:",
       bleu([text.split() for text in forced], split) > 0.5)
 
 # %% [markdown]
-# Each word was the answer to a question about the *person's* caption, not about the words before it
-# in this row. So the row is no caption at all, and its BLEU is not the BLEU of what the model tells.
-# `labkit` never scores such rows. Its scores are of captions that the model told by itself.
+# Each word was the answer to a question about the *reference*, not about the words before it in
+# this string. So the string is not a caption, and its BLEU is not the BLEU of what the model
+# generates. `labkit` never scores such strings. It scores only captions that the model has
+# generated by itself.
 #
 # ## Judging the judge
 #
-# A metric stands in for people. Does it put captions into the order in which people put them?
+# A metric stands in for people. Does it rank captions in the same order as people do?
 #
-# Take two captions. If people like the first better and the metric does, too, the pair agrees. If
-# not, it disagrees. *Kendall's tau* is the number of pairs that agree, minus the number of pairs that
-# disagree, divided by the number of all pairs. It is 1 for the same order, $-1$ for the reverse, and
-# near 0 if there is no connection.
+# Take two captions. If people like the first one better and the metric does, too, the pair agrees.
+# If not, it disagrees. *Kendall's tau* is the number of pairs that agree, minus the number of pairs
+# that disagree, divided by the number of all pairs. It is 1 for the same order, $-1$ for the
+# reverse order, and close to 0 if there is no connection.
 #
 # **Exercise 7.5.** Write `tau(people, metric)` for two lists of numbers without ties.
 
 # %%
 def tau(people, metric):
-    """Give Kendall's tau."""
+    """Return Kendall's tau."""
     ...
 
 # %%
@@ -600,8 +615,8 @@ def tau(people, metric):
 check("7.5", tau)
 
 # %% [markdown]
-# Real numbers have ties: two captions with the same score. `scipy` has a variant for that, tau-b. We
-# ask it about the ten captions of the dog.
+# Real data has ties: two captions with the same score. `scipy` has a variant for that, tau-b. We
+# compute it for the ten captions of the dog.
 
 # %%
 from scipy.stats import kendalltau
@@ -611,23 +626,24 @@ for name in ("bleu1", "bleu4", "meteor"):
     print(f"{name:8} {kendalltau(values, each[name]).statistic:5.2f}")
 
 # %% [markdown]
-# All are near 0, and no wonder: the list was made to hold captions that metrics get wrong. It says
-# nothing about metrics. Even real judgements say little if there are only ten. How little? Let us
-# judge by lot, many times.
+# All three are close to 0, which is no surprise: the list was made to contain captions that metrics
+# get wrong. It says nothing about metrics in general. But even real judgements say little if there
+# are only ten. How little? Let us compare the judgements with random rankings, many of them.
 
 # %%
-dice = np.random.default_rng(0)
-by_lot = [kendalltau(values, dice.permutation(10)).statistic
-          for _ in range(1000)]
-share = np.mean(np.abs(by_lot) > 0.3)
+rng = np.random.default_rng(0)
+random_taus = [kendalltau(values, rng.permutation(10)).statistic
+               for _ in range(1000)]
+share = np.mean(np.abs(random_taus) > 0.3)
 print("tau is beyond 0.3 more than once in ten times:", share > 0.1)
 
 # %% [markdown]
-# With ten captions a tau of 0.3 is no news. Flickr8k comes with many thousand real judgements.
-# `labkit.people` computes this on them; the chapter on evaluation says what comes out and how.
+# So with ten captions, a tau of 0.3 means nothing. Flickr8k comes with many thousands of real
+# judgements. `labkit.people` computes tau on them; the chapter on evaluation explains how, and
+# gives the results.
 #
-# <details><summary>Quiz: a metric has a tau of 0.5 with people. In how many of 100 pairs of captions
-# does it agree with them?</summary>
+# <details><summary>Quiz: a metric has a tau of 0.5 with people. In how many of 100 pairs of
+# captions does it agree with them?</summary>
 #
 # In 75. The share that agrees minus the share that does not is 0.5, and the two sum to 1.
 #
@@ -635,13 +651,15 @@ print("tau is beyond 0.3 more than once in ten times:", share > 0.1)
 #
 # ## Summary
 #
-# - The model gives probabilities of words. Greedy, sampling and beam search make captions of them,
-#   and the choice changes length, score and truth.
-# - BLEU counts n-grams, clipped, and punishes captions that are too short. It belongs to a set.
+# - The model gives probabilities of words. Greedy decoding, sampling and beam search turn them into
+#   captions. The choice of method changes the length, the scores and how many captions are true.
+# - BLEU counts n-grams, clipped, and penalises captions that are too short. It is a property of a
+#   set of captions.
 # - METEOR knows synonyms, CIDEr knows which words are rare. None of them knows what is true.
-# - More than half of a score with a teacher's help comes without the picture. Score what the model tells by itself.
-# - Whether a metric is good is itself a measurement: its agreement with people.
+# - More than half of a teacher-forced score comes without the picture. Score what the model
+#   generates by itself.
+# - Whether a metric is good is itself something to measure: its agreement with people.
 #
-# **To think on.** You may add one number to the scores of a captioner of *photographs*, to catch
+# **To think about.** You may add one number to the scores of a captioner of *photographs*, to catch
 # captions such as the turned ones. You have no list of facts. What would you measure, and with what
 # data?

@@ -15,16 +15,16 @@
 # %% [markdown]
 # # Lab 9: full size
 #
-# **What you will learn.** The commands that train on all of COCO, with a graphics card or with several
-# machines. What they cost, worked out on paper from rates that you can measure. Why several processes
-# learn what one process learns.
+# **What you will learn.** The commands that train on all of COCO, with one graphics card or with
+# several machines. What they cost, estimated from rates that you can measure. Why several processes
+# learn the same as one.
 #
-# **Time.** About 30 minutes, of which the machine takes one.
+# **Time.** About 30 minutes, of which your machine needs one.
 #
 # **Before you start.** Labs 3 and 5.
 #
-# **The question.** This book trains on 6,000 photographs. COCO's train2014 has 82,783, and more than
-# 400,000 captions. What changes?
+# **The question.** This book trains on 6,000 photographs. COCO's train2014 has 82,783, and more
+# than 400,000 captions. What changes?
 
 # %%
 import os
@@ -43,8 +43,8 @@ print("ready")
 # %% [markdown]
 # ## The commands
 #
-# They are those of the small data set, with another name. On a machine with a graphics card they use
-# it by themselves.
+# They are the same as for the small data set, with another name in them. On a machine with a
+# graphics card they use it automatically.
 #
 # ```
 # labkit data coco data/coco
@@ -53,18 +53,18 @@ print("ready")
 # labkit evaluate runs/coco
 # ```
 #
-# In the store, `train` is COCO's train2014, and `dev` is its val2014.
+# In the store, the split `train` is COCO's train2014, and `dev` is its val2014.
 #
-# Several graphics cards in one machine, here four:
+# With several graphics cards in one machine, here four:
 #
 # ```
 # torchrun --nproc-per-node 4 -m labkit train stores/coco \
 #     --out runs/coco
 # ```
 #
-# Several machines, here two with four cards each. The store must lie where each machine can read it.
-# Run the same command on both. `FIRST_MACHINE` is the name or the address of one of them, and `RUN` is any
-# name:
+# With several machines, here two with four cards each, the store must be in a place that every
+# machine can read. Run the same command on both. `FIRST_MACHINE` is the name or the address of one
+# of them, and `RUN` is a name of your choice:
 #
 # ```
 # torchrun --nnodes 2 --nproc-per-node 4 --rdzv-id RUN \
@@ -74,10 +74,10 @@ print("ready")
 #
 # ## What does it cost?
 #
-# First the disk. `labkit` stores features as half precision numbers.
+# First, disk space. `labkit` stores features as half-precision numbers.
 #
-# **Exercise 9.1.** How many bytes do the features of 82,783 images take, at 49 regions of 1,280
-# numbers each?
+# **Exercise 9.1.** How many bytes do the features of 82,783 images take, with 49 regions of 1,280
+# numbers for each image?
 
 # %%
 size = ...
@@ -90,11 +90,11 @@ size = 82_783 * 49 * 1280 * 2
 check("9.1", size)
 
 # %% [markdown]
-# That is 10.4 GB: a small part of a disk, and more than the memory of many machines. Lab 3 says why
-# this does not matter.
+# That is 10.4 GB: a small part of a disk, but more than the memory of many machines. Lab 3 explains
+# why this does not matter.
 #
-# Then the time. Measure the rate of your machine on a few pictures. It is the encoder that takes
-# the time, and it runs once.
+# Next, time. Preparing the store means running the encoder, once for each image. Measure how many
+# images per second your machine encodes.
 
 # %% tags=["nbval-ignore-output"]
 import time
@@ -107,11 +107,11 @@ encoder(pixels)  # warm up
 begin = time.perf_counter()
 encoder(pixels)
 rate = 32 / (time.perf_counter() - begin)
-print(f"{rate:.0f} images a second")
+print(f"{rate:.0f} images per second")
 
 # %% [markdown]
-# **Exercise 9.2.** Write a function that gives the hours that `machines` machines take for so many
-# images, each at `rate` images a second.
+# **Exercise 9.2.** Write a function that returns how many hours `machines` machines need for
+# `images` images, if each machine encodes `rate` images per second.
 
 # %%
 def hours(images, rate, machines):
@@ -132,22 +132,22 @@ check("9.2", hours)
 print(f"encoding COCO here takes {hours(82_783, rate, 1):.1f} hours")
 
 # %% [markdown]
-# Training reads each caption once an epoch. An epoch of the small data set has 30,000 captions, one of
-# COCO 414,113: nearly fourteen times as many steps at the same batch. So write down how long an
-# epoch of `labkit train stores/flickr8k` took, and multiply. (Lab 5 is no measure for this: it has 1,500
-# captions and a much smaller decoder.) A graphics card does a step of this model tens of times
-# faster than two cores; measure before you believe any such number, this one too.
+# Training reads each caption once per epoch. An epoch on the small data set has 30,000 captions, on
+# COCO 414,113: nearly fourteen times as many steps with the same batch size. So write down how long
+# an epoch of `labkit train stores/flickr8k` takes, and multiply. (Do not use lab 5 for this: it has
+# 1,500 captions and a much smaller decoder.) A graphics card computes a step of this model tens of
+# times faster than two CPU cores. Measure before you believe any such number, including this one.
 #
-# ## Several processes, one training
+# ## Several processes, one training run
 #
-# Each process takes its share of every batch, and the gradients are averaged. There is a trap. Captions
-# differ in length, so the shares differ in words.
+# Each process takes its share of every batch, and the gradients are averaged. There is a trap:
+# captions differ in length, so the shares do not have the same number of words.
 #
-# **Exercise 9.3.** Two processes report the mean loss of a word over their own words. What is the mean
-# over *all* words? Write it for any number of processes.
+# **Exercise 9.3.** Two processes report their mean loss per word, each over its own words. What is
+# the mean over *all* words? Write it for any number of processes.
 
 # %%
-def together(losses, words):  # a number each, for each process
+def together(losses, words):  # for each process, its mean loss and its number of words
     ...
 
 
@@ -163,14 +163,15 @@ def together(losses, words):
 check("9.3", together)
 
 # %% [markdown]
-# The usual way, the mean of the means, would make each word of a process with short captions count for
+# With the usual way, the mean of the means, each word of a process with short captions would count
 # more. Then the result would depend on how many processes there are. `labkit` divides each sum by
-# the number of words of the *whole* batch.
+# the number of words in the *whole* batch.
 #
-# ## A real run of two
+# ## A real run with two processes
 #
-# Small enough for two cores: 200 scenes, one epoch, first by one process and then by two that talk
-# to each other. Nothing random may differ, so dropout is off.
+# The run is small enough for two cores: 200 scenes and one epoch, first in a single process, then
+# in two that communicate with each other. Random numbers must not make a difference, so dropout is
+# off.
 
 # %%
 from labkit.preparing import prepare_scenes
@@ -186,7 +187,7 @@ print(len(FeatureStore(store, "train")), "scenes")
 # %%
 def run(*command):
     done = subprocess.run(command, capture_output=True, text=True)
-    print("went well" if done.returncode == 0 else done.stderr)
+    print("succeeded" if done.returncode == 0 else done.stderr)
 
 
 run(sys.executable, *train, "--out", str(work / "one"))
@@ -207,27 +208,29 @@ def losses(name):
 
 
 one, two = losses("one"), losses("two")
-apart = max(abs(a - b) for a, b in zip(one, two, strict=True))
+difference = max(abs(a - b) for a, b in zip(one, two, strict=True))
 print("the same number of steps:", len(one) == len(two))
-print("the curves agree to the second digit:", apart < 0.01)
+print("the losses differ by less than 0.01:", difference < 0.01)
 
 # %% [markdown]
-# They agree but for rounding: sums taken in another order differ in their last digits.
+# The curves agree except for rounding: sums taken in a different order differ in their last digits.
 #
-# <details><summary>Quiz: with two processes and a batch of 50, how many captions does each process see
-# in a step?</summary>
+# <details><summary>Quiz: with two processes and a batch size of 50, how many captions does each
+# process see in a step?</summary>
 #
-# 25. The batch is that of all processes together. So the steps, the learning rate and the curve stay
-# the same, and a step takes less time.
+# 25. The batch size counts the captions of all processes together. So the number of steps, the
+# learning rate and the curve stay the same, and a step takes less time.
 #
 # </details>
 #
 # ## Summary
 #
-# - The commands at full size are those of the small size.
-# - Disk is a product of four numbers. Time is a count over a rate, and a rate can be measured in a minute.
-# - Processes share each batch; the loss is weighted by words, so any number of them learns the same.
+# - The commands for the full size are the same as for the small size.
+# - Disk space is a product of four numbers. Time is a count divided by a rate, and a rate can be
+#   measured in a minute.
+# - Processes share each batch. The loss is weighted by words, so any number of processes learns the
+#   same.
 #
-# **To think on.** With eight processes a batch of 100 leaves each only a dozen captions, and the card
-# waits. What happens to the number of steps, and to the learning rate that suits, if one makes
-# the batch larger instead?
+# **To think about.** With eight processes, a batch of 100 leaves each of them only a dozen
+# captions, and the graphics cards wait. Suppose that you make the batch larger instead. What
+# happens to the number of steps, and which learning rate suits the larger batch?

@@ -1,13 +1,13 @@
-"""Answers to the exercises of lab 5: right ones, and wrong ones with what is said of them."""
+"""Answers to the exercises of lab 5: right ones, and wrong ones with a part of each message."""
 
 
-def surprise(log_p, asked):
-    return -log_p.gather(2, asked[..., None])[..., 0]
+def nll(log_p, targets):
+    return -log_p.gather(2, targets[..., None])[..., 0]
 
 
 def word_loss(log_p, captions):
-    asked = captions[:, 1:]
-    return surprise(log_p, asked)[asked != 0].mean()
+    targets = captions[:, 1:]
+    return nll(log_p, targets)[targets != 0].mean()
 
 
 def in_a_loop(log_p, captions):
@@ -21,10 +21,10 @@ def in_a_loop(log_p, captions):
 
 
 def penalty(alpha, captions, target=1.0, masked=True, axis=1, regions="sum"):
-    there = (captions[:, 1:] != 0)[..., None]
-    got = (alpha * there if masked else alpha).sum(axis)
-    squares = (target - got).square()
-    return (squares.sum() if regions == "sum" else squares.mean(1).sum()) / there.sum()
+    mask = (captions[:, 1:] != 0)[..., None]
+    received = (alpha * mask if masked else alpha).sum(axis)
+    squares = (target - received).square()
+    return (squares.sum() if regions == "sum" else squares.mean(1).sum()) / mask.sum()
 
 
 RIGHT = [
@@ -47,10 +47,10 @@ WRONG = [
     ("5.1", 4_141, "round up"),
     ("5.1", 828, "not a photograph"),
     ("5.1", 4_140, "exactly five"),
-    ("5.2", lambda p, c: surprise(p, c[:, 1:]).mean(), "padding was counted"),
-    ("5.2", lambda p, c: counted(surprise(p, c[:, 1:]), c) / 10, "8 words are asked for"),
-    ("5.2", lambda p, c: counted(surprise(p, c[:, 1:]), c) / 2, "number of captions"),
-    ("5.2", lambda p, c: surprise(p, c[:, :-1])[c[:, :-1] != 0].mean(), "not moved by one"),
+    ("5.2", lambda p, c: nll(p, c[:, 1:]).mean(), "padding was counted"),
+    ("5.2", lambda p, c: counted(nll(p, c[:, 1:]), c) / 10, "there are 8 targets"),
+    ("5.2", lambda p, c: counted(nll(p, c[:, 1:]), c) / 2, "number of captions"),
+    ("5.2", lambda p, c: nll(p, c[:, :-1])[c[:, :-1] != 0].mean(), "not shifted by one"),
     ("5.2", lambda p, c: -word_loss(p, c), "the sign is wrong"),
     ("5.2", lambda p, c: word_loss(p, c).item(), "no gradient"),
     ("5.3", lambda a, c, t=1.0: penalty(a, c, t, masked=False), "padding was counted"),
@@ -58,9 +58,9 @@ WRONG = [
     ("5.3", lambda a, c, t=1.0: penalty(a, c, t, regions="mean"), "mean over the regions"),
     ("5.3", lambda a, c, t=1.0: penalty(a, c), "`target` was not used"),
     ("5.3", lambda a, c, t=1.0: penalty(a, c, t) * 8, "that is the sum"),
-    ("5.3", lambda a, c, t=1.0: penalty(a, c.roll(1, 1), t), "the words that are asked for"),
+    ("5.3", lambda a, c, t=1.0: penalty(a, c.roll(1, 1), t), "must follow the targets"),
     ("5.3", lambda a, c, t=1.0: penalty(a, c * (c != 2), t), "its step counts"),
-    ("5.3", lambda a, c, t=1.0: penalty(a, c, t) * 8 / 10, "8 words are asked for"),
+    ("5.3", lambda a, c, t=1.0: penalty(a, c, t) * 8 / 10, "there are 8 targets"),
     ("5.3", lambda a, c, t=1.0: penalty(a, c, t).detach(), "no gradient"),
     ("5.4", 16 / 196, "does not scale"),
     ("5.4", 0, "does not vanish"),

@@ -1,4 +1,4 @@
-"""Answers to the exercises of lab 8: right ones, and wrong ones with what is said of them."""
+"""Answers to the exercises of lab 8: right ones, and wrong ones with a part of each message."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def apart(one, other):
     return (np.mean(one) - np.mean(other)) / error
 
 
-def blunt(one, other):
+def biased(one, other):
     error = sum(np.var(x) / len(x) for x in (one, other)) ** 0.5
     return (np.mean(one) - np.mean(other)) / error
 
@@ -35,17 +35,17 @@ RIGHT = [
 ]
 OPEN = {"8.4": dict.fromkeys(CLAIMS, ...)}
 WRONG = [
-    ("8.1", lambda w: looks_at(w)[::-1], "exchanged"),
+    ("8.1", lambda w: looks_at(w)[::-1], "swapped"),
     ("8.1", lambda w: (6 / 8, 1 / 4), "corner"),
-    ("8.1", lambda w: divmod(w.argmax(), 8)[::-1], "cell's numbers"),
+    ("8.1", lambda w: divmod(w.argmax(), 8)[::-1], "indices of the cell"),
     ("8.2", lambda w: -entropy(w), "sign"),
     ("8.2", lambda w: entropy(w) / np.log(2), "bits"),
     ("8.2", lambda w: entropy(w) / w.size, "mean over the cells"),
     ("8.2", lambda w: float(-(w * np.log(np.where(w > 0, w, np.nan))).sum()), "0 log 0"),
     ("8.3", lambda a, b: np.mean(a) - np.mean(b), "difference itself"),
     ("8.3", lambda a, b: apart(a, b) / 3**0.5, "mean of 3 varies less"),
-    ("8.3", blunt, "ddof=1"),
-    ("8.3", lambda a, b: -apart(a, b), "other way round"),
+    ("8.3", biased, "ddof=1"),
+    ("8.3", lambda a, b: -apart(a, b), "the sign is wrong"),
     ("8.3", lambda a, b: abs(apart(a, b)), "keep the sign"),
     ("8.3", lambda a, b: apart(a, b) * (len(a) + len(b)) / 6, "of 2 runs and 5"),
     ("8.4", CLAIMS | {"argmax learns where to look": True}, "gradient is zero"),

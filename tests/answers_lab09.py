@@ -1,4 +1,4 @@
-"""Answers to the exercises of lab 9: right ones, and wrong ones with what is said of them."""
+"""Answers to the exercises of lab 9: right ones, and wrong ones with a part of each message."""
 
 
 def hours(images, rate, machines):
@@ -19,7 +19,7 @@ RIGHT = [
 OPEN = {"9.1": ...}
 WRONG = [
     ("9.1", BYTES // 2, "count of numbers"),
-    ("9.1", BYTES * 2, "halves of two"),
+    ("9.1", BYTES * 2, "half-precision number takes two"),
     ("9.1", BYTES / 1e9, "give bytes"),
     ("9.1", 9.67, "gibibytes"),
     ("9.1", BYTES * 8, "bits"),
