@@ -59,7 +59,7 @@ def test_mistakes_are_named(number, answer, says):
 def test_a_value_in_place_of_a_function(number, value, name):
     verdict = check(number, value)
     assert verdict.right is False
-    assert f'hand over the function itself, without a call: check("...", {name}' in verdict.text
+    assert f'pass the function itself, do not call it: check("...", {name}' in verdict.text
 
 
 def test_gradients_that_pass_in_lab_6_are_the_right_ones():
