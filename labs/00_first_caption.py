@@ -38,7 +38,7 @@ for name in labkit.shipped():
 
 # %% [markdown]
 # These four models come with the package. Two were trained on photographs, two on drawn scenes. One
-# of each pair uses soft attention, the other hard attention. What that means comes below.
+# of each pair uses soft attention, the other hard attention. What this means is explained below.
 #
 # ## A photograph
 #
@@ -93,8 +93,9 @@ labkit.attention_strip(photo, soft_caption.words, soft_caption.alpha)
 # ## The same with hard attention
 #
 # A model with soft attention sees the weighted mean of all cells. A model with *hard* attention
-# sees a single cell for each word, the brightest. Its map shows how likely each cell was to be
-# chosen. It learned where to look from the same photographs.
+# sees a single cell for each word. Its map shows how likely each cell was to be chosen, and the
+# model took the likeliest one, which is the brightest. It learned where to look from the same
+# photographs.
 
 # %%
 hard = labkit.load("flickr8k-hard")
@@ -189,8 +190,8 @@ check("0.3", only_in_first)
 # ## Does it look at what it names?
 #
 # For each word, `describe` does what you did in exercises 0.1 and 0.2. It prints the brightest
-# cell, and how much of the weight lies in this cell and its neighbours. That makes nine cells of
-# 64, or six at the border.
+# cell, and how much of the weight lies in this cell and its neighbours. Together these are nine of
+# the 64 cells, or six at the border.
 
 # %% tags=["nbval-ignore-output"]
 def describe(caption):
@@ -217,9 +218,9 @@ describe(hard_caption)
 # If the weight were spread evenly, nine cells would have 14% of it, and six at the border 9%. Soft
 # attention is not far from that for many words: it looks everywhere, with a slight preference.
 #
-# Hard attention has to choose one cell. Look at the rows and columns above: three cells serve all
-# the words, and they lie on the suit below the face. The model looked there for *man*, and for *is*
-# as well. So here the answer to our question is: mostly no.
+# Hard attention has to choose one cell. Look at the rows and columns above: it used only three
+# different cells for all the words, and they lie on the suit below the face. The model looked there
+# for *man*, and for *is* as well. So here the answer to our question is: mostly no.
 #
 # *Helmet* is right: there is a round one at the lower right. Did hard attention look there before
 # it generated the word? No, it looked at the collar. And soft attention came up with a *red cup*
@@ -255,7 +256,7 @@ labkit.AttentionViewer(scene.image, scene_captions, alt="A drawn scene of colour
 #
 # ## A photograph of your own
 #
-# `soft.tell("my.jpg")` takes a file. So does the command line, which also draws the maps. In a
+# `soft.tell("my.jpg")` reads a file. So does the command line, which also draws the maps. In a
 # terminal, in the project's folder:
 #
 # ```

@@ -39,7 +39,7 @@ print(len(scenes), "scenes of", scene.image.shape, scene.image.dtype)
 # %% [markdown]
 # ## What is a captioned image?
 #
-# An image, together with what people wrote about it. `labkit` represents it as a `CaptionedImage`,
+# An image, together with captions that describe it. `labkit` represents it as a `CaptionedImage`,
 # wherever it came from. Here is one of the drawn scenes.
 
 # %%
@@ -78,7 +78,7 @@ for word, box in zip(words, boxes, strict=True):
 #
 # Flickr8k has 8,000 photographs with five captions each. The photographs are in one folder. All
 # captions are in one text file, one per line. The splits are lists of names. Let us make such a
-# data set from three drawn scenes, in a temporary folder that the last cell deletes.
+# data set from three drawn scenes, in a temporary folder that is deleted at the end.
 
 # %%
 import tempfile
@@ -145,7 +145,7 @@ def read_lines(text):
 check("1.1", read_lines)
 
 # %% [markdown]
-# Does `labkit` read the same?
+# Does `labkit` get the same result?
 
 # %%
 records = labkit.read_flickr8k(root)
@@ -363,9 +363,9 @@ if flickr.is_dir():
 # %% [markdown]
 # ## Which words should the model know?
 #
-# A word that occurs only once cannot be learned: there is one example of it. So rare words are left
-# out of the vocabulary, and `<unk>`, for *unknown*, takes their place. The number `min_count` says
-# how often a word must occur to be included.
+# A word that occurs only once cannot be learned: there is only one example of it. So rare words are
+# left out of the vocabulary, and `<unk>`, for *unknown*, takes their place. The number `min_count`
+# says how often a word must occur to be included.
 #
 # To try this without a download, we need captions with rare words. We make some up from a simple
 # sentence pattern. The nouns are chosen at random, with a probability proportional to one over the
@@ -541,7 +541,7 @@ for share in (0.5, 0.95, 1.0):
 
 # %% [markdown]
 # In Flickr8k a caption has 10.8 words on average, and the longest has 36. A limit of 16 words, as
-# in one well-known program, cuts off 7 captions in 100. A limit of 20 cuts off 15 in 1,000.
+# in one well-known program, shortens 7 captions in 100. A limit of 20 shortens 15 in 1,000.
 
 # %% tags=["nbval-ignore-output"]
 lengths = [len(tokenize(text)) for text in captions["train"]]
@@ -571,8 +571,8 @@ folder.cleanup()  # delete the files that we made
 # Is it better?</summary>
 #
 # We cannot say. Its task is easier: it has fewer words to choose from, and `<unk>` is often a safe
-# guess. Losses can be compared only between models with the same vocabulary. Scores of generated
-# captions, such as METEOR, are easier to compare.
+# guess. Losses can be compared only between models with the same vocabulary. Scores of the
+# generated captions, such as METEOR, allow a better comparison.
 #
 # </details>
 #
@@ -595,7 +595,7 @@ folder.cleanup()  # delete the files that we made
 # ## Summary
 #
 # - All sources give the same kind of record: an image, its captions, its split.
-# - A reader must report what it leaves out.
+# - Code that reads data must report what it leaves out.
 # - A caption becomes a list of numbers. Capitals, punctuation and rare words are lost.
 # - Most words are rare. A minimum count of 5 keeps a third of Flickr8k's words and 97 % of its
 #   text.

@@ -105,8 +105,8 @@ check("2.1", cell_of)
 # %% [markdown]
 # ## The numbers that the network expects
 #
-# A network was trained with pixels in a certain range. Usually a mean was subtracted from the
-# pixels, and the result was divided by a standard deviation, separately for each of the three
+# A network expects pixels in the range in which it was trained. Usually a mean was subtracted from
+# the pixels, and the result was divided by a standard deviation, separately for each of the three
 # channels. Which mean, and which standard deviation? That differs from network to network, and you
 # have to look it up.
 #
@@ -153,8 +153,8 @@ print("pixels", tuple(pixels.shape))
 print("maps  ", tuple(maps.shape))  # (pictures, channels, rows, columns)
 
 # %% [markdown]
-# (`bf16=False` asks for exact arithmetic. Without it, some processors use a faster but less precise
-# one.)
+# (`bf16=False` asks for full precision. Without it, some processors use a faster but less precise
+# arithmetic.)
 #
 # From 224 x 224 pixels to 7 x 7 cells: each cell stands for 32 x 32 pixels. And each has 1,280
 # channels. One channel may respond to fur, another to round edges. Nobody chose them. They were
@@ -218,8 +218,9 @@ for block in ("last", "stride16", "both"):
 # ## What does a cell see?
 #
 # Cell 24 is the one in the middle. Does it depend only on the 32 x 32 pixels in the middle? No:
-# each layer of the network looks at a neighbourhood of the layer below, and after many layers this
-# has grown. The part of the picture that a cell depends on is called its **receptive field**.
+# each layer of the network looks at a neighbourhood of the layer below, and after many layers these
+# neighbourhoods have grown. The part of the picture that a cell depends on is called its
+# **receptive field**.
 #
 # We can measure it. How much does the cell's vector change if a pixel changes a little? A vector
 # has many numbers, and each has a gradient with respect to the pixels. So we add the numbers up,
@@ -257,8 +258,8 @@ plt.show()
 
 # %% [markdown]
 # **Exercise 2.4.** How much of the influence comes from the cell's own part of the picture? Write
-# `share_inside`. The heatmap is square, with S pixels on each side. A cell is S / rows high and S /
-# columns wide.
+# `share_inside`. The heatmap is square, with S pixels on each side. A cell is `S / rows` high and
+# `S / columns` wide.
 
 # %%
 def share_inside(heatmap, row, column, rows, columns):
@@ -304,7 +305,7 @@ for name, heatmap in heatmaps.items():
 # Nearly every pixel has a little influence on every cell, in both grids. The field has no edge. It
 # fades out.
 #
-# ### The other way round
+# ### What if a part is covered?
 #
 # The gradient describes small changes. What if we cover a part of the photograph with grey? We
 # cover the part of one cell after another, 49 times, and measure each time how far each of the 49
@@ -346,7 +347,7 @@ right.set_ylabel("how far the vector moves")
 plt.show()
 
 # %% [markdown]
-# All vectors move, the near ones most. So be careful when you read a map of attention. *The model
+# All vectors move, the near ones most. So be careful when you read an attention map. *The model
 # looked at cell 24* means: it used a vector that knows the middle of the picture best, and much
 # else as well.
 #
@@ -407,13 +408,13 @@ print({name: round(value, 2) for name, value in distances.items()})
 
 # %%
 same = torch.allclose(found["right"], a, atol=1e-2)
-print("right is what labkit does:", same)
+print("the right way agrees with labkit:", same)
 print("ImageNet's moves them by over half:", distances["ImageNet's"] > 0.5)
 print("bytes move them by more than their length:", distances["0 to 255"] > 1)
 
 # %% [markdown]
 # Is that a lot? A decoder might hardly notice, or it might fail completely. We need one that was
-# trained with right vectors: the model for drawn scenes that comes with `labkit`. We give it 50
+# trained with the right vectors: the model for drawn scenes that comes with `labkit`. We give it 50
 # scenes, prepared in the six ways, and check its captions.
 
 # %%
@@ -468,8 +469,8 @@ print("bytes lose over 0.5:      ", lost["0 to 255"] > 0.5)
 
 # %% [markdown]
 # (*Points right* leaves out words that name nothing in the scene. So each row is about different
-# words, and in the row *0 to 255* there are few of them. This is how *ImageNet's* can be above
-# *right*.)
+# words, and in the row *0 to 255* there are few of them. This is why *ImageNet's* can be higher
+# than *right*.)
 #
 # Look at the second row. With ImageNet's numbers two shapes in three are still right. If you saw
 # only that, you would say: *a weak model*. You would train longer, or try a larger one. The bug is

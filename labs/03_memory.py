@@ -21,8 +21,8 @@
 # **Time.** About 60 minutes, of which your machine needs one.
 #
 # **Before you start.** Lab 0. An *annotation vector* is what the encoder computes for one region of
-# a photograph; lab 2 explains more. The ideas behind this lab are in the [chapter on
-# memory](../book/memory.md).
+# a photograph; lab 2 explains more. The ideas behind this lab are in the
+# [chapter on memory](../book/memory.md).
 #
 # **The question.** A data set takes 33 GB, and 4 GB of memory are free. How can a machine learn
 # from all of it without waiting for the disk, and learn just as well?
@@ -63,8 +63,9 @@ error = np.abs(x.astype(np.float16) - x) / np.abs(x)
 print("every relative error is below a thousandth:", error.max() < 1e-3)
 
 # %% [markdown]
-# **Exercise 3.1.** Your machine has 4 GB of free memory, that is, $4 \cdot 10^9$ bytes. How many
-# whole photographs fit, with 196 regions of 512 numbers each, in float16?
+# **Exercise 3.1.** Your machine has 4 GB of free memory, that is, $4 \cdot 10^9$ bytes. The
+# features of how many whole photographs fit into it, with 196 regions of 512 numbers each, in
+# float16?
 
 # %%
 how_many = ...
@@ -189,8 +190,8 @@ for name, option in STRATEGIES.items():
 # - **One shard**: one file is in memory at a time, as in 2017.
 # - **Memory-mapped**: the system makes the files look like arrays in memory. It reads a page when
 #   the program touches it, and drops it when memory runs short.
-# - **Streamed**: `labkit`'s own loader. A few processes read single images, in any order, into the
-#   memory of a few batches. This memory is used again and again.
+# - **Streamed**: `labkit`'s own loader. A few processes, its *readers*, read single images, in any
+#   order, into the memory of a few batches. This memory is used again and again.
 #
 # **Guess first.** Which option takes the least memory? Which one grows with the data? Which is
 # fastest?
@@ -198,10 +199,10 @@ for name, option in STRATEGIES.items():
 # ## Measuring memory
 #
 # "How much memory does this program take?" has no simple answer. The system keeps pages of files in
-# memory that nobody needs right now, and takes them back when it likes. So `labkit.memory`
-# distinguishes a process's *own* memory, the memory that it *shares* with other processes, and
-# pages *mapped* from files. Here we count the first two, for the process and for those that it
-# started.
+# memory even when nobody needs them right now, and takes that memory back when it likes. So
+# `labkit.memory` distinguishes a process's *own* memory, the memory that it *shares* with other
+# processes, and pages *mapped* from files. Here we count the first two, for the process and for
+# those that it started.
 #
 # Each option is measured in a separate process. Otherwise it could use memory that another one left
 # behind. The batch size is only 10, since the store is only a hundredth of COCO: with 40, you would
@@ -231,8 +232,8 @@ for root in roots:
 """
 
 # %% [markdown]
-# A second process measures the time of three epochs, without looking at memory. The fastest of the
-# three counts, because anything else that runs on the machine can only slow it down.
+# A second process times three epochs, without looking at memory. The fastest of the three counts,
+# because anything else that runs on the machine can only slow it down.
 
 # %%
 SPEED = """
@@ -477,8 +478,8 @@ print("and worse than files as drawn:",
 
 # %% [markdown]
 # So shuffling within files does no visible harm as long as the images were divided among the files
-# at random. COCO's photographs are not sorted by what they show, so it probably did the lab of 2017
-# little harm. That was luck. A perfect shuffle does not need luck.
+# at random. COCO's photographs are not sorted by what they show, so this probably did the lab of
+# 2017 little harm. That was luck. A perfect shuffle does not need luck.
 #
 # ## Why? The noise of a gradient
 #
@@ -531,7 +532,7 @@ print("with batches of 100, a sorted file has over 3 times the noise:",
 # A larger batch averages out what differs from image to image. It cannot average out what all
 # images in the file have in common.
 #
-# ## Batches of 100 and of 40
+# ## A batch of 100 or of 40
 #
 # The lab of 2017 first sent 100 photographs at a time through the encoder, and then only 40, to
 # save memory. What does that change? The encoder is not trained, and it treats each photograph
@@ -590,7 +591,7 @@ print("together the same as one process:",
 # **Exercise 3.3.** Write `share_of`: which samples does a process take in a step? `order` is an
 # array of all samples, in the order of this epoch. `batch` is the number of samples in a step, over
 # all processes. The last step may be short, and `batch` need not be a multiple of `world`. Every
-# sample must appear exactly once. Any fair way of sharing is fine.
+# sample must appear exactly once. You may divide a step in any fair way.
 
 # %%
 def share_of(order, step, batch, rank, world):

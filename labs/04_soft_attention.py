@@ -39,8 +39,8 @@ decoder = captioner.decoder
 # %% [markdown]
 # ## What we start from
 #
-# One picture, and its annotation vectors. The encoder returns a vector for each cell of a grid of 7
-# x 7 cells.
+# One picture, and its annotation vectors. The encoder returns a vector for each cell of a grid of
+# 7 x 7 cells.
 
 # %%
 from labkit.photos import to_input
@@ -131,12 +131,12 @@ print("same as labkit:", torch.allclose(h, state.h[0], atol=1e-5))
 
 # %% [markdown]
 # `labkit` works on many pictures and many captions at once. So its state has three axes: (pictures,
-# captions, $H$). Your functions have only one axis before $H$: a row for each word, or for each
-# caption. At the start there is one row.
+# captions, $H$). The functions that you are going to write have only one axis before $H$: a row for
+# each word, or for each caption. At the start there is one row.
 #
-# A state depends on where the model looked before it, so the words of a caption are computed one
-# after another. Your functions take any number of rows $T$: in this lab it is one, in the checks
-# three.
+# Each state depends on where the model looked just before, so the words of a caption are computed
+# one after another. Your functions take any number of rows $T$: in this lab it is one, in the
+# checks three.
 #
 # ## Step 1: a score for each region
 #
@@ -342,8 +342,8 @@ print("beta is between 0 and 1:", bool(0 < (z / phi).mean() < 1))
 # ## Step 5: the LSTM
 #
 # Now the state is updated. The LSTM reads the last word $E y_{t-1}$, the context $z_t$ and its own
-# $h_{t-1}$. The sum of three products is one long vector, in which four vectors of size $H$ follow
-# one another (eq. 1):
+# $h_{t-1}$. Three products and a bias add up to one long vector, which consists of four vectors of
+# size $H$ (eq. 1):
 #
 # $$(i_t, f_t, o_t, g_t) = W_y E y_{t-1} + W_z z_t + W_h h_{t-1} + b_{lstm}$$
 #
@@ -534,9 +534,9 @@ print("likeliest over twice even:    ", likeliest > 2 * even)
 # With even weights the decoder still gets a vector of the right kind, the mean. But the mean does
 # not say which colour belongs to which shape. So the captions sound right but are wrong.
 #
-# With the likeliest region alone, most of it still works, although this model never learned to look
-# that way. Be careful about what this proves. A model that was *trained* with the mean, or with one
-# region, would have learned to live with it. Lab 8 compares trained models.
+# With the likeliest region alone, most shapes are still right, although this model never learned to
+# look that way. Be careful about what this proves. A model that was *trained* with the mean, or
+# with one region, would have learned to live with it. Lab 8 compares trained models.
 #
 # ## What does the gate do?
 #
@@ -564,7 +564,7 @@ for name, kind in {"colours": COLOURS, "shapes": SHAPES,
     print(f"{name:8} {sum(betas) / len(betas):.1f}")
 
 # %% [markdown]
-# It is more open for colours and shapes than for *and*, *is* and *of*. It learned this from
+# The gate is more open for colours and shapes than for *and*, *is* and *of*. It learned this from
 # captions alone.
 #
 # ## From one caption to many
@@ -588,8 +588,8 @@ for name, kind in {"colours": COLOURS, "shapes": SHAPES,
 # <details><summary>Why do the weights of a word sum to 1, and not those of a region?</summary>
 #
 # Because the softmax runs over the regions. Nothing makes the weights of one region, over all
-# words, sum to any particular number. The paper adds a penalty that pulls them towards 1; see lab
-# 5.
+# words, sum to any particular number. The paper adds a penalty that pulls them towards 1; see
+# lab 5.
 #
 # </details>
 #
@@ -618,8 +618,8 @@ for name, kind in {"colours": COLOURS, "shapes": SHAPES,
 # - A gate, one number for each word, determines how much of this to let in.
 # - An LSTM reads the last word, the context and its own state. Word, state and context together
 #   predict the next word.
-# - All this takes about twenty lines, and they agree with `labkit`.
+# - All this takes about twenty lines of code, and the results agree with `labkit`.
 #
-# **To think about.** With even weights, the model named few shapes right. Yet some models without
+# **To think about.** With even weights, the model got few shapes right. Yet some models without
 # attention write good captions. What would the encoder have to give them, so that one vector is
 # enough?
