@@ -15,19 +15,19 @@
 # %% [markdown]
 # # Lab 1: images, captions, vocabulary
 #
-# **What you will learn.** What a captioned image is, how Flickr8k and COCO keep theirs in files, how
-# a caption becomes a list of numbers, and what gets lost on the way.
+# **What you will learn.** What a captioned image is, how Flickr8k and COCO store captions, how a
+# caption becomes a list of numbers, and what gets lost on the way.
 #
-# **Time.** About 60 minutes, of which the machine takes less than one.
+# **Time.** About 60 minutes, of which your machine needs less than one.
 #
 # **Before you start.** Lab 0. You can read a Python dictionary and a list comprehension.
 #
-# **The question.** A model can only say words that it knows. Which words should that be? And what
+# **The question.** A model can only use words that it knows. Which words should those be? And what
 # does it lose with each word that it does not know?
 
 # %% [markdown]
-# A *split* is a part of a data set: `train` to learn from, `dev` to choose settings by, `test` for the
-# last score.
+# A *split* is a part of a data set: `train` to learn from, `dev` to choose settings with, `test`
+# for the final score.
 
 # %%
 import labkit
@@ -39,11 +39,11 @@ print(len(scenes), "scenes of", scene.image.shape, scene.image.dtype)
 # %% [markdown]
 # ## What is a captioned image?
 #
-# An image and what people said of it. `labkit` keeps one as a `CaptionedImage`, wherever it came
-# from. Here is one of the drawn scenes.
+# An image, together with captions that describe it. `labkit` represents it as a `CaptionedImage`,
+# wherever it came from. Here is one of the drawn scenes.
 
 # %%
-print(scene.id, "of the split", scene.split)
+print(scene.id, "in the split", scene.split)
 for caption in scene.captions:
     print("-", caption)
 
@@ -51,20 +51,20 @@ for caption in scene.captions:
 import matplotlib.pyplot as plt
 
 figure, panels = plt.subplots(2, 2, figsize=(8, 5), layout="constrained")
-for panel, one in zip(panels.flat, scenes, strict=True):
-    panel.imshow(one.image)
-    panel.set_title(one.captions[0], fontsize=8)
+for panel, example in zip(panels.flat, scenes, strict=True):
+    panel.imshow(example.image)
+    panel.set_title(example.captions[0], fontsize=8)
     panel.set_axis_off()
 plt.show()
 
 # %% [markdown]
-# The five captions differ, and all are true. There is no single right caption. So a model does not
-# learn *the* caption of a picture. It learns which captions are likely.
+# The five captions differ, and all of them are true. There is no single right caption. So a model
+# does not learn *the* caption of a picture. It learns which captions are likely.
 #
-# For drawn scenes we know one thing more. Each word has a box: the place of the thing that it
-# speaks of. It is left, top, right, bottom, as shares of the width and the height. Words such as *and*
-# have none. Labs 5 and 8 use the boxes to ask whether the model looked at the right place. Flickr8k's own
-# files have no such boxes.
+# With drawn scenes we know one thing more: each word that refers to an object has a box, which says
+# where that object is. The four numbers are left, top, right and bottom, as fractions of the width
+# and the height. Words such as *and* have no box. Labs 5 and 8 use the boxes to ask whether the
+# model looked at the right place. Flickr8k's own files have no such boxes.
 
 # %%
 from labkit.captions import tokenize
@@ -74,11 +74,11 @@ for word, box in zip(words, boxes, strict=True):
     print(f"{word:9}", [round(x, 2) for x in box] if box else "-")
 
 # %% [markdown]
-# ## How does Flickr8k keep its captions?
+# ## How does Flickr8k store its captions?
 #
 # Flickr8k has 8,000 photographs with five captions each. The photographs are in one folder. All
-# captions are in one text file, a line each. The splits are lists of names. Let us make such a data
-# set, of three drawn scenes, in a folder that vanishes with this notebook.
+# captions are in one text file, one per line. The splits are lists of names. Let us make such a
+# data set from three drawn scenes, in a temporary folder that is deleted at the end.
 
 # %%
 import tempfile
@@ -93,8 +93,8 @@ photos.mkdir(parents=True)
 texts.mkdir()
 
 # %% [markdown]
-# (The folder of photographs is really spelled *Flicker8k*. Whoever reads real data must live with
-# such things.)
+# (The folder of photographs really is spelled *Flicker8k*. Anyone who works with real data has to
+# live with such things.)
 
 # %%
 lines = []
@@ -108,15 +108,16 @@ for k, scene in enumerate(scenes[:3]):
 print("".join(lines[4:7]))
 
 # %% [markdown]
-# A line is: the photograph's name, `#`, the caption's number, a tab, the caption.
+# A line consists of the photograph's name, `#`, the number of the caption, a tab, and the caption.
 #
-# **Exercise 1.1.** Write `read_lines`. It takes the whole text of such a file and gives a dictionary:
-# for each photograph's name the list of its captions, in their order.
+# **Exercise 1.1.** Write `read_lines`. It takes the whole text of such a file and returns a
+# dictionary that maps the name of each photograph to the list of its captions, in order.
 #
 # <details><summary>Hint</summary>
 #
-# `text.splitlines()`, then split each line at the tab, then the first part at the `#`. If `d` is a
-# dictionary, `d.setdefault(name, [])` gives the list of that name, a new one if there is none.
+# Use `text.splitlines()`, then split each line at the tab, then the first part at the `#`. If `d`
+# is a dictionary, `d.setdefault(name, [])` returns the list for that name, and adds an empty one
+# first if there is none.
 #
 # </details>
 
@@ -125,7 +126,7 @@ from labkit.checks import check
 
 
 def read_lines(text):
-    """Give a dictionary: name -> list of captions."""
+    """Return a dictionary: name -> list of captions."""
     return ...
 
 
@@ -133,7 +134,7 @@ check("1.1", read_lines)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
 def read_lines(text):
-    """Give a dictionary: name -> list of captions."""
+    """Return a dictionary: name -> list of captions."""
     captions = {}
     for line in text.splitlines():
         key, caption = line.split("\t")
@@ -144,7 +145,7 @@ def read_lines(text):
 check("1.1", read_lines)
 
 # %% [markdown]
-# Does `labkit` read the same?
+# Does `labkit` get the same result?
 
 # %%
 records = labkit.read_flickr8k(root)
@@ -156,12 +157,12 @@ for record in records:
 # %% [markdown]
 # ## What if the files are wrong?
 #
-# Your function believes every line. Real files have faults: a photograph is missing, a line was cut
-# short, a caption is empty. The worst a reader can do is to leave such things out in silence. Then
-# you train on less than you think, and nobody knows.
+# Your function trusts every line. Real files have faults: a photograph is missing, a line is cut
+# short, a caption is empty. The worst thing that a program can do is to skip such cases silently.
+# Then you train on less data than you think, and nobody knows.
 #
-# Let us spoil the files. We add a line without a tab, a caption of nothing but a full stop, a
-# caption of a photograph that is not there, and a name in the list without a photograph.
+# Let us damage the files. We add a line without a tab, a caption that is only a full stop, a
+# caption for a photograph that does not exist, and a name in the list that has no photograph.
 
 # %%
 lines += ["1_ab.jpg#5 no tab here\n", "1_ab.jpg#6\t .\n"]
@@ -174,8 +175,8 @@ records = labkit.read_flickr8k(root, report=report)
 print(report)
 
 # %% [markdown]
-# Everything that could be read was read. All that was left out is named. If you would rather stop
-# at the first fault, ask for a strict report.
+# Everything that could be read was read, and everything that was left out is named. If you would
+# rather stop at the first fault, ask for a strict report.
 
 # %%
 try:
@@ -184,11 +185,11 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# ## How does COCO keep its captions?
+# ## How does COCO store its captions?
 #
-# COCO has one JSON file for each split. It holds two lists: `images`, and `annotations`, which are
-# the captions. An annotation has an id of its own, and names its image by `image_id`. The
-# annotations stand in no useful order, and not every image has five.
+# COCO has one JSON file for each split. It contains two lists: `images`, and `annotations`, which
+# are the captions. An annotation has its own id, and refers to its image by `image_id`. The
+# annotations are in no useful order, and not every image has five.
 
 # %%
 import json
@@ -208,12 +209,13 @@ print(data["annotations"][0])
 print(len(data["images"]), "images,", len(data["annotations"]), "captions")
 
 # %% [markdown]
-# **Exercise 1.2.** Write `captions_of`. It takes such a dictionary and gives, for each image's id,
-# the list of its captions. An image without captions gets an empty list.
+# **Exercise 1.2.** Write `captions_of`. It takes such a dictionary and returns another one, which
+# maps the id of each image to the list of its captions. An image without captions gets an empty
+# list.
 
 # %%
 def captions_of(data):
-    """Give a dictionary: image id -> list of captions."""
+    """Return a dictionary: image id -> list of captions."""
     return ...
 
 
@@ -221,17 +223,17 @@ check("1.2", captions_of)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
 def captions_of(data):
-    """Give a dictionary: image id -> list of captions."""
+    """Return a dictionary: image id -> list of captions."""
     captions = {image["id"]: [] for image in data["images"]}
-    for note in data["annotations"]:
-        captions[note["image_id"]].append(note["caption"])
+    for annotation in data["annotations"]:
+        captions[annotation["image_id"]].append(annotation["caption"])
     return captions
 
 
 check("1.2", captions_of)
 
 # %% [markdown]
-# We write the files as COCO has them and let `labkit` read them: `annotations/` for the JSON, and a
+# We write the files in COCO's layout and let `labkit` read them: `annotations/` for the JSON, and a
 # folder of photographs for each split.
 
 # %%
@@ -250,26 +252,28 @@ mine = captions_of(data)
 all(list(record.captions) == mine[int(record.id)] for record in records)
 
 # %% [markdown]
-# From here on nobody needs to know where an image came from. All readers give the same records.
+# From here on nobody needs to know where an image came from: all of `labkit`'s readers return the
+# same kind of record.
 #
 # ## What is a word?
 #
-# To a computer a caption is a row of letters. Are *Dog*, *dog* and *dog.* three words? We had better
-# say no: else the model must learn each of them by itself, from fewer examples.
+# To a computer a caption is a sequence of characters. Are *Dog*, *dog* and *dog.* three different
+# words? It is better to say no. Otherwise the model has to learn each of them separately, from
+# fewer examples.
 #
-# **Exercise 1.3.** Write `split_words`. It gives the words in lower case, without punctuation.
-# Letters and digits make a word. A hyphen between them stays.
+# **Exercise 1.3.** Write `split_words`. It returns the words in lower case, without punctuation. A
+# word consists of letters and digits. A hyphen between them is kept.
 #
 # <details><summary>Hint</summary>
 #
-# `re.findall(r"\w+", text)` finds runs of letters and digits. `(?:-\w+)*` is: a hyphen and such a
-# run, as often as you like.
+# `re.findall(r"\w+", text)` finds runs of letters and digits. `(?:-\w+)*` matches a hyphen and
+# another such run, any number of times.
 #
 # </details>
 
 # %%
 def split_words(caption):
-    """Give a list of words."""
+    """Return a list of words."""
     return ...
 
 
@@ -280,16 +284,16 @@ import re
 
 
 def split_words(caption):
-    """Give a list of words."""
+    """Return a list of words."""
     return re.findall(r"\w+(?:-\w+)*", caption.lower())
 
 
 check("1.3", split_words)
 
 # %% [markdown]
-# English has more traps. What does your function do with the possessive *man's*? `labkit` keeps *'s* as
-# a word of its own, as the programs do that score captions. Other apostrophes stay inside: *doesn't* is
-# one word.
+# English has more traps. What does your function do with the possessive *man's*? `labkit` treats
+# *'s* as a separate word, as the programs that score captions do. Other apostrophes stay inside the
+# word: *doesn't* is one word.
 
 # %%
 caption = "The man's T-shirt doesn't fit."
@@ -297,38 +301,39 @@ print(split_words(caption))
 print(tokenize(caption))
 
 # %% [markdown]
-# Neither is right or wrong. But two models that split words in different ways do not have the same
-# task, and their scores compare only roughly. Some well-known programs delete all punctuation, so
-# that *man's* becomes *mans*. Some write a hyphen as a space.
+# Neither is right or wrong. But two models that split words differently do not have the same task,
+# so their scores can be compared only roughly. Some well-known programs delete all punctuation, so
+# that *man's* becomes *mans*. Some replace a hyphen with a space.
 #
-# ## How often is each word said?
+# ## How often does each word occur?
 #
-# The words of the drawn scenes are soon counted.
+# For the drawn scenes the words are quickly counted.
 
 # %%
 from collections import Counter
 
 scenes = labkit.make_scenes(500, seed=1, split="train")
-drawn = [caption for scene in scenes for caption in scene.captions]
-counts = Counter(word for caption in drawn for word in tokenize(caption))
-print(len(drawn), "captions,", len(counts), "words")
+scene_captions = [caption for scene in scenes for caption in scene.captions]
+counts = Counter(word for caption in scene_captions for word in tokenize(caption))
+print(len(scene_captions), "captions,", len(counts), "words")
 print("rarest:", counts.most_common()[-1])
 
 # %% [markdown]
-# So few words, and even the rarest is said often. People are not like that. Here are counts from
-# Flickr8k: the 30,000 captions of its 6,000 training photographs. We typed them in, so that you
-# need not download anything. A word's rank is its place among all words, the most frequent first.
+# There are few words, and even the rarest occurs often. People do not write like that. Here are
+# counts from Flickr8k: the 30,000 captions of its 6,000 training photographs. We copied the numbers
+# into the next cell, so that you need not download anything. A word's rank is its position when all
+# words are sorted by how often they occur, the most frequent first.
 
 # %%
 ranks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
-times = [46782, 14085, 6907, 4967, 2102, 940, 454, 199, 60, 22, 7, 1]
-people = dict(zip(ranks, times, strict=True))
+numbers = [46782, 14085, 6907, 4967, 2102, 940, 454, 199, 60, 22, 7, 1]
+flickr_counts = dict(zip(ranks, numbers, strict=True))
 for rank in ranks[::3]:
-    print(f"rank {rank:4}: said {people[rank]:5} times")
+    print(f"rank {rank:4}: occurs {flickr_counts[rank]:5} times")
 
-# %% mystnb={"figure": {"caption": "How often a word is said, against its rank among all words, both on logarithmic axes. The dashed line falls as one over the rank.", "name": "fig:zipf"}, "image": {"alt": "Two curves of counts against rank. That of Flickr8k falls almost along a straight line from 46,782 to 1. That of the scenes falls more slowly and ends at rank 25."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "How often a word occurs, against its rank among all words, both on logarithmic axes. The dashed line falls as one over the rank.", "name": "fig:zipf"}, "image": {"alt": "Two curves of counts against rank. That of Flickr8k falls almost along a straight line from 46,782 to 1. That of the scenes falls more slowly and ends at rank 25."}} tags=["nbval-ignore-output"]
 plt.figure(figsize=(6, 3.5), layout="constrained")
-plt.loglog(people.keys(), people.values(), "o-", label="Flickr8k")
+plt.loglog(flickr_counts.keys(), flickr_counts.values(), "o-", label="Flickr8k")
 ranked = sorted(counts.values(), reverse=True)
 plt.loglog(range(1, 1 + len(ranked)), ranked, ".-", label="drawn scenes")
 plt.loglog([1, 5000], [46782, 46782 / 5000], "k--", label="1 / rank")
@@ -338,32 +343,33 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# What people say falls roughly as one over the rank. This is known as Zipf's law, and it holds for
-# almost every large text. A few words make most of the text, and most words are rare. In Flickr8k
-# 3,183 of the 7,689 words are said a single time.
+# In what people write, the count falls roughly as one over the rank. This is known as Zipf's law,
+# and it holds for almost every large text. A few words make up most of the text, and most words are
+# rare. In Flickr8k, 3,183 of the 7,689 words occur only once.
 #
-# If you have Flickr8k, the next cell counts again. `labkit data flickr8k data/flickr8k`, called in
-# the folder of the project, fetches it.
+# If you have Flickr8k, the next cell counts again. To download it, run
+# `labkit data flickr8k data/flickr8k` in the project's folder.
 
 # %% tags=["nbval-ignore-output"]
-flickr, said = Path("../data/flickr8k"), {"train": [], "dev": []}
+flickr, captions = Path("../data/flickr8k"), {"train": [], "dev": []}
 if flickr.is_dir():
-    for record in labkit.read_flickr8k(flickr, list(said)):
-        said[record.split] += record.captions
-    counts = Counter(w for text in said["train"] for w in tokenize(text))
+    for record in labkit.read_flickr8k(flickr, list(captions)):
+        captions[record.split] += record.captions
+    counts = Counter(w for text in captions["train"] for w in tokenize(text))
     ranked = [count for word, count in counts.most_common()]
-    print({rank: ranked[rank - 1] for rank in people})
+    print({rank: ranked[rank - 1] for rank in flickr_counts})
     print(len(ranked), "words,", ranked.count(1), "of them once")
 
 # %% [markdown]
 # ## Which words should the model know?
 #
-# A word that is said once cannot be learned: there is one example of it. So rare words are left out
-# of the vocabulary, and `<unk>`, for *unknown*, stands in their place. The number `min_count` says how
-# often a word must be met.
+# A word that occurs only once cannot be learned: there is only one example of it. So rare words are
+# left out of the vocabulary, and `<unk>`, for *unknown*, takes their place. The number `min_count`
+# says how often a word must occur to be included.
 #
-# To try it without a download, we need captions with rare words. We make some up: a simple sentence,
-# and words drawn by lot with odds of one over their rank.
+# To try this without a download, we need captions with rare words. We make some up from a simple
+# sentence pattern. The nouns are chosen at random, with a probability proportional to one over the
+# rank.
 
 # %%
 nouns = """
@@ -385,10 +391,10 @@ odds = [1 / rank for rank in range(1, len(names) + 1)]
 
 
 def make_caption(rng):
-    """Make a sentence such as 'The dog runs near the car.'"""
-    one, other = rng.choices(names, odds, k=2)
+    """Return a sentence such as 'The dog runs to the car.'"""
+    first, second = rng.choices(names, odds, k=2)
     verb = rng.choice(["is on", "is near", "sits on", "runs to"])
-    return f"The {one} {verb} the {other}."
+    return f"The {first} {verb} the {second}."
 
 # %%
 rng = Random(1)
@@ -399,8 +405,8 @@ print(train[0])
 print(vocabulary.words[:8], "...", len(vocabulary), "in all")
 
 # %% [markdown]
-# The first four words are marks: `<pad>` fills a batch, `<bos>` begins a caption, `<eos>` ends it, and
-# `<unk>` stands for any other word. Then comes the most frequent word, and so on.
+# The first four entries are special: `<pad>` fills up a batch, `<bos>` begins a caption, `<eos>`
+# ends it, and `<unk>` stands for any other word. Then come the words, the most frequent one first.
 #
 # `encode` turns a caption into numbers, `decode` turns them back. What is lost on the way there and
 # back?
@@ -415,14 +421,14 @@ print(vocabulary.decode(ids))
 # Capitals and punctuation are gone for good. So are the walrus and the *'s*: neither is in the
 # vocabulary, and each became `<unk>`.
 #
-# **Exercise 1.4.** Write `unknown_share`: the share of all words of the held-out captions that a
-# vocabulary of the training captions does not have. It has the words that the training captions say
-# at least `min_count` times. Count a word each time that it is said. Use `tokenize` and `Counter`, not
-# `Vocabulary`.
+# **Exercise 1.4.** Write `unknown_share`: what fraction of all the words in the held-out captions
+# is missing from a vocabulary built from the training captions? This vocabulary contains the words
+# that occur at least `min_count` times in the training captions. Count a word each time that it
+# occurs. Use `tokenize` and `Counter`, not `Vocabulary`.
 
 # %%
 def unknown_share(train, held_out, min_count):
-    """Give a fraction of 1."""
+    """Return a fraction between 0 and 1."""
     return ...
 
 
@@ -430,45 +436,45 @@ check("1.4", unknown_share)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
 def unknown_share(train, held_out, min_count):
-    """Give a fraction of 1."""
+    """Return a fraction between 0 and 1."""
     counts = Counter(word for text in train for word in tokenize(text))
-    said = [word for text in held_out for word in tokenize(text)]
-    return sum(counts[word] < min_count for word in said) / len(said)
+    words = [word for text in held_out for word in tokenize(text)]
+    return sum(counts[word] < min_count for word in words) / len(words)
 
 
 check("1.4", unknown_share)
 
 # %% [markdown]
 # Why held-out captions? Because the model will be asked about pictures that it has not seen, and
-# people will have said words there that nobody said in training. Even with `min_count=1` some words
+# people describe those with words that do not occur in training. Even with `min_count=1` some words
 # are unknown.
 
 # %%
-for least in (1, 2, 5, 10, 20):
-    size = len(labkit.Vocabulary.build(train, least)) - 4
-    share = unknown_share(train, held_out, least)
-    print(f"met {least:2} times: {size:3} words, {share:.3f} unknown")
+for min_count in (1, 2, 5, 10, 20):
+    size = len(labkit.Vocabulary.build(train, min_count)) - 4
+    share = unknown_share(train, held_out, min_count)
+    print(f"min_count {min_count:2}: {size:3} words, {share:.3f} unknown")
 
 # %% [markdown]
 # Now count captions instead of words. How many of them lose at least one word?
 
 # %%
-def spoiled_share(train, held_out, min_count):
-    """Give the share of captions that have an unknown word."""
+def incomplete_share(train, held_out, min_count):
+    """Return the fraction of captions that have an unknown word."""
     counts = Counter(word for text in train for word in tokenize(text))
     rarest = [min(counts[w] for w in tokenize(text)) for text in held_out]
     return sum(count < min_count for count in rarest) / len(rarest)
 
 
-for least in (2, 5, 10):
-    spoiled = spoiled_share(train, held_out, least)
-    print(f"met {least:2} times: {spoiled:.2f} of the captions")
+for min_count in (2, 5, 10):
+    share = incomplete_share(train, held_out, min_count)
+    print(f"min_count {min_count:2}: {share:.2f} of the captions")
 
 # %% [markdown]
-# With `min_count=5` one word in nine is unknown, but more than half of the captions are spoiled. A
-# caption is whole only if *all* of its words are known.
+# With `min_count=5` one word in nine is unknown, but more than half of the captions lose a word. A
+# caption is complete only if *all* its words are known.
 #
-# Here is the same for Flickr8k, measured on its 1,000 photographs of the split "dev".
+# Here is the same for Flickr8k, measured on the 1,000 photographs of its "dev" split.
 #
 # | `min_count` | words in the vocabulary | unknown words | captions that lose a word |
 # |---:|---:|---:|---:|
@@ -478,39 +484,40 @@ for least in (2, 5, 10):
 # | 10 | 1,656 | 5.1 % | 38.5 % |
 # | 20 | 1,064 | 7.3 % | 50.3 % |
 #
-# With `min_count=5`, a third of the words is left in the vocabulary, and 97 words in 100 are still
-# known. That is a good bargain. The price is that every fourth caption has a hole. (The paper has
-# a vocabulary of 10,000 words for each of its data sets.)
+# With `min_count=5`, a third of the words stay in the vocabulary, and they still cover 97 % of the
+# text. That is a good bargain. The price is that more than one caption in four has a gap. (The
+# paper uses a vocabulary of 10,000 words for each of its data sets.)
 #
-# With Flickr8k at hand, this cell prints the table.
+# If you have Flickr8k, this cell prints the numbers of the table, as fractions.
 
 # %% tags=["nbval-ignore-output"]
-for least in (1, 2, 5, 10, 20) if said["train"] else ():
-    size = len(labkit.Vocabulary.build(said["train"], least)) - 4
-    unknown = unknown_share(said["train"], said["dev"], least)
-    spoiled = spoiled_share(said["train"], said["dev"], least)
-    print(f"{least:2} {size:5} {unknown:.3f} {spoiled:.3f}")
+for min_count in (1, 2, 5, 10, 20) if captions["train"] else ():
+    size = len(labkit.Vocabulary.build(captions["train"], min_count)) - 4
+    unknown = unknown_share(captions["train"], captions["dev"], min_count)
+    incomplete = incomplete_share(captions["train"], captions["dev"], min_count)
+    print(f"{min_count:2} {size:5} {unknown:.3f} {incomplete:.3f}")
 
 # %% [markdown]
 # **What does `<unk>` do to a model?** In training it is a word like any other, and the model learns
-# when people say something unusual. When it tells a caption, `labkit` never lets it say `<unk>`,
-# because that means nothing to a reader. So a photograph of a walrus gets a caption without one,
-# and the model says what is near: perhaps a dog.
+# where people write something unusual. When the model generates a caption, `labkit` never lets it
+# write `<unk>`, because that means nothing to a reader. So a photograph of a walrus gets a caption
+# without a walrus, and the model writes the nearest thing it knows: perhaps a dog.
 #
-# Some programs do otherwise: they drop unknown words from the captions in silence. Then a model
-# learns sentences that nobody wrote, such as *the sits on the grass*.
+# Some programs do it differently: they silently drop unknown words from the captions. Then the
+# model learns sentences that nobody wrote, such as *the sits on the grass*.
 #
 # ## How long may a caption be?
 #
-# A batch holds captions side by side, and the shorter ones are filled up. One caption of 40 words
-# makes the whole batch long. So captions are often cut.
+# A batch holds captions side by side, and the shorter ones are padded. A single caption of 40 words
+# makes the whole batch long. So captions are often cut off.
 #
-# **Exercise 1.5.** Write `shortest_cut`. It takes the lengths of captions, and a share such as 0.95.
-# It gives the least length that leaves at least this share of the captions whole.
+# **Exercise 1.5.** Write `shortest_cut`. It takes the lengths of the captions, and a share such as
+# 0.95. It returns the smallest maximum length with which at least this share of the captions stays
+# complete.
 
 # %%
 def shortest_cut(lengths, share):
-    """Give a number of words."""
+    """Return a number of words."""
     return ...
 
 
@@ -518,7 +525,7 @@ check("1.5", shortest_cut)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
 def shortest_cut(lengths, share):
-    """Give a number of words."""
+    """Return a number of words."""
     for cut in sorted(lengths):
         if sum(n <= cut for n in lengths) >= share * len(lengths):
             return cut
@@ -527,17 +534,17 @@ def shortest_cut(lengths, share):
 check("1.5", shortest_cut)
 
 # %%
-lengths = [len(tokenize(caption)) for caption in drawn]
+lengths = [len(tokenize(caption)) for caption in scene_captions]
 for share in (0.5, 0.95, 1.0):
     cut = shortest_cut(lengths, share)
     print(f"{share:.2f} of the scenes' captions: {cut} words")
 
 # %% [markdown]
-# In Flickr8k a caption has 10.8 words on average, and the longest has 36. A cut at 16 words, as one
-# well-known program has it, shortens 7 captions in 100. A cut at 20 shortens 15 in 1,000.
+# In Flickr8k a caption has 10.8 words on average, and the longest has 36. A limit of 16 words, as
+# in one well-known program, shortens 7 captions in 100. A limit of 20 shortens 15 in 1,000.
 
 # %% tags=["nbval-ignore-output"]
-lengths = [len(tokenize(text)) for text in said["train"]]
+lengths = [len(tokenize(text)) for text in captions["train"]]
 if lengths:
     print(f"mean {sum(lengths) / len(lengths):.1f}, longest {max(lengths)}")
     for cut in (16, 20):
@@ -545,7 +552,8 @@ if lengths:
         print(f"over {cut} words: {longer:.3f}")
 
 # %% [markdown]
-# A cut caption still ends with `<eos>`. So the model is told that a sentence may end in the middle.
+# A caption that was cut off still ends with `<eos>`. So the model is taught that a sentence may end
+# in the middle.
 
 # %%
 caption = "The man sits on the grass near the dog."
@@ -554,7 +562,7 @@ print(vocabulary.decode(short))
 print("ends with <eos>:", short[-1] == 2)
 
 # %%
-folder.cleanup()  # the files that we made
+folder.cleanup()  # delete the files that we made
 
 # %% [markdown]
 # ## Questions
@@ -562,33 +570,36 @@ folder.cleanup()  # the files that we made
 # <details><summary>A model with a vocabulary of 1,064 words has a smaller loss than one with 7,689.
 # Is it better?</summary>
 #
-# One cannot say. It has an easier task: fewer words to choose from, and `<unk>` is often a safe guess.
-# Losses compare only with the same vocabulary. Scores of what is told, such as METEOR, compare better.
+# We cannot say. Its task is easier: it has fewer words to choose from, and `<unk>` is often a safe
+# guess. Losses can be compared only between models with the same vocabulary. Scores of the
+# generated captions, such as METEOR, allow a better comparison.
 #
 # </details>
 #
-# <details><summary>3.4 % of the words are unknown, but 27.9 % of the captions lose one. Does that fit
-# together?</summary>
+# <details><summary>3.4 % of the words are unknown, but 27.9 % of the captions lose a word. Do these
+# numbers fit together?</summary>
 #
-# Yes. A caption has 10.8 words on average. If each were known with a chance of 0.966, all of them
-# would be known with $0.966^{10.8} = 0.69$. So 31 % would lose one, if unknown words were spread evenly.
+# Yes. A caption has 10.8 words on average. If each of them were known with a probability of 0.966,
+# all of them would be known with a probability of $0.966^{10.8} = 0.69$. So 31 % would lose a word
+# if unknown words were spread evenly.
 #
 # </details>
 #
 # <details><summary>Why is the vocabulary not built from the captions of all splits?</summary>
 #
-# Because then the dev and test captions would have a say in the model. It would look better on them
+# Because then the dev and test captions would influence the model. It would look better on them
 # than on pictures that are really new.
 #
 # </details>
 #
 # ## Summary
 #
-# - All sources give the same record: an image, its captions, its split.
-# - A reader must say what it leaves out.
+# - All sources give the same kind of record: an image, its captions, its split.
+# - Code that reads data must report what it leaves out.
 # - A caption becomes a list of numbers. Capitals, punctuation and rare words are lost.
-# - Most words are rare. A minimum count of 5 keeps a third of Flickr8k's words and 97 % of its text.
-# - A few unknown words spoil many captions.
+# - Most words are rare. A minimum count of 5 keeps a third of Flickr8k's words and 97 % of its
+#   text.
+# - A few unknown words affect many captions.
 #
-# **To think on.** One could tell captions letter by letter, or by pieces of words, and no word would
-# be unknown. What would become harder?
+# **To think about.** Captions could be generated letter by letter, or from pieces of words, and no
+# word would be unknown. What would become harder?

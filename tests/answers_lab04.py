@@ -1,4 +1,4 @@
-"""Answers to the exercises of lab 4: right ones, and wrong ones with what is said of them."""
+"""Answers to the exercises of lab 4: right ones, and wrong ones with a part of each message."""
 
 import torch
 
@@ -28,7 +28,7 @@ def lstm(word, z, h, c, W_y, W_z, W_h, b):
 
 
 def torch_lstm(word, z, h, c, W_y, W_z, W_h, b):
-    """The same inputs in torch's own cell, which has another order of gates."""
+    """The same inputs in torch's own cell, which has a different order of gates."""
     size = h.shape[-1]
     cell = torch.nn.LSTMCell(word.shape[-1] + z.shape[-1], size)
     with torch.no_grad():
@@ -56,10 +56,10 @@ WRONG = [
     ("4.1", lambda a, h, W_a, W_s, b, v: scores(a, h, W_a.T, W_s, b, v), "W_a is transposed"),
     ("4.1", lambda a, h, W_a, W_s, b, v: scores(a, h, W_a.T, W_s.T, b, v), "both matrices"),
     ("4.1", lambda a, h, W_a, W_s, b, v: scores(a, 0 * h, W_a, W_s, b, v), "left out W_s h"),
-    ("4.1", lambda a, h, W_a, W_s, b, v: scores(a, h, W_a, W_s, b, v).T, "the other way round"),
-    ("4.1", lambda a, h, W_a, W_s, b, v: (a @ W_a.T + h @ W_s.T + b).tanh() @ v, "own, (1, L, A)"),
+    ("4.1", lambda a, h, W_a, W_s, b, v: scores(a, h, W_a, W_s, b, v).T, "your scores are"),
+    ("4.1", lambda a, h, W_a, W_s, b, v: (a @ W_a.T + h @ W_s.T + b).tanh() @ v, "axis, (1, L, A)"),
     ("4.1", lambda *given: scores(*given).detach(), "no gradient"),
-    ("4.2", lambda e: e.softmax(0), "your weights sum to 1 over the words; they must over the reg"),
+    ("4.2", lambda e: e.softmax(0), "they must sum to 1 over the reg"),
     ("4.2", lambda e: e / e.sum(-1, keepdim=True), "left out the exponential"),
     ("4.2", lambda e: e.sigmoid(), "sigmoid"),
     ("4.2", lambda e: e.exp() / e.exp().sum(-1, keepdim=True), "overflows"),
@@ -68,9 +68,9 @@ WRONG = [
     ("4.3", lambda alpha, a: a.sum(0).expand(len(alpha), -1), "without their weights"),
     ("4.3", lambda alpha, a: alpha[..., None] * a, "do not add them up"),
     ("4.3", lambda alpha, a: a[alpha.argmax(-1)], "hard attention"),
-    ("4.4", lambda phi, h, w, b: torch.sigmoid(h @ w.T + b) * h, "multiplied with h"),
+    ("4.4", lambda phi, h, w, b: torch.sigmoid(h @ w.T + b) * h, "multiply h by the gate"),
     ("4.4", lambda phi, h, w, b: torch.sigmoid(h * w + b) * phi, "your gate is a vector"),
-    ("4.4", lambda phi, h, w, b: torch.sigmoid(phi @ w.T + b) * phi, "computed from phi"),
+    ("4.4", lambda phi, h, w, b: torch.sigmoid(phi @ w.T + b) * phi, "the gate from phi"),
     ("4.4", lambda phi, h, w, b: (h @ w.T + b) * phi, "left out the sigmoid"),
     ("4.4", lambda phi, h, w, b: torch.sigmoid(h @ w.T + b), "this is the gate"),
     ("4.5", torch_lstm, "torch.nn.LSTM has i, f, g, o"),

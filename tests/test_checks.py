@@ -1,4 +1,4 @@
-"""What a check says of right answers, of wrong ones, and of none."""
+"""The verdicts of a check on right answers, wrong answers, and no answer."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from labkit import checks
 
 @pytest.fixture
 def made_up(monkeypatch):
-    """Three exercises of a lab 99 that is not there."""
+    """Two exercises of a lab 99 that does not exist."""
     monkeypatch.setattr(checks, "_EXERCISES", {})
     monkeypatch.setattr(checks, "import_module", lambda name: None)
     right = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
@@ -27,7 +27,7 @@ def made_up(monkeypatch):
     return right, columns
 
 
-def test_a_right_answer_in_any_dress(made_up):
+def test_a_right_answer_of_any_type(made_up):
     right, _ = made_up
     with_gradient = right.clone().requires_grad_()
     for answer in (right, right.numpy(), right.tolist(), list(right), with_gradient):
@@ -38,24 +38,24 @@ def test_a_right_answer_in_any_dress(made_up):
 
 
 @pytest.mark.parametrize("nothing", [..., None])
-def test_no_answer_is_told_what_to_do(made_up, nothing):
+def test_without_an_answer_the_verdict_says_what_to_do(made_up, nothing):
     verdict = checks.check("99.1", nothing)
     assert verdict.right is None
     assert repr(verdict) == "Exercise 99.1: not answered yet. Give the weights."
     assert checks.check("99.2", lambda x: nothing).right is None
 
 
-def test_wrong_answers_are_told_why(made_up):
+def test_the_verdict_says_why_an_answer_is_wrong(made_up):
     right, columns = made_up
-    told = {
+    messages = {
         "they sum to 1 over the words; they must over the regions": columns,
         "alpha has shape (2,), but it should have (2, 2)": right[0],
-        "alpha is 0.1 at place (0, 1), but it should be 0.75": torch.full((2, 2), 0.1),
-        "alpha holds numbers that are not finite": right * np.nan,
+        "alpha is 0.1 at position (0, 1), but it should be 0.75": torch.full((2, 2), 0.1),
+        "alpha contains values that are not finite": right * np.nan,
         "alpha should be numbers of shape (2, 2), not str": "left",
-        "alpha is a function: call it, and give what it returns": lambda x: right,
+        "alpha is a function: call it, and pass what it returns": lambda x: right,
     }
-    for sentence, answer in told.items():
+    for sentence, answer in messages.items():
         verdict = checks.check("99.1", answer)
         assert verdict.right is False and verdict.text == f"not yet: {sentence}"
     broken = checks.check("99.2", lambda x: x / 0)
@@ -63,11 +63,11 @@ def test_wrong_answers_are_told_why(made_up):
     assert broken.text == "not yet: your code raised ZeroDivisionError: division by zero"
 
 
-def test_exercises_that_are_not_there(made_up):
+def test_exercises_that_do_not_exist(made_up):
     with pytest.raises(ValueError, match=r"no exercise 99\.7: there are 99\.1, 99\.2"):
         checks.check("99.7", 1)
 
 
-def test_labs_that_are_not_there():
+def test_labs_that_do_not_exist():
     with pytest.raises(ValueError, match="no checks for lab 98"):
         checks.check("98.1", 1)

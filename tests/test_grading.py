@@ -1,6 +1,6 @@
-"""Marks of a notebook that was handed in: a small real one, run and as stored.
+"""Marks of a submitted notebook: a small real one, both run and as stored.
 
-Slow, a minute or less: Python is started for each notebook that is run, and one cell never ends.
+Slow, up to a minute: Python is started for each notebook that is run, and one cell never ends.
 """
 
 import json
@@ -55,7 +55,7 @@ def said(marks):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """One exercise right, one wrong, one untouched; and the learner has tried solutions again."""
+    """One exercise right, one wrong, one untouched; and the learner has also run solutions."""
     path = save(
         tmp_path_factory.mktemp("submitted") / "mine.ipynb",
         cell(EXERCISES),
@@ -67,7 +67,7 @@ def ran(tmp_path_factory):
         cell("print('trying')\nprint(check('99.2', double))"),
         cell("def double(x):\n    return 2 * x\n\ncheck('99.2', double)", solution=True),
         cell("check('99.2', double)"),  # of the solution
-        cell("assert double(3) == 6"),  # what comes after stands on the solution
+        cell("assert double(3) == 6"),  # later cells rely on the solution
         cell("ten = ..."),
         cell("check('99.10', ten)"),
         cell("ten = 10\ncheck('99.10', ten)", solution=True),
@@ -113,7 +113,7 @@ def test_a_kernel_that_dies_leaves_the_marks_so_far(tmp_path):
         cell(EXERCISES),
         cell("check('99.1', 2)"),
         cell("import os\nos._exit(1)"),
-        cell("check('99.2', lambda x: 2 * x)", shows="99.2: right."),  # of an earlier day
+        cell("check('99.2', lambda x: 2 * x)", shows="99.2: right."),  # from an earlier run
     )
     marks = grade(path)
     assert said(marks)["99.1"] == (True, "right.")
@@ -135,7 +135,7 @@ def test_stored_outputs_are_believed_and_nothing_is_run(tmp_path):
     assert said(marks) == {
         "99.1": (True, "right."),
         "99.2": (None, "not answered yet. Write it."),
-        "99.3": (None, "not checked: the cell that checks it is gone or failed"),
+        "99.3": (None, "not checked: its check was removed, or the cell failed"),
     }
     assert not (tmp_path / "run").exists()
 
@@ -143,15 +143,15 @@ def test_stored_outputs_are_believed_and_nothing_is_run(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "is no notebook: name the .ipynb file"),
-        ("# %%\nprint('a lab as a script')\n", "is no notebook"),
-        ("[1, 2]", "is no notebook"),
-        ('{"cells": 3, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}', "is no notebook"),
-        (b"\x89PNG\r\n\x1a\n\xff", "is no notebook"),
-        (None, "is missing"),
+        ("", "is not a notebook: pass the .ipynb file"),
+        ("# %%\nprint('a lab as a script')\n", "is not a notebook"),
+        ("[1, 2]", "is not a notebook"),
+        ('{"cells": 3, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}', "is not a notebook"),
+        (b"\x89PNG\r\n\x1a\n\xff", "is not a notebook"),
+        (None, "does not exist"),
     ],
 )
-def test_what_is_no_notebook_is_told_in_one_sentence(tmp_path, content, said):
+def test_a_file_that_is_not_a_notebook_gets_one_sentence(tmp_path, content, said):
     path = tmp_path / "lab.ipynb"
     if content is not None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -162,7 +162,7 @@ def test_what_is_no_notebook_is_told_in_one_sentence(tmp_path, content, said):
 
 def test_a_notebook_without_exercises_cannot_be_marked(tmp_path):
     path = save(tmp_path / "other.ipynb", cell("1 + 1"))
-    with pytest.raises(ValueError, match="checks no exercise"):
+    with pytest.raises(ValueError, match="contains no check"):
         grade(path)
 
 
@@ -188,7 +188,7 @@ def test_the_verb(tmp_path):
     path.write_text("no notebook")
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.strip() == f"labkit: {path} is no notebook: name the .ipynb file"
+    assert done.stderr.strip() == f"labkit: {path} is not a notebook: pass the .ipynb file"
 
 
 @pytest.mark.parametrize("lab", LABS, ids=lambda path: path.stem)

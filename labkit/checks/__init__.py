@@ -1,20 +1,20 @@
-"""What the labs' exercises call: is an answer right, and if not, what is the mistake.
+"""Checks of the labs' exercises: whether an answer is right and, if not, what the mistake is.
 
     from labkit.checks import check
 
     check("4.1", my_scores)
 
-An answer is a function, an array, a number, a word: what the exercise asked for. `check` gives a
-`Verdict`, which a notebook shows as one sentence. It never raises over a wrong answer, so a
-notebook with open exercises still runs from top to bottom.
+An answer is whatever the exercise asks for: a function, an array, a number or a word. `check`
+returns a `Verdict`, which a notebook shows as one sentence. A wrong answer never raises an error,
+so a notebook with open exercises still runs from top to bottom.
 
-The exercises of lab 4 are in ``labkit/checks/lab04.py``, and so on. Each is one function that
-takes the answer and gives a sentence that says what is wrong, or None:
+The exercises of lab 4 are in ``labkit/checks/lab04.py``, and so on. Each one is a function that
+takes the answer and returns a sentence that says what is wrong, or None:
 
     @exercise("4.1", "Write `scores(a, query)`, eq. 4.")
     def scores(answer): ...
 
-Most of them are one call of `compare`, which knows typical mistakes by the values they lead to.
+Most of them call `compare` once. It recognises typical mistakes by the values they produce.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,11 +30,11 @@ Judge = Callable[[Any], str | None]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        exercise: its number, "4.1".
-        right: whether the answer is right; None where there is no answer yet.
+        exercise: the number of the exercise, such as "4.1".
+        right: whether the answer is right; None if there is no answer yet.
         text: one sentence for the learner.
     """
 
@@ -48,7 +48,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: what is asked, and the judge of an answer."""
+    """One exercise: its number, its task, and the function that judges an answer."""
 
     number: str
     task: str
@@ -56,17 +56,17 @@ class Exercise:
 
 
 class Unanswered(Exception):
-    """There is nothing to judge yet."""
+    """There is no answer to judge yet."""
 
 
 _EXERCISES: dict[str, Exercise] = {}
 
 
 def exercise(number: str, task: str) -> Callable[[Judge], Judge]:
-    """Make a function the judge of an exercise.
+    """Register a function as the judge of an exercise.
 
     Args:
-        number: "4.1" is the first of lab 4.
+        number: "4.1" is the first exercise of lab 4.
         task: a sentence that says what to do; shown as long as there is no answer.
     """
 
@@ -78,7 +78,7 @@ def exercise(number: str, task: str) -> Callable[[Judge], Judge]:
 
 
 def exercises(lab: int) -> list[Exercise]:
-    """Give the exercises of a lab, in order.
+    """Return the exercises of a lab, in order.
 
     Raises:
         ValueError: there is no such lab, or it has no checks.
@@ -95,7 +95,7 @@ def check(number: str, answer: Any = ...) -> Verdict:
 
     Args:
         number: the exercise, such as "4.1".
-        answer: what it asked for. ``...`` or None means that there is none yet.
+        answer: what the exercise asks for. ``...`` or None means that there is no answer yet.
 
     Raises:
         ValueError: there is no such exercise.
@@ -107,11 +107,11 @@ def check(number: str, answer: Any = ...) -> Verdict:
     try:
         if answer is None or answer is ...:
             raise Unanswered
-        with torch.enable_grad():  # some labs have switched it off
+        with torch.enable_grad():  # some labs switch gradients off
             problem = asked.judge(answer)
     except Unanswered:
         return Verdict(number, None, f"not answered yet. {asked.task}")
-    except Exception as error:  # whatever a learner's code raises
+    except Exception as error:  # anything that a learner's code may raise
         problem = f"your code raised {type(error).__name__}: {error}"
     return Verdict(number, problem is None, f"not yet: {problem}" if problem else "right.")
 
@@ -120,11 +120,11 @@ def run(answer: Any, *given: Any, name: str = "your_function") -> Any:
     """Call a learner's function.
 
     Raises:
-        Unanswered: it is an untouched one, which returns nothing.
-        TypeError: it is no function.
+        Unanswered: the function has not been filled in, so it returns nothing.
+        TypeError: the answer is not a function.
     """
     if not callable(answer):
-        raise TypeError(f'hand over the function itself, without a call: check("...", {name})')
+        raise TypeError(f'pass the function itself, do not call it: check("...", {name})')
     got = answer(*given)
     if got is None or got is ...:
         raise Unanswered
@@ -138,22 +138,22 @@ def compare(
     """Compare values, and name the mistake.
 
     Args:
-        got: the learner's: a tensor, an array, a number, or a list of these.
-        right: what it should be.
-        name: what to call it.
-        mistakes: a sentence for each typical mistake -> the value that it leads to.
-        tolerance: of single numbers, relative to the largest.
+        got: the learner's value: a tensor, an array, a number, or a list of these.
+        right: the correct value.
+        name: how the message refers to the value.
+        mistakes: maps a sentence about each typical mistake to the value that it produces.
+        tolerance: the largest error allowed in a number, relative to the largest value.
 
     Returns:
-        What is wrong, or None.
+        A sentence that says what is wrong, or None.
 
     Raises:
-        Unanswered: there is nothing. An untouched function returns None.
+        Unanswered: there is no value. A function that has not been filled in returns None.
     """
     if got is None or got is ...:
         raise Unanswered
     if callable(got) and not isinstance(got, torch.nn.Module | torch.Tensor):
-        return f"{name} is a function: call it, and give what it returns"
+        return f"{name} is a function: call it, and pass what it returns"
     try:
         mine, true = _array(got), _array(right)
     except (TypeError, ValueError, RuntimeError):
@@ -165,16 +165,16 @@ def compare(
     if mine.shape != true.shape:
         return f"{name} has shape {mine.shape}, but it should have {true.shape}"
     if not np.isfinite(mine).all() and np.isfinite(true).all():
-        return f"{name} holds numbers that are not finite"
+        return f"{name} contains values that are not finite"
     if not _close(mine, true, tolerance):
         worst = np.unravel_index(np.abs(mine - true).argmax(), true.shape)
-        where = f" at place {tuple(map(int, worst))}" if worst else ""
+        where = f" at position {tuple(map(int, worst))}" if worst else ""
         return f"{name} is {mine[worst]:.4g}{where}, but it should be {true[worst]:.4g}"
     return None
 
 
 def first_problem(*problems: str | None) -> str | None:
-    """Give the first sentence among the findings of several comparisons."""
+    """Return the first problem found by several comparisons, or None."""
     return next((problem for problem in problems if problem), None)
 
 
@@ -184,7 +184,7 @@ def _close(one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
 
 
 def _array(value: Any) -> np.ndarray:
-    """As float64; a list may hold tensors. Words are no numbers, even those of digits."""
+    """Convert to float64; a list may hold tensors. Strings are rejected, even strings of digits."""
     if isinstance(value, str):
         raise TypeError
     if isinstance(value, torch.Tensor):

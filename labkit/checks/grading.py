@@ -1,15 +1,15 @@
-"""Grading: a notebook that was handed in is run, and what the checks said of it is counted.
+"""Grading: run a submitted notebook and count the verdicts of its checks.
 
-It runs from top to bottom in a process of its own. For each exercise the last check of the
+The notebook runs from top to bottom in a separate process. For each exercise, the last check of the
 learner's own answer counts. A solution (a cell with the tag "hide-cell" that checks an exercise)
-counts for nothing. It is run only where the answer above it is not right, so that the cells below
-find what they need. From there on no check of that exercise counts: it would be of the solution.
+does not count. It is run only if the answer above it is not right, so that the cells below it find
+what they need. From there on no check of that exercise counts, because it would judge the solution.
 
-A check is recognised by what it shows, "Exercise 4.1: right." So this marks honest work quickly. It
-is no proof of honesty: whoever wants to can write that sentence, or copy the solution.
+A check is recognised by its output, such as "Exercise 4.1: right." So this marks honest work
+quickly, but it proves nothing: anyone can print that sentence, or copy the solution.
 
-The notebook's code is run as it is. Do that where a stranger's code may be run, or take the outputs
-that are stored in the file (`stored`), which runs nothing and believes them.
+The notebook's code is run as it is. Do this only where it is safe to run a stranger's code. Or use
+the outputs that are stored in the file (`stored`): this runs nothing and trusts them.
 """
 
 import re
@@ -27,17 +27,17 @@ from labkit.files import write_json
 SOLUTION = "hide-cell"
 OPEN, WRONG, RIGHT = "not answered yet", "not yet", "right."
 _ASKED = re.compile(r"""\bcheck\(\s*["'](\d+\.\d+)["']""")
-_SAID = re.compile(rf"^Exercise (\d+\.\d+): ((?:{OPEN}|{WRONG}: |{re.escape(RIGHT)}$).*)$", re.M)
+_SHOWN = re.compile(rf"^Exercise (\d+\.\d+): ((?:{OPEN}|{WRONG}: |{re.escape(RIGHT)}$).*)$", re.M)
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What was found in one notebook.
+    """The marks of one notebook.
 
     Attributes:
         notebook: the file.
-        verdicts: one for each exercise of its lab, in order; `right` is None where it is open.
-        failed: the cells that raised an error, or took too long.
+        verdicts: one for each exercise of its lab, in order; `right` is None for an open exercise.
+        failed: the cells that raised an error or took too long.
     """
 
     notebook: str
@@ -46,12 +46,12 @@ class Marks:
 
     @property
     def right(self) -> int:
-        """How many answers are right."""
+        """The number of right answers."""
         return sum(one.right is True for one in self.verdicts)
 
     @property
     def score(self) -> float:
-        """The share of right answers, of 1."""
+        """The fraction of answers that are right, from 0 to 1."""
         return self.right / len(self.verdicts)
 
     def __str__(self) -> str:
@@ -64,14 +64,14 @@ def grade(notebook: str | Path, stored: bool = False, timeout: int = 120) -> Mar
     """Mark one notebook.
 
     Args:
-        notebook: the file; the code in it is run in its folder, the file stays as it is.
-        stored: run nothing, take the outputs that are stored in the file.
-        timeout: seconds for each cell; one that takes longer is stopped, and the next is run.
+        notebook: the file; its code is run in its folder, and the file itself is not changed.
+        stored: run nothing, and use the outputs that are stored in the file.
+        timeout: seconds for each cell; a cell that takes longer is stopped, and the next one runs.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no notebook, or has no exercise.
-        ModuleNotFoundError: what runs notebooks is not installed.
+        ValueError: the file is not a notebook, or it has no exercise.
+        ModuleNotFoundError: the packages that run notebooks are not installed.
     """
     path = Path(notebook)
     content = _read(path)
@@ -90,7 +90,7 @@ def grade(notebook: str | Path, stored: bool = False, timeout: int = 120) -> Mar
             for verdict in [] if solution else _verdicts(cell):
                 if verdict.exercise not in solved:
                     found[verdict.exercise] = verdict
-    missing = "not checked: the cell that checks it is gone or failed"
+    missing = "not checked: its check was removed, or the cell failed"
     verdicts = [found.get(number, Verdict(number, None, missing)) for number in numbers]
     return Marks(str(notebook), tuple(verdicts), tuple(failed))
 
@@ -103,12 +103,12 @@ def grade_files(
 
     Args:
         notebooks: the files.
-        stored: run nothing, take the outputs that are stored in the files.
+        stored: run nothing, and use the outputs that are stored in the files.
         timeout: seconds for each cell.
         json: where to write the marks.
 
     Returns:
-        The files that could not be marked; what is wrong with them is told on standard error.
+        The files that could not be marked; standard error says what is wrong with each.
     """
     marks, wrong = [], []
     for notebook in notebooks:
@@ -125,13 +125,13 @@ def grade_files(
 
 def _read(path: Path) -> Any:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: name the notebook that was handed in")
+        raise FileNotFoundError(f"{path} does not exist: pass the submitted notebook")
     nbformat = _needed("nbformat")
     try:
         notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
         nbformat.validate(notebook)
-    except Exception as error:  # each kind of wrong file raises a type of its own
-        raise ValueError(f"{path} is no notebook: name the .ipynb file") from error
+    except Exception as error:  # each kind of wrong file raises a different type
+        raise ValueError(f"{path} is not a notebook: pass the .ipynb file") from error
     return notebook
 
 
@@ -146,23 +146,23 @@ def _needed(module: str) -> Any:
 
 
 def _numbers(cells: Sequence[Any], path: Path) -> list[str]:
-    """All exercises of the lab that the notebook is of, also those that were thrown out of it."""
+    """Return all exercises of the notebook's lab, including those deleted from the notebook."""
     numbers = {number for cell in cells for number in _ASKED.findall(cell.source)}
     if not numbers:
-        raise ValueError(f"{path} checks no exercise, so there is nothing to mark")
+        raise ValueError(f"{path} contains no check of an exercise, so there is nothing to mark")
     for lab in {int(number.split(".")[0]) for number in numbers}:
-        with suppress(ValueError):  # a teacher's own exercises, which no module of labkit has
+        with suppress(ValueError):  # a teacher's own exercises, which are not in labkit
             numbers |= {one.number for one in exercises(lab)}
     return sorted(numbers, key=lambda number: [int(part) for part in number.split(".")])
 
 
 def _verdicts(cell: Any) -> Iterator[Verdict]:
-    """Read the verdicts that a cell shows or prints."""
+    """Yield the verdicts that a cell shows or prints."""
     for output in cell.outputs:
         text = output.get("text") or output.get("data", {}).get("text/plain", "")
-        for number, said in _SAID.findall(text):
-            right = None if said.startswith(OPEN) else said == RIGHT
-            yield Verdict(number, right, said)
+        for number, verdict in _SHOWN.findall(text):
+            right = None if verdict.startswith(OPEN) else verdict == RIGHT
+            yield Verdict(number, right, verdict)
 
 
 def _errors(cell: Any) -> Iterator[str]:
@@ -173,13 +173,13 @@ def _errors(cell: Any) -> Iterator[str]:
 
 @contextmanager
 def _as_stored() -> Iterator[Callable]:
-    """Give what "runs" a cell by leaving its outputs as they are."""
+    """Yield a function that "runs" a cell by leaving its outputs as they are."""
     yield lambda cell: None
 
 
 @contextmanager
 def _in_a_kernel(content: Any, path: Path, timeout: int) -> Iterator[Callable]:
-    """Give what runs a cell in a new kernel, and puts what it shows into the cell."""
+    """Yield a function that runs a cell in a new kernel and stores the outputs in the cell."""
     nbclient, nbformat = _needed("nbclient"), _needed("nbformat")
     dead: list[bool] = []
 
@@ -187,16 +187,16 @@ def _in_a_kernel(content: Any, path: Path, timeout: int) -> Iterator[Callable]:
         cell.outputs = [output for output in cell.outputs if output.output_type != "error"]
         cell.outputs.append(nbformat.v4.new_output("error", ename=name, evalue=text))
 
-    def note(cell: Any, cell_index: int, execute_reply: dict) -> None:
+    def report(cell: Any, cell_index: int, execute_reply: dict) -> None:
         fail(cell, execute_reply["content"]["ename"], execute_reply["content"]["evalue"])
 
     client = nbclient.NotebookClient(
         content, timeout=timeout, kernel_name="python3", allow_errors=True,
-        interrupt_on_timeout=True, on_cell_error=note,
+        interrupt_on_timeout=True, on_cell_error=report,
         error_on_timeout={"ename": "TimeoutError", "evalue": f"stopped after {timeout} seconds"},
         resources={"metadata": {"path": str(path.resolve().parent)}},
     )  # fmt: skip
-    client.log.setLevel("CRITICAL")  # what it would say stands in the marks
+    client.log.setLevel("CRITICAL")  # the marks already say what it would log
 
     def run(cell: Any) -> None:
         cell.outputs, cell.execution_count = [], None
@@ -205,8 +205,8 @@ def _in_a_kernel(content: Any, path: Path, timeout: int) -> Iterator[Callable]:
         try:
             client.execute_cell(cell, content.cells.index(cell))
         except nbclient.exceptions.DeadKernelError:
-            fail(cell, "DeadKernelError", "Python died here, and no cell was run after it")
+            fail(cell, "DeadKernelError", "Python crashed here, and no later cell was run")
             dead.append(True)
 
-    with client.setup_kernel(stderr=subprocess.DEVNULL):  # of the kernel; a cell's goes elsewhere
+    with client.setup_kernel(stderr=subprocess.DEVNULL):  # the kernel's; a cell's is an output
         yield run
