@@ -24,10 +24,10 @@ after 13   NWGM                                `nwgm`
 14         loss of soft attention              `doubly_stochastic_loss`
 =========  ==================================  =====================================================
 
-`step` puts them together, and `Weights` lists all learned numbers. Shapes are those of one caption
+`step` puts them together, and `Parameters` lists what is learned. Shapes are those of one caption
 at one step: L regions of D numbers, T words (the paper's C), a vocabulary of V words (its K), word
 vectors of m numbers, an LSTM of H units (its n), A hidden units in f_att. Any axes may stand before
-these. Vectors are rows: the paper's W x is ``x @ W.T``. It omits biases, and its z has a hat.
+these. Vectors are rows: the paper's W x is ``x @ W.T``. The paper has no biases, and z-hat for z.
 """
 
 from collections.abc import Callable
@@ -49,8 +49,8 @@ def lstm_gates(
     T is an affine map of the three stacked, with the matrix [W_y W_h W_z] and the bias b. Shapes:
     Ey (m,), h (H,), z (D,), W_y (4H, m), W_h (4H, H), W_z (4H, D), b (4H,).
     """
-    T = Ey @ W_y.T + h @ W_h.T + z @ W_z.T + b  # (4H,)
-    i, f, o, g = T.chunk(4, -1)  # (H,) each
+    stacked = Ey @ W_y.T + h @ W_h.T + z @ W_z.T + b  # (4H,)
+    i, f, o, g = stacked.chunk(4, -1)  # (H,) each
     return torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o), torch.tanh(g)
 
 
@@ -237,7 +237,7 @@ def doubly_stochastic_loss(log_p_y: Tensor, alpha: Tensor, lambda_: float) -> Te
 
 
 @dataclass(frozen=True)
-class Weights:
+class Parameters:
     """All learned numbers of a decoder, named as in the functions above."""
 
     E: Tensor  # (V, m) a row for each word
@@ -261,7 +261,7 @@ class Weights:
     b_o: Tensor  # (V,)
 
     @classmethod
-    def of(cls, decoder: nn.Module) -> "Weights":
+    def of(cls, decoder: nn.Module) -> "Parameters":
         """Take a `labkit.decoder.Decoder` apart; gradients reach its own parameters.
 
         What it keeps as one tensor is cut, and two biases are added up. Before all else come two
@@ -282,7 +282,7 @@ class Weights:
 
 
 def step(
-    y: int | Tensor, a: Tensor, h: Tensor, c: Tensor, phi: Phi, w: Weights
+    y: int | Tensor, a: Tensor, h: Tensor, c: Tensor, phi: Phi, w: Parameters
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One step of the decoder: look, move the LSTM, predict the next word.
 
@@ -290,9 +290,9 @@ def step(
     h_t, c_t, the weights alpha_t (L,) and the next word's logits n_t (V,).
     """
     Ey = w.E[y]  # (m,)
-    alpha = weights(scores(a, h, w.W_a, w.W_s, w.b_att, w.v))  # (L,)
-    z = context(phi, a, alpha, context_gate(h, w.w_beta, w.b_beta))  # (D,)
-    i, f, o, g = lstm_gates(Ey, h, z, w.W_y, w.W_h, w.W_z, w.b_lstm)  # (H,) each
-    c = lstm_memory(f, c, i, g)  # (H,)
-    h = lstm_hidden(o, c)  # (H,)
-    return h, c, alpha, logits(Ey, h, z, w.L_o, w.L_h, w.L_z, w.b_o)
+    alpha = weights(scores(a, h, w.W_a, w.W_s, w.b_att, w.v))  # (L,), eq. 4 and 5
+    z = context(phi, a, alpha, context_gate(h, w.w_beta, w.b_beta))  # (D,), eq. 6
+    i, f, o, g = lstm_gates(Ey, h, z, w.W_y, w.W_h, w.W_z, w.b_lstm)  # (H,) each, eq. 1
+    c = lstm_memory(f, c, i, g)  # (H,), eq. 2
+    h = lstm_hidden(o, c)  # (H,), eq. 3
+    return h, c, alpha, logits(Ey, h, z, w.L_o, w.L_h, w.L_z, w.b_o)  # for eq. 7

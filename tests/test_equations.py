@@ -7,9 +7,13 @@ drawn again from the same seed.
 
 import doctest
 import itertools
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,13 +25,14 @@ from labkit.attention import HardConfig
 from labkit.checks import check
 from labkit.decoder import Decoder, DecoderConfig, pad_captions
 from labkit.decoding import UNTOLD
-from labkit.equations import Weights, hard_context, soft_context
+from labkit.equations import Parameters, hard_context, soft_context
 from labkit.hard import ATTENTIONS
 from labkit.objective import Objective
 from labkit.vocabulary import BOS, EOS
 
 torch.set_num_threads(1)
 
+ROOT = Path(__file__).parents[1]
 L, V, SEED = 5, 9, 3
 SIZES = DecoderConfig(
     V, feature=8, reduced=6, embedding=4, hidden=7, scorer=3, temperature_end=0.7,
@@ -86,7 +91,7 @@ def plain_forward(
     max_words: int = T,
 ) -> Plain:  # fmt: skip
     """One caption, word by word: teacher forced, or greedily where none is given."""
-    w, a = Weights.of(decoder), paper_a(decoder, features)
+    w, a = Parameters.of(decoder), paper_a(decoder, features)
     h, c = equations.initial_state(a, w.W_init_h, w.b_init_h, w.W_init_c, w.b_init_c)
     words, log_ps, alphas = [BOS], [], []
     for t in range(len(caption) - 1 if caption else max_words):
@@ -109,7 +114,7 @@ def plain_forward(
     return Plain(torch.stack(log_ps), torch.stack(alphas), told)
 
 
-def logits(y: int, h: Tensor, z: Tensor, w: Weights) -> Tensor:
+def logits(y: int, h: Tensor, z: Tensor, w: Parameters) -> Tensor:
     return equations.logits(w.E[y], h, z, w.L_o, w.L_h, w.L_z, w.b_o)
 
 
@@ -323,7 +328,7 @@ def test_greedy_captions_and_their_maps_are_the_same(case):
 def list_all(decoder: Decoder, caption: list[int], seed: int = 1):
     """log p(s|a) and log p(y|s,a) of every sequence of places, by the plain functions."""
     regions, (image,) = 3, features(1, seed, regions=3)
-    w, a = Weights.of(decoder), paper_a(decoder, image)
+    w, a = Parameters.of(decoder), paper_a(decoder, image)
     log_s, log_y = [], []
     for places in itertools.product(range(regions), repeat=len(caption) - 1):
         h, c = equations.initial_state(a, w.W_init_h, w.b_init_h, w.W_init_c, w.b_init_c)
@@ -415,12 +420,28 @@ def test_nwgm_is_the_geometric_mean():
 def test_the_expected_context_gives_the_nwgm_where_the_logits_are_linear_in_it():
     """The logits are linear in z, so with h_t fixed no approximation is in it."""
     decoder, (image,) = make("soft"), features(1)
-    w, a = Weights.of(decoder), paper_a(decoder, image)
+    w, a = Parameters.of(decoder), paper_a(decoder, image)
     h, alpha = torch.randn(7).double(), torch.randn(L).double().softmax(-1)
     n = torch.stack([logits(4, h, a[i], w) for i in range(L)])
     softly = equations.word_probabilities(logits(4, h, soft_context(a, alpha), w))
     same(equations.nwgm(n, alpha), softly)
     assert (softly - alpha @ n.softmax(-1)).abs().max() > 1e-3  # E[p] is something else
+
+
+def test_the_benchmark_of_the_chapter_runs():
+    """Two scenes: NWGM and expected context are the same where the logits are linear, not else."""
+    command = [sys.executable, "benchmarks/nwgm.py", "--images", "2"]
+    ran = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                         capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    found = re.findall(r"^(.+?) +(\d\.\d+) +(\d\.\d+)$", ran.stdout, re.MULTILINE)
+    both, output = ({name: float(row[part]) for name, *row in found} for part in (0, 1))
+    assert len(found) == 7
+    assert output["|difference|: expected context, NWGM"] == 0
+    assert both["|difference|: expected context, NWGM"] > 0
+    for ways in (both, output):  # E log p is at most log NWGM, and at most log E p
+        assert ways["-log p(y_t): bound"] > ways["-log p(y_t): NWGM"]
+        assert ways["-log p(y_t): bound"] > ways["-log p(y_t): expectation"]
 
 
 # --------------------------------------------------------------------------- as a reader finds them
@@ -448,7 +469,7 @@ def test_the_examples_are_true():
 def test_any_axes_may_stand_before_the_shapes():
     """A batch of captions in one call is what the captions are one by one."""
     decoder, images = make("soft"), features()
-    w, a = Weights.of(decoder), paper_a(decoder, images)
+    w, a = Parameters.of(decoder), paper_a(decoder, images)
     y, h, c = torch.tensor([4, 5, 6, 7]), torch.randn(B, 7).double(), torch.randn(B, 7).double()
     both = zip(
         equations.initial_state(a, w.W_init_h, w.b_init_h, w.W_init_c, w.b_init_c)
