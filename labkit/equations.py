@@ -176,7 +176,7 @@ def moving_average(b: float, log_p_y: float) -> float:
 
 
 def entropy(alpha: Tensor) -> Tensor:
-    """H[s_t] = -sum_i alpha_t,i log alpha_t,i in nats. Shape: alpha (L,)."""
+    """After eq. 12: H[s_t] = -sum_i alpha_t,i log alpha_t,i in nats. Shape: alpha (L,)."""
     return -(alpha * alpha.log()).sum(-1)  # ()
 
 
