@@ -131,6 +131,7 @@ class Attention(nn.Module):
         """
         if look not in (None, *self.looks):
             raise ValueError(f"this attention cannot look {look!r}: {' or '.join(self.looks)}")
+        # W_a a_i + b of `equations.scores`, once for all steps, and doubled for the sigmoid there
         keys = 2 * self.of_region(a)  # (N, L, A), twice W_a a + b: see `scores`
         return Seen(a, keys, look or (None if self.training else self.looks[0]))
 
@@ -147,6 +148,7 @@ class Attention(nn.Module):
         A CPU computes sigmoid in bf16 several times faster than tanh, and
         tanh(x) = 2 sigmoid(2x) - 1 exactly. The keys hold the 2 of 2x already.
         """
+        # `equations.scores`: v . tanh(x) = 2 v . sigmoid(2x) - sum(v), where keys + 2 query is 2x
         half = torch.sigmoid(seen.keys.unsqueeze(1) + 2 * query.unsqueeze(2))  # (N, K, L, A)
         return at_least_float32(2 * (half @ self.v) - self.v.sum())  # (N, K, L)
 
@@ -156,7 +158,7 @@ class Attention(nn.Module):
 
     def expect(self, scores: Tensor) -> Glance:
         """Use all places by their weights."""
-        alpha = scores.softmax(-1)  # (N, K, L), eq. 5
+        alpha = scores.softmax(-1)  # (N, K, L), eq. 5: `equations.weights`
         return Glance(alpha, alpha)
 
     def note(self, log_p: float) -> None:
@@ -184,6 +186,7 @@ class Attention(nn.Module):
             place = draw(alpha) if seen.look == "sampled" else scores.argmax(-1)
             glance = Glance(alpha, one_place(place, alpha))
         ways, a = glance.ways, seen.a
+        # `equations.soft_context`, or `hard_context` where weights are one-hot: one product for all
         fed = glance.weights.to(a.dtype) @ a  # (N, K, L) x (N, L, D) -> (N, K, D)
         if ways is None:
             return fed, fed.unsqueeze(2), glance
@@ -203,6 +206,7 @@ class SoftAttention(Attention):
 
 def draw(alpha: Tensor) -> Tensor:
     """Draw a place s_t ~ Multinoulli(alpha_t) for each row of alpha (N, K, L): (N, K)."""
+    # `equations.sample_place`, as a number in place of a one-hot vector
     return torch.multinomial(alpha.flatten(0, 1), 1).view(alpha.shape[:2])
 
 

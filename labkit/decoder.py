@@ -95,6 +95,8 @@ class Decoder(nn.Module):
         self.first = nn.Linear(D, 2 * H)  # the two MLPs that start c and h
         self.of_word = nn.Linear(E, 4 * H)  # the LSTM's gates: the word's share,
         self.of_context = nn.Linear(D, 4 * H, bias=False)  # the context's share,
+        # One product of h for W_s h of `equations.scores`, the gate of `equations.context_gate` and
+        # W_h h of `equations.lstm_gates`; `equations.Parameters.of` cuts it into these again.
         self.of_hidden = nn.Linear(H, A + 1 + 4 * H)  # h's: query, gate beta, LSTM gates
         self.L_h = nn.Linear(H, E)
         self.L_z = nn.Linear(D, E, bias=False)
@@ -125,6 +127,7 @@ class Decoder(nn.Module):
         """
         a = self.feature_dropout(self.norm(a).mT).mT  # a channel is dropped in all regions
         a = self.reduce(a)
+        # `equations.initial_state`: h_0 and c_0 by one product
         h, c = torch.tanh(self.first(a.mean(1, keepdim=True))).expand(-1, captions, -1).chunk(2, -1)
         return self.attention.see(a, look), State(h, c)
 
@@ -141,9 +144,11 @@ class Decoder(nn.Module):
             way to see the picture. And where it looked.
         """
         H, A = self.config.hidden, self.config.scorer
+        # W_s h_{t-1} of eq. 4, the gate's and W_h h_{t-1} of eq. 1, by one product
         query, gate, hidden_gates = self.of_hidden(state.h).split([A, 1, 4 * H], -1)
         fed, views, glance = self.attention(seen, query, state.h)  # (N, K, D), (N, K, P, D)
         beta = torch.sigmoid(gate)  # beta_t = sigma(f_beta(h_{t-1})), z_t = beta_t phi, (N, K, 1)
+        # `equations.lstm_gates`, `lstm_memory` and `lstm_hidden`; W_y E y_{t-1} comes ready-made
         gates = word_gates + hidden_gates + self.of_context(beta * fed)  # eq. 1
         i, f, o, g = gates.chunk(4, -1)  # (N, K, H)
         c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)  # eq. 2
@@ -164,6 +169,7 @@ class Decoder(nn.Module):
         Returns:
             (..., V), in float32 or finer.
         """
+        # `equations.logits` and `word_probabilities`, for as many words as there are, in logarithms
         kept = self.dropout(torch.ones_like(embedded)).unsqueeze(-2)  # alike for all ways
         mixed = ((embedded + self.L_h(h)).unsqueeze(-2) + self.L_z(z)) * kept  # (..., P, E)
         log_p = at_least_float32(linear(mixed, self.words.weight, self.bias)).log_softmax(-1)
@@ -202,6 +208,7 @@ class Decoder(nn.Module):
         filled = pad(words.data, (0, spare), value=PAD)
         embedded = self.word_dropout(self.words(filled))  # (words + spare, E)
         sizes = words.batch_sizes.tolist()
+        # W_y E y_{t-1} of `equations.lstm_gates`, for the words of all steps at once
         steps = self.of_word(embedded).unsqueeze(1).split([*sizes, spare])
         looks = []
         for word_gates in steps[:-1]:  # (n, 1, 4H) for the n captions that go on

@@ -69,6 +69,7 @@ class ReinforceAttention(Attention):
         log_alpha = scores.log_softmax(-1)  # (N, K, L); a logarithm of alpha could be of 0
         alpha = log_alpha.exp()
         place = draw(alpha)  # (N, K)
+        # the logarithm of `equations.place_probability`
         log_choice = log_alpha.gather(-1, place[..., None])[..., 0]
         baseline = self.average.expand_as(place)
         if self.config.baseline == "learned":
@@ -77,12 +78,13 @@ class ReinforceAttention(Attention):
             alpha,
             weights=torch.where(seen.softly, alpha, one_place(place, alpha)),
             log_choice=log_choice.masked_fill(seen.softly[..., 0], 0),
-            entropy=-(alpha * log_alpha).sum(-1),
+            entropy=-(alpha * log_alpha).sum(-1),  # `equations.entropy`; 0 log 0 cannot be nan
             baseline=baseline,
         )
 
     def note(self, log_p: float) -> None:
         """Move the average."""
+        # `equations.moving_average`, for a word in place of a caption
         self.average.lerp_(torch.full_like(self.average, log_p), 0.1)
 
 

@@ -80,6 +80,7 @@ class Objective:
         surprise = -told.log_p.gather(1, told.targets[:, None]).sum()
         evenly = -told.log_p.mean(1).sum()
         total = (1 - self.smoothing) * surprise + self.smoothing * evenly
+        # `equations.doubly_stochastic_loss` of all captions of the batch
         spread = (self.target - told.alpha.sum(1)).square().sum()  # over t, then regions, captions
         total = total + self.doubly * spread
         if told.drawn is not None:
@@ -90,6 +91,7 @@ class Objective:
         """The terms of places drawn by lot, summed over the captions."""
         reward, words = self.reward(drawn)
         advantage = (reward - self.baseline(drawn, reward, words)).detach()  # (B, T)
+        # a sum whose gradient is what `equations.learning_rule` adds to that of log p(y|s,a)
         loss = -self.hard.lambda_r * (advantage * drawn.log_choice).sum()
         loss = loss - self.hard.lambda_e * drawn.entropy.sum()
         if self.hard.baseline == "learned":  # from squared errors, in nats a word
