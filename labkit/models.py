@@ -120,7 +120,8 @@ def load(model: str | Path) -> Captioner:
             )
     keep_freed_memory()
     config = read_json(files[0])
-    decoder = Decoder(DecoderConfig(**config["decoder"]))
+    longest = {"max_words": config["train"]["max_words"]}  # which older runs have only there
+    decoder = Decoder(DecoderConfig(**longest | config["decoder"]))
     tensors, _ = checkpoint.load(files[2])
     decoder.load_state_dict({name: value.float() for name, value in tensors.items()})
     vocabulary = Vocabulary.load(files[1])
