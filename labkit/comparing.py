@@ -106,7 +106,6 @@ def compare(
         raise ValueError("two mechanisms have one name: begin one with another, best=...")
     pictures, dev = [read_photo(photo) for photo in photos], FeatureStore(store, "dev")
     out = own_folder(out, MARK)
-    (out / MARK).touch()
     with only_one(out):
         return _compare(store, mechanisms, out, seeds, given or {}, pictures, dev, progress)
 

@@ -57,7 +57,6 @@ def demo(
         FileExistsError: ``out`` holds other files, or another process writes there.
     """
     out = own_folder(out, MARK)
-    (out / MARK).touch()
     with only_one(out):
         return _demo(out, count, seed, config, say)
 

@@ -97,16 +97,20 @@ def own_folder(folder: str | Path, *marks: str) -> Path:
 
     Args:
         folder: absent, empty but for hidden files, or one that an earlier call made.
-        marks: files of which an earlier call leaves at least one, as patterns: ``runs/*/a.json``.
+        marks: files of which an earlier call leaves at least one, and nobody else. A hidden one is
+            made, to be found by the next call.
 
     Raises:
         FileExistsError: it holds other files, which might be overwritten.
         OSError: it cannot be made or written to.
     """
     folder = writable_folder(folder)
-    ours = any(next(folder.glob(mark), None) for mark in marks)
+    ours = any((folder / mark).exists() for mark in marks)
     if not ours and any(path.name[0] != "." for path in folder.iterdir()):
         raise FileExistsError(f"{folder} holds files that are not labkit's: name a new folder")
+    for mark in marks:
+        if mark[0] == ".":
+            (folder / mark).touch()
     return folder
 
 
