@@ -29,7 +29,7 @@
 
 # %%
 import json
-from pathlib import Path
+from importlib.resources import files
 
 import numpy as np
 import torch
@@ -180,7 +180,7 @@ print("both tell most scenes truly:", min(truth.values()) > 0.5)
 # smaller weight of the term, 0.3. *marginal* is the place summed out.
 
 # %%
-measured = Path("../book/measured")
+measured = files("labkit") / "measured"
 table = json.loads((measured / "scenes-table.json").read_text())
 print(f"{'':22} points  true  BLEU-4 METEOR")
 for name, row in table.items():
@@ -311,8 +311,6 @@ print("the maps tell them apart well:", abs(apart(groups[True], groups[False])) 
 # other captions.)
 
 # %% tags=["nbval-ignore-output"]
-from importlib.resources import files
-
 from labkit.evaluation import Decoding
 
 folder = files("skimage") / "data"

@@ -58,7 +58,7 @@ def server(monkeypatch):
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        thread.join(60)
 
 
 def make_zip(files: dict[str, bytes | str]) -> bytes:
