@@ -1,7 +1,22 @@
 # Each target makes .venv first if it is absent, or older than pyproject.toml.
-# A certain Python: make demo PYTHON=python3.12 (3.11 or newer).
+# A certain Python: make demo PYTHON=python3.12 (3.11 or newer). It is an error if it is not there, or if
+# .venv was made with another one.
 
-PYTHON ?= python3
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+ifdef PYTHON
+PYTHONS := "$(PYTHON)"
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+ASKED := $(shell "$(PYTHON)" -c '$(VERSION)' 2>/dev/null)
+HELD := $(shell .venv/bin/python -c '$(VERSION)' 2>/dev/null)
+ifeq ($(ASKED),)
+$(error PYTHON=$(PYTHON) cannot be run: install it, or name another)
+endif
+ifneq ($(HELD),)
+ifneq ($(HELD),$(ASKED))
+$(error .venv has Python $(HELD), and PYTHON=$(PYTHON) is $(ASKED): remove .venv first)
+endif
+endif
+endif
 BIN := .venv/bin
 EXTRAS_core :=
 EXTRAS_labs := [labs]
@@ -51,7 +66,7 @@ clean:
 	touch $(foreach what,$* $(HOLDS_$*),.venv/.installed-$(what))
 
 .venv/bin/python:
-	@for python in "$(PYTHON)" python3.14 python3.13 python3.12 python3.11; do \
+	@for python in $(PYTHONS); do \
 	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    echo "Making .venv with $$("$$python" --version)"; \
 	    "$$python" -m venv --clear .venv && exit 0; \

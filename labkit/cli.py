@@ -1,19 +1,22 @@
 """The command line. Every verb calls one public function.
 
 Exit codes: 0 all went well, 1 something in the data or the files is wrong (one sentence on
-standard error says what, and what to do), 2 the command itself was not understood.
+standard error says what, and what to do), 2 the command itself was not understood, 130 interrupted.
 """
 
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from labkit import cli_store
+from labkit import cli_store, console
 from labkit.cli_store import Out, Store
+from labkit.decoding import MOST_WORDS, WIDEST
+from labkit.evaluation import Decoding
+from labkit.files import outputs, write_json
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -23,20 +26,22 @@ app = typer.Typer(
 app.add_typer(cli_store.app)
 
 Run = Annotated[Path, Argument(help="Folder of a training run.")]
-Beam = Annotated[int | None, Option(min=1, help="Beam width; 1 is greedy. Default: the model's.")]
+Beam = Annotated[int | None, Option(min=1, max=WIDEST, help="Beam width; 1 is greedy. Default: "
+                 "the model's.")]  # fmt: skip
+Words = Annotated[int | None, Option(min=1, max=MOST_WORDS, help="The longest caption. Default: "
+                  "as long as the model was trained with.")]  # fmt: skip
+Power = Annotated[float | None, Option(min=0, max=10, help="Higher tells more words.")]
 Look = Annotated[str | None, Option(help="one, sampled or expected; its own way if not given.")]
 ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
 Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",
                 help="Any other setting, see labkit.settings; several times.")]  # fmt: skip
+Scores = Annotated[Path | None, Option("--json", help="Write the scores to this file.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace files that are there.")]
 
 
 def main() -> None:
-    """Run a verb; turn an expected error into one sentence and exit code 1."""
-    try:
-        app()
-    except (OSError, ValueError, ModuleNotFoundError) as error:
-        print(f"labkit: {error}", file=sys.stderr)
-        sys.exit(1)
+    """Run a verb; whatever goes wrong becomes one line and an exit code."""
+    sys.exit(console.run(app))
 
 
 def show(scores: dict[str, Any]) -> None:
@@ -121,18 +126,27 @@ def evaluate(
     data: Annotated[Path | None, Option(help="A store; the one it was trained on if none.")] = None,
     split: Annotated[str, Option(help="Which split.")] = "dev",
     beam: Beam = None,
-    length_power: Annotated[float | None, Option(min=0, help="Higher tells more words.")] = None,
+    max_words: Words = None,
+    length_power: Power = None,
     look: Look = None,
-    json: Annotated[Path | None, Option(help="Write the scores to this file.")] = None,
+    json: Scores = None,
     captions: Annotated[Path | None, Option(help="Write what was told, as COCO results.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Score a model on a split: BLEU, METEOR, ROUGE-L, CIDEr of free-running captions.
 
     Example: labkit evaluate runs/soft --split dev --json scores.json
     """
     from labkit.models import evaluate_run
+    from labkit.results import write_results
 
-    show(evaluate_run(run, data, split, beam, look, json, captions, length_power))
+    outputs(json, captions, overwrite=overwrite)
+    found = evaluate_run(run, data, split, Decoding(beam, max_words, length_power, look))
+    show(found.as_dict())
+    if json:
+        write_json(json, found.as_dict(), new=not overwrite)
+    if captions:
+        write_results(captions, found.captions, new=not overwrite)
 
 
 @app.command()
@@ -140,24 +154,23 @@ def score(
     references: Annotated[Path, Argument(help="A store, or COCO's or Flickr8k's captions.")],
     captions: Annotated[Path, Argument(help="Told captions, in COCO's results format.")],
     split: Annotated[str, Option(help="Which split of a store.")] = "dev",
-    json: Annotated[Path | None, Option(help="Write the scores to this file.")] = None,
+    json: Scores = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Score captions that any system wrote against human ones.
 
     Example: labkit score annotations/captions_val2017.json captions.json
     """
-    from dataclasses import asdict
-
-    from labkit.files import write_json
     from labkit.results import score_file
 
+    outputs(json, overwrite=overwrite)
     found, images, left = score_file(references, captions, split)
     if left:
         print(f"{left} images of {references} have no caption: they are left out", file=sys.stderr)
     scores = {"images": images} | asdict(found)
     show(scores)
     if json:
-        write_json(json, scores)
+        write_json(json, scores, new=not overwrite)
 
 
 @app.command()
@@ -177,19 +190,21 @@ def models() -> None:
 @app.command()
 def caption(
     run: Run,
-    photos: Annotated[list[Path], Argument(metavar="PHOTO...", help="Photographs of any kind.")],
+    photos: Annotated[list[str], Argument(metavar="PHOTO...", help="Photographs, or folders of them.")],
     out: Out = Path("captions"),
     beam: Beam = None,
+    max_words: Words = None,
     look: Look = None,
 ) -> None:
     """Tell photographs: captions on standard output, attention pictures in --out.
+
+    No file is overwritten: a picture whose name is taken is called NAME-2.png, NAME-3.png, ...
 
     Example: labkit caption runs/soft my.jpg --out captions
     """
     from labkit.models import caption_photos
 
-    wrong = caption_photos(run, photos, out, beam, look)
-    if wrong:
+    if caption_photos(run, photos, out, Decoding(beam, max_words, look=look)):
         sys.exit(1)
 
 
@@ -199,6 +214,7 @@ def grade(
     stored: Annotated[bool, Option("--stored", help="Run nothing, take stored outputs.")] = False,
     timeout: Annotated[int, Option(min=1, help="Seconds for each cell.")] = 120,
     json: Annotated[Path | None, Option(help="Write the marks to this file.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Mark labs that were handed in, by what the checks say of their exercises.
 
@@ -206,7 +222,7 @@ def grade(
     """
     from labkit.checks.grading import grade_files
 
-    if grade_files(notebooks, stored, timeout, json):
+    if grade_files(notebooks, stored, timeout, json, overwrite):
         sys.exit(1)
 
 

@@ -24,7 +24,7 @@ from labkit.decoder import pad_captions
 from labkit.estimators import moments
 from labkit.evaluation import evaluate
 from labkit.figures import attention_strip, loss_curves
-from labkit.files import read_json, whole, write_json
+from labkit.files import only_one, own_folder, read_json, whole, write_json
 from labkit.models import load
 from labkit.photos import read_photo
 from labkit.scenes import make_scenes
@@ -46,6 +46,7 @@ TITLES = {
     "coverage": "coverage",
     "gradient_variance": "gradient variance",
 }
+MARK = ".labkit-compare"  # a file that says whose folder it is
 BATCH, DRAWS = 50, 20  # pictures and draws that the gradient's variance is measured with
 SHOWN = 4  # pictures in the strips
 
@@ -84,7 +85,8 @@ def compare(
     Args:
         store: folder of a feature store with the splits "train" and "dev".
         attentions: mechanisms, see `read_mechanism`.
-        out: the folder to write; what was begun there is gone on with.
+        out: the folder to write, absent or empty; a comparison that was interrupted there is
+            resumed.
         seeds: how many, from 0 on.
         given: settings for all, names of `TrainConfig`.
         photos: pictures for the strips; of a store of scenes some scenes, if there are none.
@@ -96,16 +98,29 @@ def compare(
     Raises:
         ValueError: a mechanism is not known, two have one name, or a run in ``out`` was made with
             other settings.
+        FileExistsError: ``out`` holds other files, or another process writes there.
+        FileNotFoundError, DataError: a photograph is missing, or cannot be read.
     """
-    mechanisms, out = [read_mechanism(text) for text in attentions], Path(out)
+    mechanisms = [read_mechanism(text) for text in attentions]
     if len({one.folder for one in mechanisms}) < len(mechanisms):
         raise ValueError("two mechanisms have one name: begin one with another, best=...")
+    pictures, dev = [read_photo(photo) for photo in photos], FeatureStore(store, "dev")
+    out = own_folder(out, MARK)
+    with only_one(out):
+        return _compare(store, mechanisms, out, seeds, given or {}, pictures, dev, progress)
+
+
+def _compare(
+    store: str | Path, mechanisms: Sequence[Mechanism], out: Path, seeds: int,
+    given: dict[str, Any], pictures: Sequence[Any], dev: FeatureStore, progress: bool,
+) -> dict[str, dict[str, dict[str, float | None]]]:  # fmt: skip
+    """Do it, where all that was asked for can be done."""
     found: dict[str, list[dict]] = {one.label: [] for one in mechanisms}
     curves = {}
     for seed in range(seeds):
         for one in mechanisms:
             run = out / "runs" / f"{one.folder}-{seed}"
-            settings = {"patience": 1000, **(given or {}), **one.settings, "seed": seed}
+            settings = {"patience": 1000, **given, **one.settings, "seed": seed}
             training = train(store, run, settings, resume=True, progress=progress)
             curves.setdefault(one.label, training.standing.rows)
             found[one.label].append(_score(training, progress))
@@ -117,7 +132,7 @@ def compare(
     write_json(out / "curves.json", curves)
     with whole(out / "loss.png") as part:
         loss_curves(curves).savefig(part)
-    _draw_strips(FeatureStore(store, "dev"), mechanisms, out, photos)
+    _draw_strips(dev, mechanisms, out, pictures)
     return table
 
 
@@ -178,10 +193,9 @@ def _cell(name: str, value: dict | None) -> str:
 
 
 def _draw_strips(
-    dev: FeatureStore, mechanisms: Sequence[Mechanism], out: Path, photos: Sequence[str | Path]
+    dev: FeatureStore, mechanisms: Sequence[Mechanism], out: Path, pictures: Sequence[Any]
 ) -> None:
     """Let the first seed of each tell the same pictures."""
-    pictures: list[Any] = [read_photo(photo) for photo in photos]
     if not pictures and dev.source.get("source") == "scenes":
         scenes = make_scenes(SHOWN, dev.source["seed"], "dev", pixels=dev.encoder["size"])
         pictures = [scene.image for scene in scenes]

@@ -39,6 +39,7 @@ class DecoderConfig(HardConfig):
     feature_dropout: float = 0.2  # on whole channels of the annotation vectors
     unrepeated: int = 0  # told by beam search: no run of so many words twice; 0 allows any
     consensus: int = 0  # and, of so many captions that ended, the one that agrees most; 0: the best
+    max_words: int = 24  # the longest caption that it learned from, and that it tells
 
     def __post_init__(self):
         if self.attention not in ATTENTIONS:

@@ -16,6 +16,8 @@ from labkit.decoder import Decoder, State
 from labkit.vocabulary import BOS, EOS, PAD, UNK
 
 UNTOLD = [PAD, BOS, UNK]
+WIDEST = 100  # beams: memory and time grow with them, and captions have long ceased to get better
+MOST_WORDS = 1000  # of a caption
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,23 @@ class Caption:
 
 
 def greedy(
-    decoder: Decoder, a: Tensor, max_words: int = 20, look: str | None = None
+    decoder: Decoder, a: Tensor, max_words: int = 20, look: str | None = None,
+    unrepeated: int | None = None,
 ) -> list[Caption]:  # fmt: skip
     """Take the likeliest word each time.
 
     Args:
         decoder: in evaluation mode.
         a: annotation vectors (N, L, D).
-        max_words: a caption without ``<eos>`` ends after so many words.
+        max_words: a caption without ``<eos>`` ends after so many words; at most 1,000.
         look: how to look, see `labkit.attention.Attention.see`.
+        unrepeated: as in `beam_search`; by default as the decoder was configured.
+
+    Raises:
+        ValueError: a number is out of range.
     """
-    return _follow(decoder, a, max_words, lambda log_p: log_p.argmax(-1), look)
+    unrepeated = decoder.config.unrepeated if unrepeated is None else unrepeated
+    return _follow(decoder, a, max_words, lambda log_p: log_p.argmax(-1), look, unrepeated)
 
 
 def sample(
@@ -50,12 +58,15 @@ def sample(
     Args:
         decoder: in evaluation mode.
         a: annotation vectors (N, L, D).
-        max_words: a caption without ``<eos>`` ends after so many words.
+        max_words: a caption without ``<eos>`` ends after so many words; at most 1,000.
         temperature: 1 draws as the model believes, less draws likelier words.
         generator: the source of chance; torch's own if None.
         look: how to look.
+
+    Raises:
+        ValueError: a number is out of range.
     """
-    if temperature <= 0:
+    if not temperature > 0:
         raise ValueError(f"temperature {temperature} is not above 0: use greedy instead")
 
     def pick(log_p: Tensor) -> Tensor:
@@ -68,10 +79,10 @@ def sample(
 @torch.inference_mode()
 def _follow(
     decoder: Decoder, a: Tensor, max_words: int, pick: Callable[[Tensor], Tensor],
-    look: str | None,
+    look: str | None, unrepeated: int = 0,
 ) -> list[Caption]:  # fmt: skip
     """Tell N pictures word by word; ``pick`` turns log p (N, 1, V) into words (N, 1)."""
-    _need("max_words", max_words)
+    within("max_words", max_words, 1, MOST_WORDS)
     seen, state = decoder.look_at(a, look=look)
     words = torch.full((len(a), 1), BOS, device=a.device)
     told, alphas = [], []
@@ -80,6 +91,8 @@ def _follow(
     for _ in range(max_words):
         log_p, state, glance = decoder.step(words, seen, state)
         log_p[..., UNTOLD] = -torch.inf
+        if unrepeated and told:
+            _forbid_repeats(log_p, torch.stack(told, -1), unrepeated)
         words = pick(log_p).masked_fill(~going, EOS)
         score += log_p.gather(-1, words[..., None])[..., 0].masked_fill(~going, 0)
         going &= words != EOS
@@ -112,16 +125,19 @@ def beam_search(
     Args:
         decoder: in evaluation mode.
         a: annotation vectors (N, L, D); all pictures are searched at once.
-        width: k, the number of beginnings kept; 1 is greedy.
-        max_words: the longest caption.
+        width: k, the number of beginnings kept; 1 is greedy, 100 is the most.
+        max_words: the longest caption; at most 1,000.
         length_power: 0 compares plain log p, 1 the mean over the words.
         look: how to look.
         unrepeated: no run of so many words is told twice (Paulus et al. 2018 have it with three),
             and no word right after itself; 0 allows any. By default as the decoder was configured.
         agreed: return, of the captions that ended, the one of `most_agreed`.
+
+    Raises:
+        ValueError: a number is out of range.
     """
-    _need("width", width)
-    _need("max_words", max_words)
+    within("width", width, 1, WIDEST)
+    within("max_words", max_words, 1, MOST_WORDS)
     N, device = len(a), a.device
     seen, state = decoder.look_at(a, width, look)
     words = torch.full((N, width), BOS, device=device)
@@ -160,10 +176,11 @@ def beam_search(
 
 
 def most_agreed(captions: Sequence[Caption], temperature: float = 0.35) -> Caption:
-    """The caption that agrees most with the others: minimum Bayes risk (Kumar & Byrne 2004).
+    """The caption that agrees most with all of them: minimum Bayes risk (Kumar & Byrne 2004).
 
-    Two captions agree by the F1 score of the runs of one to four words that they share. The others
-    count by exp(score / ``temperature``).
+    Two captions agree by the F1 score of the runs of one to four words that they share. Each
+    counts by exp(score / ``temperature``), the caption itself among them: it agrees wholly with
+    itself, so of two that agree with the others alike the likelier one is returned.
     """
     told = [tuple(caption.words) for caption in captions]
     runs = [Counter(w[k : k + n] for n in range(1, 5) for k in range(len(w) - n + 1)) for w in told]
@@ -172,9 +189,14 @@ def most_agreed(captions: Sequence[Caption], temperature: float = 0.35) -> Capti
     return captions[int((torch.tensor(agreement) @ shares).argmax())]
 
 
-def _need(what: str, number: int) -> None:
-    if number < 1:
-        raise ValueError(f"{what} must be at least 1, not {number}")
+def within(what: str, number: float, least: float, most: float) -> None:
+    """See that a number is in its range.
+
+    Raises:
+        ValueError: it is not, or it is no number.
+    """
+    if not least <= number <= most:
+        raise ValueError(f"{what} must be from {least} to {most}, not {number}")
 
 
 def _forbid_repeats(log_p: Tensor, told: Tensor, n: int) -> None:

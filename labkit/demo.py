@@ -15,7 +15,7 @@ import torch
 from labkit.decoder import Decoder
 from labkit.evaluation import evaluate
 from labkit.figures import attention_strip
-from labkit.files import whole, write_json
+from labkit.files import only_one, own_folder, whole, write_json
 from labkit.metrics import start_meteor
 from labkit.models import Captioner, load
 from labkit.preparing import SCENE_ENCODER, prepare_scenes
@@ -24,6 +24,7 @@ from labkit.settings import SCENES, TrainConfig
 from labkit.shards import FeatureStore
 from labkit.training import Training
 
+MARK = ".labkit-demo"  # a file that says whose folder it is
 SHOWN = 6  # scenes on the page
 SCORES = {
     "bleu4": "BLEU-4",
@@ -42,7 +43,7 @@ def demo(
     """Run it all and write ``out``: the store, the run, ``scores.json`` and ``index.html``.
 
     Args:
-        out: a folder; a demo that was interrupted there is gone on with.
+        out: a folder, absent or empty; a demo that was interrupted there is resumed.
         count: scenes to train on.
         seed: of scenes and training.
         config: how to train.
@@ -51,8 +52,16 @@ def demo(
     Returns:
         What ``scores.json`` holds: the scores on held-out scenes, and under "untrained" those of
         the same model before training.
+
+    Raises:
+        FileExistsError: ``out`` holds other files, or another process writes there.
     """
-    out = Path(out)
+    out = own_folder(out, MARK)
+    with only_one(out):
+        return _demo(out, count, seed, config, say)
+
+
+def _demo(out: Path, count: int, seed: int, config: TrainConfig, say: Callable) -> dict:
     start_meteor()  # Java reads its tables while the scenes are drawn
     say(f"1/4 drawing {count} scenes and looking at them with {SCENE_ENCODER.name}")
     store = prepare_scenes(out / "store", count, seed)

@@ -17,6 +17,9 @@ from pathlib import Path, PurePosixPath
 import requests
 from tqdm import tqdm
 
+from labkit.files import only_one, writable_folder
+
+PART = ".labkit-part"  # the end of the name of what is being fetched
 CHUNK = 1 << 16  # bytes; a break costs less than one chunk
 TRIES = 5  # in a row that bring nothing
 PAUSE = 1.0  # seconds before the next
@@ -89,9 +92,9 @@ def download(
 ) -> Path:
     """Fetch and unpack a data set, ready for its reader in `captions.py`.
 
-    Run again after an interruption it goes on where it stopped. What is there already is not
-    fetched again. A zip file put into `folder` by hand is used. Once unpacked, a zip file is
-    removed.
+    Run again after an interruption it resumes where it stopped. What is there already is not
+    fetched again, and never replaced. A zip file put into `folder` by hand is used, and stays; one
+    that was fetched is removed once it is unpacked.
 
     Args:
         dataset: "flickr8k" or "coco" (2014, the paper's). Flickr8k is for research use only.
@@ -116,24 +119,29 @@ def fetch(
     progress: bool = True,
 ) -> Path:  # fmt: skip
     """Fetch and unpack zip files into a folder, as `download` does with those it knows."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for archive in archives:
-        if all((folder / given).exists() for given in archive.gives):
-            continue
-        url = f"{mirror.rstrip('/')}/{archive.name}" if mirror else archive.url
-        path = _checked_zip(archive, url, folder, progress)
-        _unpack(path, archive, folder, progress)
-        path.unlink()
+    folder = writable_folder(folder)
+    with only_one(folder):
+        for archive in archives:
+            if not all((folder / given).exists() for given in archive.gives):
+                url = f"{mirror.rstrip('/')}/{archive.name}" if mirror else archive.url
+                _give(archive, url, folder, progress)
     return folder
 
 
-def _checked_zip(archive: Archive, url: str, folder: Path, progress: bool) -> Path:
-    path, part = folder / archive.name, folder / f"{archive.name}.part"
+def _give(archive: Archive, url: str, folder: Path, progress: bool) -> None:
+    """Unpack the user's own zip file, or else fetch one, which is removed in the end."""
+    path, part = folder / archive.name, folder / f"{archive.name}{PART}"
     if path.exists():
         if _md5(path) != archive.md5:
             raise DownloadError(f"{path} is not the file expected: delete it and run this again")
-        return path
+        _unpack(path, archive, folder, progress)
+    else:
+        _fetch_checked(archive, url, part, progress)
+        _unpack(part, archive, folder, progress)
+        part.unlink()
+
+
+def _fetch_checked(archive: Archive, url: str, part: Path, progress: bool) -> None:
     _transfer(url, part, progress)
     if _md5(part) != archive.md5:
         part.unlink()
@@ -141,8 +149,6 @@ def _checked_zip(archive: Archive, url: str, folder: Path, progress: bool) -> Pa
             f"{url} gave a file whose checksum is not the one known (MD5 {archive.md5}): it is "
             "removed, run this again or name another mirror"
         )
-    part.replace(path)
-    return path
 
 
 def _md5(path: Path) -> str:

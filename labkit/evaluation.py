@@ -15,7 +15,7 @@ from tqdm import tqdm
 from labkit.attention import LOOKS
 from labkit.captions import tokenize
 from labkit.decoder import Decoder, pad_captions
-from labkit.decoding import Caption, beam_search, greedy
+from labkit.decoding import MOST_WORDS, WIDEST, Caption, beam_search, greedy, within
 from labkit.maps import MapScores, map_scores
 from labkit.metrics import Scores, score
 from labkit.pointing import SceneScores, pointing_known, scene_scores
@@ -24,25 +24,48 @@ from labkit.shards import FeatureStore
 from labkit.team import Team
 from labkit.vocabulary import Vocabulary
 
-PICTURES = 50  # told at once
+PICTURES = 50  # told at once,
+BEAMS = 1600  # and beams of all of them together: this bounds the memory
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How captions are told."""
+    """How captions are told. None stands for what the model was trained with.
 
-    beam: int | None = None  # its width, 1 is greedy; None: as the decoder was configured, or 5
-    max_words: int = 20  # the longest caption
-    length_power: float | None = None  # see labkit.decoding.beam_search; None: 0.7, agreed 0.6
-    look: str | None = None  # a key of labkit.attention.LOOKS; None: the attention's own way
-    unrepeated: int | None = None  # see labkit.decoding.beam_search
-    agreed: bool | None = None  # see labkit.decoding.beam_search
+    Attributes:
+        beam: width of the beam search, 1 to 100; 1 is greedy. None: 5, where the model says none.
+        max_words: the longest caption, 1 to 1,000 words.
+        length_power: see `labkit.decoding.beam_search`, 0 to 10. None: 0.7, and 0.6 where `agreed`.
+        look: a key of `labkit.attention.LOOKS`. None: the attention's own way.
+        unrepeated: see `labkit.decoding.beam_search`.
+        agreed: see `labkit.decoding.beam_search`.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    beam: int | None = None
+    max_words: int | None = None
+    length_power: float | None = None
+    look: str | None = None
+    unrepeated: int | None = None
+    agreed: bool | None = None
+
+    def __post_init__(self):
+        ranges = {
+            "beam": (1, WIDEST), "max_words": (1, MOST_WORDS), "length_power": (0, 10),
+            "unrepeated": (0, MOST_WORDS),
+        }  # fmt: skip
+        for name, (least, most) in ranges.items():
+            if (value := getattr(self, name)) is not None:
+                within(name, value, least, most)
 
     def __call__(self, decoder: Decoder, a: torch.Tensor) -> list[Caption]:
         """Tell N pictures from their annotation vectors (N, L, D)."""
-        if self.beam == 1:
-            return greedy(decoder, a, self.max_words, self.look)
-        return beam_search(decoder, a, *astuple(self.settled(decoder)))
+        how = self.settled(decoder)
+        if how.beam == 1:
+            return greedy(decoder, a, how.max_words, how.look, how.unrepeated)
+        return beam_search(decoder, a, *astuple(how))
 
     def settled(self, decoder: Decoder) -> "Decoding":
         """Fill in what the decoder was configured with."""
@@ -51,13 +74,14 @@ class Decoding:
         agreed = not self.beam and config.consensus > 0 if self.agreed is None else self.agreed
         power = (0.6 if agreed else 0.7) if self.length_power is None else self.length_power
         beam = self.beam or config.consensus or 5
-        return Decoding(beam, self.max_words, power, look, unrepeated, agreed)
+        return Decoding(beam, self.max_words or config.max_words, power, look, unrepeated, agreed)
 
     def __str__(self) -> str:
         beam = f"beam search, width {self.beam}, length power {self.length_power}"
-        beam += f", no {self.unrepeated} words twice" if self.unrepeated else ""
-        beam += ", the caption that agrees most with the others" if self.agreed else ""
-        text = f"{'greedy' if self.beam == 1 else beam}, at most {self.max_words} words"
+        text = "greedy" if self.beam == 1 else beam
+        text += f", no {self.unrepeated} words twice" if self.unrepeated else ""
+        text += ", the caption that agrees most with the others" if self.agreed else ""
+        text += f", at most {self.max_words} words" if self.max_words else ""
         return f"{text}, {LOOKS[self.look]}" if self.look else text
 
 
@@ -91,9 +115,10 @@ def tell_split(
     team = team or Team()
     mine = np.arange(team.rank, len(store), team.world)
     told: list[Caption] = []
+    count = min(PICTURES, BEAMS // decoding.settled(decoder).beam)  # told at once
     with tqdm(total=len(mine), unit="image", desc="tell", disable=not progress or None) as bar:
-        for start in range(0, len(mine), PICTURES):
-            rows = mine[start : start + PICTURES]
+        for start in range(0, len(mine), count):
+            rows = mine[start : start + count]
             a = torch.from_numpy(store.read(rows)).float().to(team.device)  # (N, L, D)
             told += decoding(decoder, a)
             bar.update(len(rows))

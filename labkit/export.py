@@ -7,13 +7,13 @@ compared with its checksum on the way. `webdataset` and `mds` (mosaicml-streamin
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
-from labkit.files import whole
+from labkit.files import whole, writable_folder
 from labkit.shards import FeatureStore
 
 
@@ -41,7 +41,8 @@ def export(root: Path | str, split: str, to: str, out: Path | str, progress: boo
         root: folder of the store.
         split: what to export.
         to: "webdataset", "mds" or "safetensors".
-        out: folder to make; it appears when it is complete.
+        out: folder to make; it appears when it is complete. Until then it is written beside that
+            place, into a folder of its own whose name begins with ``.part-``.
         progress: show a bar.
 
     Returns:
@@ -55,21 +56,19 @@ def export(root: Path | str, split: str, to: str, out: Path | str, progress: boo
     if to not in FORMATS:
         raise ValueError(f"cannot export to {to!r}: choose one of {', '.join(FORMATS)}")
     store, out = FeatureStore(root, split), Path(out)
-    if out.exists():
+    if os.path.lexists(out):
         raise FileExistsError(f"{out} exists: remove it or name another folder")
-    part = out.with_name(f".part-{out.name}")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        with tqdm(total=len(store), desc="export", unit="image", disable=not progress) as bar:
-            for _ in FORMATS[to](store, part):
-                bar.update()
+    with TemporaryDirectory(prefix=".part-", dir=writable_folder(out.parent)) as beside:
+        part = Path(beside) / "export"
+        part.mkdir()
+        try:
+            with tqdm(total=len(store), desc="export", unit="image", disable=not progress) as bar:
+                for _ in FORMATS[to](store, part):
+                    bar.update()
+        except ModuleNotFoundError as error:
+            needs = f"export to {to} needs {error.name}: pip install 'labkit[export]'"
+            raise ModuleNotFoundError(needs, name=error.name) from error
         os.replace(part, out)
-    except ModuleNotFoundError as error:
-        needs = f"export to {to} needs {error.name}: pip install 'labkit[export]'"
-        raise ModuleNotFoundError(needs, name=error.name) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return out
 
 

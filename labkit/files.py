@@ -13,6 +13,7 @@ from typing import Any
 import filelock
 
 LOCK = ".labkit-lock"
+LONGEST_NAME = 255  # bytes that a file's name may have on nearly all disks
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def whole(path: str | Path, new: bool = False) -> Iterator[Path]:
         FileExistsError: there is such a file, and ``new`` is set.
     """
     path = Path(path)
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    part = path.with_name(f".part-{os.getpid()}-{path.name[-50:]}")  # no name may be too long
     try:
         yield part
         _to_disk(part)
@@ -68,7 +69,7 @@ def outputs(*paths: str | Path | None, overwrite: bool = False) -> None:
     for path in wanted:
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder: name a file in it")
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not (overwrite and path.is_file()):
             raise FileExistsError(f"{path} exists: name another file, or add --overwrite")
         writable_folder(path.parent)
 
@@ -95,17 +96,21 @@ def own_folder(folder: str | Path, *marks: str) -> Path:
     """Make a folder to write many files into, or see that labkit may write there.
 
     Args:
-        folder: absent, empty, or one that an earlier call made.
-        marks: names of files of which an earlier call leaves at least one.
+        folder: absent, empty but for hidden files, or one that an earlier call made.
+        marks: files of which an earlier call leaves at least one, and nobody else. A hidden one is
+            made, to be found by the next call.
 
     Raises:
         FileExistsError: it holds other files, which might be overwritten.
         OSError: it cannot be made or written to.
     """
     folder = writable_folder(folder)
-    names = {path.name for path in folder.iterdir()}
-    if not names.intersection({LOCK, *marks}) and any(name[0] != "." for name in names):
+    ours = any((folder / mark).exists() for mark in marks)
+    if not ours and any(path.name[0] != "." for path in folder.iterdir()):
         raise FileExistsError(f"{folder} holds files that are not labkit's: name a new folder")
+    for mark in marks:
+        if mark[0] == ".":
+            (folder / mark).touch()
     return folder
 
 
@@ -113,40 +118,69 @@ def own_folder(folder: str | Path, *marks: str) -> Path:
 def only_one(folder: str | Path) -> Iterator[None]:
     """Keep other processes out of a folder that this one writes, until the block ends.
 
-    The lock is the system's: it ends with the process, however that ends.
+    The lock is the system's: it ends with the process, however that ends. A second is waited for
+    it, since what a killed process had forked takes a moment to end.
 
     Raises:
         FileExistsError: another process, or another part of this one, is writing it.
     """
-    lock = filelock.FileLock(Path(folder) / LOCK, timeout=0)
+    lock = filelock.FileLock(Path(folder) / LOCK, timeout=1, thread_local=False)
     try:
-        with lock:
-            yield
+        lock.acquire()
     except filelock.Timeout:
         raise FileExistsError(
             f"{folder} is being written by another process: wait for it, or name another folder"
         ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def free_name(folder: str | Path, stem: str, suffix: str) -> Path:
-    """Name a file that is not there yet: STEM.png, else STEM-2.png, STEM-3.png, ..."""
-    ends = chain([""], (f"-{number}" for number in count(2)))
-    tried = (Path(folder) / f"{stem}{end}{suffix}" for end in ends)
+    """Name a file that is not there yet: STEM.png, else STEM-2.png, STEM-3.png, ...
+
+    A stem that is too long for a file's name is cut.
+    """
+    ends = (f"{end}{suffix}" for end in chain([""], (f"-{number}" for number in count(2))))
+    tried = (Path(folder) / f"{_cut(stem, LONGEST_NAME - len(end))}{end}" for end in ends)
     return next(path for path in tried if not os.path.lexists(path))
 
 
+def _cut(name: str, size: int) -> str:
+    """The name in at most so many bytes; a letter that takes several is not cut in two."""
+    code = os.fsencode(name)
+    return name if len(code) <= size else code[:size].decode(errors="ignore")
+
+
+def write_new(folder: str | Path, stem: str, suffix: str, content: bytes) -> Path:
+    """Write a file under the first name of `free_name` that no other process takes meanwhile."""
+    while True:
+        path = free_name(folder, stem, suffix)
+        try:
+            with whole(path, new=True) as part:
+                part.write_bytes(content)
+        except FileExistsError:
+            continue
+        return path
+
+
 def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        return  # Windows opens no folder, and writes its entries by itself
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # Windows flushes no read-only one
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` as JSON, whole or not at all."""
-    with whole(path) as part:
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def write_json(path: str | Path, value: Any, new: bool = False) -> None:
+    """Write ``value`` as JSON, as `whole` writes. A surrogate alone is written as its escape."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    with whole(path, new) as part:
+        part.write_bytes(text.encode("utf-8", "backslashreplace"))  # which is JSON's escape, too
 
 
 def read_json(path: str | Path) -> Any:

@@ -156,7 +156,8 @@ class Loader:
         self.store, self.batch_size, self.rank, self.world = store, batch_size, rank, world
         self.dtype, self.device, self.copy = dtype, torch.device(device), copy
         self.seed, self.shuffle, self.mode = seed, shuffle, captions
-        self.readers = readers if sys.platform == "linux" else 0  # can't safely be forked elsewhere
+        forks = sys.platform == "linux" and hasattr(os, "fork")  # elsewhere it isn't safe
+        self.readers = readers if forks else 0
         self._settings = {"fingerprint": store.fingerprint, "captions": captions,
                           "seed": seed, "shuffle": shuffle}  # fmt: skip
         self._told = np.array([len(told) * (captions != "none") for told in store.captions])  # (N,)

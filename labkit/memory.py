@@ -4,14 +4,18 @@ The one number that most tools show, the resident size, counts pages of files th
 take back, and counts a page twice that two processes share. Here they are told apart.
 """
 
-import resource
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+try:
+    import resource
+except ModuleNotFoundError:  # on Windows
+    resource = None
 
 
 @dataclass
@@ -35,16 +39,23 @@ def memory_now() -> Memory:
     for process in [me, *me.children(recursive=True)]:
         try:
             text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-        except (FileNotFoundError, ProcessLookupError):  # this is not Linux, or it has ended
-            if not psutil.LINUX and process.is_running():
-                now.own += process.memory_full_info().uss
-            continue
-        fields = dict(line.split(":") for line in text.splitlines()[1:])
-        kilobytes = {name: int(value.split()[0]) for name, value in fields.items()}
-        now.own += kilobytes["Pss_Anon"] * 1024
-        now.shared += kilobytes["Pss_Shmem"] * 1024
-        now.mapped += kilobytes["Pss_File"] * 1024
+            fields = dict(line.split(":") for line in text.splitlines()[1:])
+            kilobytes = {name: int(value.split()[0]) for name, value in fields.items()}
+            kinds = [kilobytes[f"Pss_{kind}"] * 1024 for kind in ("Anon", "Shmem", "File")]
+        except (OSError, KeyError):  # this is no Linux, or an old one, or the process has ended
+            kinds = [_own(process), 0, 0]
+        now.own, now.shared = now.own + kinds[0], now.shared + kinds[1]
+        now.mapped += kinds[2]
     return now
+
+
+def _own(process: psutil.Process) -> int:
+    """The bytes that only this process has, or else all that it has; 0 if it has ended."""
+    with suppress(psutil.Error, OSError):
+        return process.memory_full_info().uss
+    with suppress(psutil.Error, OSError):
+        return process.memory_info().rss
+    return 0
 
 
 @contextmanager
@@ -79,8 +90,11 @@ def peak_memory(every: float = 0.05) -> Iterator[Memory]:
 def memory_left() -> int:
     """Count the bytes this process may still take, by the machine, its limits and its cgroup."""
     used, left = psutil.Process().memory_info(), [psutil.virtual_memory().available]
-    for limit, taken in ((resource.RLIMIT_DATA, used.data), (resource.RLIMIT_AS, used.vms)):
-        if (most := resource.getrlimit(limit)[0]) != resource.RLIM_INFINITY:
+    for limit, kind in (("RLIMIT_DATA", "data"), ("RLIMIT_AS", "vms")):
+        taken = getattr(used, kind, None)  # macOS does not say how much is data
+        if taken is None or not hasattr(resource, limit):  # Windows knows no limits
+            continue
+        if (most := resource.getrlimit(getattr(resource, limit))[0]) != resource.RLIM_INFINITY:
             left.append(most - taken)
     return max(0, min(left + _left_in_cgroups()))
 

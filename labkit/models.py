@@ -1,7 +1,7 @@
 """A trained model as one thing: photograph in, words and where they looked out."""
 
-import sys
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from labkit.console import complain
 from labkit.decoder import Decoder
 from labkit.encoder import Encoder, EncoderConfig, load_encoder, network_of
-from labkit.evaluation import Decoding, evaluate, grid_of
+from labkit.evaluation import Decoding, Evaluation, evaluate, grid_of
 from labkit.figures import attention_strip
-from labkit.files import keep_freed_memory, whole, write_json
+from labkit.files import keep_freed_memory, writable_folder, write_new
 from labkit.metrics import warn_if_not_english
 from labkit.modelfiles import read_model
-from labkit.photos import read_photo, to_input
-from labkit.results import write_results
+from labkit.photos import photos_in, read_photo, to_input
 from labkit.shards import FeatureStore
 from labkit.vocabulary import Vocabulary
 
@@ -136,25 +136,20 @@ def load(model: str | Path) -> Captioner:
 
 
 def evaluate_run(
-    run: str | Path, data: str | Path | None = None, split: str = "dev", beam: int | None = None,
-    look: str | None = None, json: str | Path | None = None, captions: str | Path | None = None,
-    length_power: float | None = None, progress: bool = True,
-) -> dict[str, Any]:  # fmt: skip
-    """Score a trained model on a split of a store.
+    run: str | Path, data: str | Path | None = None, split: str = "dev",
+    decoding: Decoding | None = None, progress: bool = True,
+) -> Evaluation:  # fmt: skip
+    """Score a trained model on a split of a store. Nothing is written.
 
     Args:
-        run: the model's folder.
+        run: the model's folder, or the name of one that comes with the package.
         data: the store; by default the one that a run was trained on.
         split: which split.
-        beam: width of the beam search; 1 is greedy. By default as the model was made to tell.
-        look: a key of `labkit.attention.LOOKS`; by default the attention's own way.
-        json: where to write the scores.
-        captions: where to write what was told, in COCO's results format.
-        length_power: see `labkit.decoding.beam_search`.
+        decoding: how captions are told; by default as the model was trained to tell.
         progress: show a bar, where the standard error is a terminal.
 
     Returns:
-        The scores as fractions of 1, the split, the number of images, how they were told.
+        The scores, how they were told, and the captions.
 
     Raises:
         ValueError: the split has no captions, its features are of another encoder, or no store
@@ -165,15 +160,10 @@ def evaluate_run(
         raise ValueError(f"{run} comes without its data: name a store with --data")
     store = FeatureStore(data, split)
     _compare_encoders(store, captioner)
-    decoding = Decoding(beam, length_power=length_power, look=look)
     found = evaluate(captioner.decoder, captioner.vocabulary, store, decoding, progress=progress)
     references = (text for some in store.captions for text in some)
     warn_if_not_english(found.captions.values(), references)
-    if json:
-        write_json(json, found.as_dict())
-    if captions:
-        write_results(captions, found.captions)
-    return found.as_dict()
+    return found
 
 
 def _compare_encoders(store: FeatureStore, captioner: Captioner) -> None:
@@ -192,46 +182,58 @@ def _compare_encoders(store: FeatureStore, captioner: Captioner) -> None:
         )
     precisions = here.get("precision"), trained.get("precision")
     if all(precisions) and len({*precisions}) > 1:
-        print(
-            f"labkit: {store.root} was prepared in {precisions[0]}, and {captioner.name} was "
-            f"trained on features in {precisions[1]}: scores may differ a little",
-            file=sys.stderr,
+        complain(
+            f"{store.root} was prepared in {precisions[0]}, and {captioner.name} was "
+            f"trained on features in {precisions[1]}: scores may differ a little"
         )
 
 
 def caption_photos(
-    run: str | Path, photos: Sequence[str | Path], out: str | Path, beam: int | None = None,
-    look: str | None = None,
-) -> list[str]:
-    """Tell photographs: print each caption, draw where each word looked.
+    run: str | Path, photos: Sequence[str | Path], out: str | Path,
+    decoding: Decoding | None = None,
+) -> list[str]:  # fmt: skip
+    """Caption photographs: print each caption, draw where each word looked.
 
-    A photograph that cannot be read is told of on standard error, and the others go on.
+    A picture is named like its photograph. No file is overwritten: where one has that name, be it
+    of an earlier call, the picture is called NAME-2.png, NAME-3.png, ..., and a line on standard
+    error says so. A line there also names each photograph that cannot be read; the rest follow.
 
     Args:
-        run: the model's folder.
+        run: the model's folder, or the name of one that comes with the package.
         photos: files.
-        out: folder for one picture a photograph, named like it.
-        beam: as in `evaluate_run`.
-        look: a key of `labkit.attention.LOOKS`; by default the attention's own way.
+        out: folder for the pictures; made if absent.
+        decoding: how captions are told; by default as the model was trained to tell.
 
     Returns:
         The files that could not be read.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such model, or a file of it is damaged.
+        OSError: ``out`` cannot be written to.
     """
-    captioner = load(run)
-    wrong, used = [], set()
-    Path(out).mkdir(parents=True, exist_ok=True)
-    for photo in map(Path, photos):
+    out, captioner, wrong = writable_folder(out), load(run), []
+    for photo in _named(photos, wrong):
         try:
             image = read_photo(photo)
         except (OSError, ValueError) as error:
-            print(f"labkit: {error}", file=sys.stderr)
+            complain(error)
             wrong.append(str(photo))
             continue
-        told = captioner.tell(image, Decoding(beam, look=look))
+        told = captioner.tell(image, decoding)
         print(f"{photo}\t{told.text}", flush=True)
-        name = photo.stem if photo.stem not in used else f"{photo.stem}-{len(used)}"
-        used.add(name)
-        figure = attention_strip(image, told.words, told.alpha)
-        with whole(Path(out) / f"{name}.png") as part:
-            figure.savefig(part)
+        picture = io.BytesIO()
+        attention_strip(image, told.words, told.alpha).savefig(picture)
+        path = write_new(out, photo.stem, ".png", picture.getvalue())
+        if path.stem != photo.stem:
+            complain(f"the picture of {photo} is {path}, since {photo.stem}.png could not be taken")
     return wrong
+
+
+def _named(names: Sequence[str | Path], wrong: list[str]) -> Iterator[Path]:
+    """Give the photographs that the names mean; note a name that means none."""
+    for name in names:
+        try:
+            yield from photos_in(name)
+        except (OSError, ValueError) as error:
+            complain(error)
+            wrong.append(str(name))

@@ -12,13 +12,16 @@ from labkit.records import DataError
 from labkit.shards import MANIFEST, FeatureStore
 
 
-def write_results(file: str | Path, captions: Mapping[str, str]) -> None:
-    """Write captions by image id. COCO's ids are numbers, which its tools expect; others words."""
+def write_results(file: str | Path, captions: Mapping[str, str], new: bool = False) -> None:
+    """Write captions by image id. COCO's ids are numbers, which its tools expect; others words.
+
+    With ``new`` a file that is there is not replaced: it is a `FileExistsError`.
+    """
     told = [
         {"image_id": int(image) if image.isdecimal() else image, "caption": text}
         for image, text in captions.items()
     ]
-    write_json(file, told)
+    write_json(file, told, new)
 
 
 def read_results(file: str | Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ import json
 import mmap
 import os
 import re
+import threading
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -107,12 +108,12 @@ class FeatureStore:
         buffer = memoryview(bytearray(self._size))
         for start in range(0, len(indices), TOGETHER):
             places = [self._place(index) for index in indices[start : start + TOGETHER]]
-            for _, file, begin in places if hasattr(os, "posix_fadvise") else []:  # not on macOS
+            for _, file, begin in places if hasattr(os, "posix_fadvise") else []:  # Linux has it
                 os.posix_fadvise(file.handle, begin, self._size, os.POSIX_FADV_WILLNEED)
             for index, file, begin in places:
                 image = file.mapped[begin : begin + self._size] if mapped else buffer
                 try:
-                    mapped or os.preadv(file.handle, [buffer], begin)
+                    mapped or file.read(buffer, begin)
                 except OSError as error:
                     raise self._wrong(index, file, f": {error.strerror}") from error
                 yield image
@@ -134,12 +135,24 @@ class _OpenShard:
     """A file that is closed when nobody uses it any more."""
 
     def __init__(self, path: Path):
-        self.path, self.handle = path, os.open(_intact(path), os.O_RDONLY)
+        binary = getattr(os, "O_BINARY", 0)  # Windows changes the ends of lines otherwise
+        self.path, self.handle = path, os.open(_intact(path), os.O_RDONLY | binary)
+        self._lock = threading.Lock()
         weakref.finalize(self, os.close, self.handle)
+
+    def read(self, buffer: memoryview, begin: int) -> None:
+        """Fill the buffer from the byte `begin` on; what the file does not have stays as it was."""
+        if hasattr(os, "preadv"):
+            os.preadv(self.handle, [buffer], begin)
+        else:  # Windows: the place is the file's, so one thread after the other
+            with self._lock:
+                os.lseek(self.handle, begin, os.SEEK_SET)
+                found = os.read(self.handle, len(buffer))
+            buffer[: len(found)] = found
 
     @functools.cached_property
     def mapped(self) -> memoryview:
-        return memoryview(mmap.mmap(self.handle, 0, prot=mmap.PROT_READ))
+        return memoryview(mmap.mmap(self.handle, 0, access=mmap.ACCESS_READ))
 
 
 def splits(root: Path | str) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from labkit.figures import as_image, attention_strip, smooth
-from labkit.files import whole
+from labkit.files import outputs, whole
 from labkit.models import ToldPhoto
 
 PHOTO_PIXELS = 320  # the longer side of the photograph
@@ -103,11 +103,21 @@ class AttentionViewer:
             f'<script>\n({script})("{name}", {data});\n</script>\n</div>'
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write the viewer as a page of its own, one file that needs no other."""
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the viewer as a page of its own, one file that needs no other.
+
+        Args:
+            path: the file; its folder is made if absent.
+            overwrite: replace the file, if it is there.
+
+        Raises:
+            FileExistsError: it is there, and ``overwrite`` is False.
+            OSError: it cannot be written.
+        """
+        outputs(path, overwrite=overwrite)
         title = f"Where {_listed(list(self.words))} looked"
         page = PAGE.format(title=html.escape(title), viewer=self._repr_html_())
-        with whole(path) as part:
+        with whole(path, new=not overwrite) as part:
             part.write_text(page, encoding="utf-8")
 
     def _data(self) -> dict[str, Any]:

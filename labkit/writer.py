@@ -10,17 +10,26 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from isal import isal_zlib
 
-from labkit.files import fingerprint, read_json, sha256, whole, write_json
+from labkit.files import (
+    fingerprint,
+    only_one,
+    own_folder,
+    read_json,
+    sha256,
+    whole,
+    write_json,
+)
 from labkit.shards import FORMAT, HALF, MANIFEST, StoreError, read_records
 
 DRAFT = "unfinished.json"  # the manifest's name until the store is finished
+PART = re.compile(rf"\.part-(\d+-)?([\w.-]+-\d{{5}}\.(npy|jsonl)|{MANIFEST}|{DRAFT})", re.ASCII)
 
 
 class StoreWriter:
@@ -29,15 +38,17 @@ class StoreWriter:
     If the block raises or the process is killed, the finished shards stay, listed in a draft of the
     manifest. The next writer with the same settings goes on there: ask what is `done` and add the
     rest in the same order. The files then are the same, byte for byte, as if never interrupted.
+    From its making to the end no other process can write the store.
 
     Args:
-        root: folder of the store, made if absent.
+        root: folder of the store, made if absent. It holds nothing else.
         length, dim: L and D, annotation vectors of an image and numbers in each.
         encoder, source: what made the features of what data, JSON-able.
         images_per_shard: 1,000 suits most; 10,000 gives the nine files of COCO's train2014.
 
     Raises:
-        FileExistsError: the folder holds a finished store.
+        FileExistsError: the folder holds a finished store, or other files, or another process
+            writes it.
         StoreError: it holds an unfinished one with other settings.
     """
 
@@ -45,8 +56,19 @@ class StoreWriter:
                  source: dict[str, Any], images_per_shard: int = 1000):  # fmt: skip
         if min(length, dim, images_per_shard) < 1:
             raise ValueError("length, dim and images_per_shard must be at least 1")
-        self.root = Path(root)
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root = own_folder(root, MANIFEST, DRAFT)
+        self._lock = ExitStack()
+        self._growing: dict[str, _GrowingShard] = {}
+        self._lock.enter_context(only_one(self.root))
+        try:
+            self._begin(length, dim, encoder, source, images_per_shard)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _begin(self, length: int, dim: int, encoder: dict[str, Any], source: dict[str, Any],
+               images_per_shard: int) -> None:  # fmt: skip
+        """Take up the draft of the manifest, or begin one."""
         if (self.root / MANIFEST).exists():
             raise FileExistsError(f"{self.root} holds a finished store: remove it or name another")
         settings = {"format": FORMAT, "dtype": HALF.str, "length": length, "dim": dim}
@@ -54,12 +76,17 @@ class StoreWriter:
         settings = json.loads(json.dumps(settings))
         draft = self.root / DRAFT
         self._draft = read_json(draft) if draft.exists() else settings | {"splits": {}}
-        if other := [name for name in settings if self._draft[name] != settings[name]]:
+        if not isinstance(self._draft, dict) or "splits" not in self._draft:
+            raise StoreError(f"{draft} is no draft of a store's manifest: name another folder")
+        if other := [name for name in settings if self._draft.get(name) != settings[name]]:
             raise StoreError(f"{draft} was begun with another {other[0]}: remove the folder")
-        for part in self.root.glob(".part-*"):  # what a killed process left behind
-            part.unlink()
+        for file in self.root.iterdir():
+            if PART.fullmatch(file.name):  # what a killed process left behind
+                file.unlink()
+        if not draft.exists():  # before any other file: it marks the folder as a store's
+            with self._naming(draft):
+                write_json(draft, self._draft)
         self._ids = {id for split in self._draft["splits"] for id in self.done(split)}
-        self._growing: dict[str, _GrowingShard] = {}
 
     def done(self, split: str) -> set[str]:
         """Name the images of a split that stand in finished shards."""
@@ -142,6 +169,7 @@ class StoreWriter:
     def _drop(self) -> None:
         for shard in self._growing.values():
             shard.drop()
+        self._lock.close()
 
     def finish(self) -> None:
         """Close the last shards and write the manifest: now the store exists.
@@ -161,6 +189,7 @@ class StoreWriter:
             manifest = self._draft | {"fingerprint": fingerprint(self._draft)}
             write_json(self.root / MANIFEST, manifest)
         (self.root / DRAFT).unlink(missing_ok=True)
+        self._lock.close()
 
     def __enter__(self) -> "StoreWriter":
         return self

@@ -29,7 +29,7 @@
 
 # %%
 import json
-from pathlib import Path
+from importlib.resources import files
 
 import numpy as np
 import torch
@@ -183,7 +183,7 @@ print("both describe most scenes correctly:", min(truth.values()) > 0.5)
 # out.
 
 # %%
-measured = Path("../book/measured")
+measured = files("labkit") / "measured"
 table = json.loads((measured / "scenes-table.json").read_text())
 print(f"{'':22} points  true  BLEU-4 METEOR")
 for name, row in table.items():
@@ -321,8 +321,6 @@ print("the maps clearly tell them apart:", abs(apart(groups[True], groups[False]
 # finds. (In lab 0 they chose the caption that agrees most with their other candidates.)
 
 # %% tags=["nbval-ignore-output"]
-from importlib.resources import files
-
 from labkit.evaluation import Decoding
 
 folder = files("skimage") / "data"

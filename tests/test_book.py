@@ -82,6 +82,7 @@ def build(tmp_path_factory) -> Built:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        timeout=1000,
     )
     return Built(out / "_build" / "html", run.stdout, run.returncode)
 
@@ -230,6 +231,7 @@ def test_search_finds_attention(reader, site):
     reader.goto(f"{site}index.html", wait_until="networkidle")
     reader.goto(f"{site}book/intro.html", wait_until="networkidle")
     reader.keyboard.press("Control+k")
+    reader.locator("input[name=q]:focus").wait_for()
     reader.keyboard.type("attention")
     reader.keyboard.press("Enter")
     reader.wait_for_url(re.compile(r"/search\.html\?q=attention$"))
@@ -238,7 +240,8 @@ def test_search_finds_attention(reader, site):
     reader.get_by_text("Search finished").wait_for()
     assert reader.locator("#search-results li").count() > 2
     first.click()
-    assert "attention" in reader.locator("main").inner_text().lower()
+    reader.wait_for_url(lambda address: "/search.html" not in address)  # and until it has loaded
+    reader.locator("main").get_by_text(re.compile("attention", re.IGNORECASE)).first.wait_for()
 
 
 def test_the_viewer_in_a_lab(reader, site):
@@ -255,10 +258,13 @@ def test_the_viewer_in_a_lab(reader, site):
     assert word.first.bounding_box()["width"] < 60  # words in a line, not one a line
 
     theme = lambda: reader.evaluate("document.documentElement.dataset.theme")  # noqa: E731
-    while theme() != "dark":  # the button goes round: by the system, light, dark
+    for _ in range(3):  # the button goes round: by the system, light, dark
+        if theme() == "dark":
+            break
         before = reader.evaluate("document.documentElement.dataset.mode")
         reader.locator(".theme-switch-button:visible").click()
         assert reader.evaluate("document.documentElement.dataset.mode") != before
+    assert theme() == "dark"
     around = reader.locator(".text_html", has=viewer).first
     ground = around.evaluate("e => getComputedStyle(e).backgroundColor")
     assert ground == "rgba(0, 0, 0, 0)"  # the page's own, no light box in a dark page

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+from waiting import until
 
 from labkit import checkpoint, files
 from labkit.files import read_json, whole, write_json
@@ -140,8 +141,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory when asked")
 def test_freed_memory_is_kept():
     """The system maps thousands of pages for eight blocks of 4 MB, none when they were kept."""
+    command = [sys.executable, "-c", COUNT_FAULTS]
     faults = [
-        int(subprocess.check_output([sys.executable, "-c", COUNT_FAULTS, files.__file__, how]))
+        int(subprocess.check_output([*command, files.__file__, how], timeout=300))
         for how in ("plain", "keep")
     ]
     assert faults[1] < 100 < faults[0]
@@ -298,12 +300,10 @@ def test_a_kill_leaves_a_whole_checkpoint(tmp_path):
     for _ in range(20):
         process = FORK.Process(target=write_on_and_on, args=(path,), daemon=True)
         process.start()
-        begun = time.monotonic()
-        while (not path.exists() or read_number(path) == last) and time.monotonic() < begun + 60:
-            time.sleep(0.002)
+        until(lambda last=last: path.exists() and read_number(path) > last, "a checkpoint")
         time.sleep(rng.uniform(0, 0.03))
         os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        process.join(60)
         tensors, facts = checkpoint.load(path)
         assert facts["number"] > last
         assert all(tensors[name].eq(facts["number"]).all() for name in "xy")

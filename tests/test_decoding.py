@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from labkit.decoder import Decoder, DecoderConfig, State
 from labkit.decoding import UNTOLD, Caption, beam_search, greedy, most_agreed, sample
+from labkit.evaluation import Decoding
 from labkit.vocabulary import BOS, EOS
 
 torch.set_num_threads(1)
@@ -409,13 +410,59 @@ def test_no_pictures_no_captions(tell):
 
 
 @pytest.mark.parametrize("tell", [greedy, sample, beam_search])
-def test_a_caption_must_be_allowed_a_word(tell):
-    with pytest.raises(ValueError, match="max_words must be at least 1, not 0"):
-        tell(make(), pictures(), max_words=0)
+@pytest.mark.parametrize("words", [0, -1, 1001])
+def test_a_caption_must_be_allowed_a_bounded_number_of_words(tell, words):
+    with pytest.raises(ValueError, match=f"max_words must be from 1 to 1000, not {words}"):
+        tell(make(), pictures(), max_words=words)
 
 
-def test_other_settings_that_cannot_be():
-    with pytest.raises(ValueError, match="width must be at least 1, not 0"):
-        beam_search(make(), pictures(), width=0)
+@pytest.mark.parametrize("width", [0, -5, 101, 1_000_000])
+def test_a_beam_has_a_bound(width):
+    with pytest.raises(ValueError, match=f"width must be from 1 to 100, not {width}"):
+        beam_search(make(), pictures(), width=width)
+
+
+@pytest.mark.parametrize("temperature", [0, -1, math.nan])
+def test_a_temperature_is_above_zero(temperature):
     with pytest.raises(ValueError, match="use greedy instead"):
-        sample(make(), pictures(), temperature=0)
+        sample(make(), pictures(), temperature=temperature)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"beam": 0}, {"beam": 101}, {"beam": -1}, {"max_words": 0}, {"max_words": 1001},
+              {"length_power": math.nan}, {"length_power": math.inf}, {"length_power": -0.1},
+              {"unrepeated": -1}],
+    ids=str,
+)  # fmt: skip
+def test_a_decoding_is_within_its_bounds(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"{name} must be from"):
+        Decoding(**wrong)
+
+
+def test_a_caption_is_as_long_as_the_model_was_trained_with_and_an_option_comes_first():
+    decoder, a = make(eos=-60.0), pictures()
+    decoder.config = replace(decoder.config, max_words=31)
+
+    def lengths(**how):
+        return {len(caption.words) for caption in Decoding(**how)(decoder, a)}
+
+    assert lengths(beam=1) == lengths(beam=3) == {31}
+    assert lengths(beam=1, max_words=7) == lengths(beam=3, max_words=7) == {7}
+    assert "at most 31 words" in str(Decoding().settled(decoder))
+
+
+def test_greedy_obeys_the_rule_on_repeats_as_a_beam_of_one_does():
+    told = {}
+    for seed in range(10):
+        decoder, a = make(seed=seed, eos=-60.0), pictures(seed=seed)
+        plain = [caption.words for caption in greedy(decoder, a, 20)]
+        decoder.config = replace(decoder.config, unrepeated=3)
+        for n, caption in enumerate(Decoding(beam=1, max_words=20)(decoder, a)):
+            told[seed, n] = (caption.words, plain[n])
+        beam = [caption.words for caption in beam_search(decoder, a, 1, 20)]
+        assert [told[seed, n][0] for n in range(len(a))] == beam
+        free = Decoding(beam=1, max_words=20, unrepeated=0)(decoder, a)
+        assert [caption.words for caption in free] == plain
+    assert any(repeats(plain, 3) for _, plain in told.values())  # or nothing was tested
+    assert not any(repeats(words, 3) for words, _ in told.values())

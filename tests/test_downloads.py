@@ -14,6 +14,7 @@ import pytest
 from labkit import downloads
 from labkit.captions import read_coco, read_flickr8k
 from labkit.downloads import CHUNK, Archive, DownloadError, download, fetch
+from labkit.files import LOCK, only_one
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -57,7 +58,7 @@ def server(monkeypatch):
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        thread.join(60)
 
 
 def make_zip(files: dict[str, bytes | str]) -> bytes:
@@ -79,7 +80,8 @@ def archive(server, files, gives=("photos",), name="photos.zip", md5=None, into=
 
 
 def left_in(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    return sorted(name for name in files if not name.endswith(LOCK))
 
 
 quiet = functools.partial(fetch, progress=False)
@@ -90,7 +92,6 @@ def test_fetches_unpacks_and_tidies(server, tmp_path):
     folder = quiet([one], tmp_path / "new" / "folder")
     assert left_in(folder) == sorted(PHOTOS)
     assert (folder / "photos/3.jpg").read_bytes() == PHOTOS["photos/3.jpg"]
-    assert not list(folder.glob(".*"))
 
 
 def test_what_is_there_is_not_fetched_again(server, tmp_path):
@@ -114,7 +115,7 @@ def test_a_later_run_goes_on_from_the_part(server, tmp_path):
     server.cuts = [2 * CHUNK] + [0] * downloads.TRIES
     with pytest.raises(DownloadError, match=r"131,072 bytes.*run this again"):
         quiet([one], tmp_path)
-    assert left_in(tmp_path) == ["photos.zip.part"]
+    assert left_in(tmp_path) == ["photos.zip.labkit-part"]
     server.asked.clear()
     quiet([one], tmp_path)
     assert server.asked == [("photos.zip", f"bytes={2 * CHUNK}-")]
@@ -130,7 +131,7 @@ def test_a_server_without_ranges_starts_anew(server, tmp_path):
 
 def test_a_whole_part_needs_no_more_bytes(server, tmp_path):
     one = archive(server, PHOTOS)
-    (tmp_path / "photos.zip.part").write_bytes(server.files["photos.zip"])
+    (tmp_path / "photos.zip.labkit-part").write_bytes(server.files["photos.zip"])
     quiet([one], tmp_path)
     assert left_in(tmp_path) == sorted(PHOTOS)
 
@@ -140,12 +141,12 @@ def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
     with pytest.raises(DownloadError, match=r"photos\.zip gave a file whose checksum is not") as e:
         quiet([one], tmp_path)
     assert "\n" not in str(e.value)
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
 
 
 def test_a_wrong_part_does_not_spoil_the_next_run(server, tmp_path):
     one = archive(server, PHOTOS)
-    (tmp_path / "photos.zip.part").write_bytes(b"of another file")
+    (tmp_path / "photos.zip.labkit-part").write_bytes(b"of another file")
     with pytest.raises(DownloadError, match="checksum"):
         quiet([one], tmp_path)
     quiet([one], tmp_path)
@@ -158,7 +159,7 @@ def test_a_zip_that_points_outside_is_refused(server, tmp_path, path):
     folder = tmp_path / "in"
     with pytest.raises(DownloadError, match="points outside"):
         quiet([one], folder)
-    assert left_in(tmp_path) == ["in/photos.zip"]
+    assert left_in(tmp_path) == ["in/photos.zip.labkit-part"]
 
 
 def test_a_zip_with_damaged_bytes_is_not_half_unpacked(server, tmp_path):
@@ -166,27 +167,43 @@ def test_a_zip_with_damaged_bytes_is_not_half_unpacked(server, tmp_path):
     body[350_000] ^= 1  # in the fourth photograph: only the zip's own CRC can tell
     server.files["photos.zip"] = bytes(body)
     one = Archive(f"{server.url}/photos.zip", hashlib.md5(body).hexdigest(), ("photos",))
-    with pytest.raises(DownloadError, match=r"photos\.zip is damaged"):
+    with pytest.raises(DownloadError, match=r"photos\.zip.* is damaged"):
         quiet([one], tmp_path)
-    assert left_in(tmp_path) == ["photos.zip"]
+    assert left_in(tmp_path) == ["photos.zip.labkit-part"]
 
 
 def test_a_zip_without_what_it_should_give(server, tmp_path):
     one = archive(server, {"other/1.jpg": "x"})
     with pytest.raises(DownloadError, match="holds no photos"):
         quiet([one], tmp_path)
-    assert left_in(tmp_path) == ["photos.zip"]
+    assert left_in(tmp_path) == ["photos.zip.labkit-part"]
 
 
-def test_a_zip_put_there_by_hand(server, tmp_path):
+def test_a_zip_put_there_by_hand_is_used_and_stays(server, tmp_path):
     one = archive(server, PHOTOS)
     (tmp_path / "photos.zip").write_bytes(b"something else")
     with pytest.raises(DownloadError, match="not the file expected"):
         quiet([one], tmp_path)
+    assert (tmp_path / "photos.zip").read_bytes() == b"something else"
     (tmp_path / "photos.zip").write_bytes(server.files["photos.zip"])
     quiet([one], tmp_path)
     assert server.asked == []
-    assert left_in(tmp_path) == sorted(PHOTOS)
+    assert left_in(tmp_path) == sorted([*PHOTOS, "photos.zip"])
+
+
+def test_the_users_own_files_stay(server, tmp_path):
+    """A browser's half of the same file, and a file that the archive would give, too."""
+    one = archive(server, {**PHOTOS, "notes.txt": "theirs"}, gives=("photos", "notes.txt"))
+    (tmp_path / "photos.zip.part").write_bytes(b"half of it, by a browser")
+    (tmp_path / "notes.txt").write_text("mine")
+    quiet([one], tmp_path)
+    assert (tmp_path / "photos.zip.part").read_bytes() == b"half of it, by a browser"
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_two_downloads_into_one_folder(server, tmp_path):
+    with only_one(tmp_path), pytest.raises(FileExistsError, match="another process"):
+        quiet([archive(server, PHOTOS)], tmp_path)
 
 
 def test_server_errors(server, tmp_path):

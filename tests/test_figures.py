@@ -166,5 +166,6 @@ def test_no_window_system_is_touched():
         "strip(np.zeros((8, 8, 3), np.uint8), ['x'], np.ones((1, 7, 7))).savefig('/dev/null',"
         " format='png'); print('matplotlib.pyplot' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "False", done.stderr

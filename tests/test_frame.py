@@ -2,9 +2,12 @@
 
 import ast
 import io
+import os
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 import tokenize
 import tomllib
 from importlib.metadata import packages_distributions
@@ -17,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(path for path in (ROOT / "labkit").glob("[!_]*.py"))
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 OPTIONAL = {"streaming": "mosaicml-streaming"}  # not installed for the tests
 CONDA_NAMES = {
     "torch": "pytorch",
@@ -46,6 +50,64 @@ def test_the_makefile_has_what_the_readme_and_the_check_call():
     assert "test" in called and called <= targets
 
 
+def make(folder, *words, **environment):
+    """Run make in a folder that has only the Makefile; nothing can be installed there."""
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "pyproject.toml").touch()
+    own = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+    return subprocess.run(
+        ["make", *words], cwd=folder, env=own | environment, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+
+
+def python(folder, name, version):
+    """A program that says it is a Python of some version, and makes an environment of itself."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = f"""\
+        #!{sys.executable}
+        import pathlib, shutil, sys
+        if sys.argv[1] == "-m":
+            pathlib.Path(".venv/bin").mkdir(parents=True)
+            shutil.copy(__file__, ".venv/bin/python")
+        elif "exit" in sys.argv[2]:
+            sys.exit({version} < (3, 11))
+        else:
+            print("%d.%d" % {version})
+        """
+    path.write_text(textwrap.dedent(lines))
+    path.chmod(0o755)
+    return str(path)
+
+
+@needs_make
+def test_a_python_that_is_asked_for_and_not_there_is_an_error(tmp_path):
+    for done in (
+        make(tmp_path, "demo", "PYTHON=python3.99"),
+        make(tmp_path, ".venv/bin/python", PYTHON="python3.99"),
+    ):
+        assert done.returncode == 2
+        assert "PYTHON=python3.99 cannot be run: install it, or name another" in done.stderr
+    old = python(tmp_path / "programs", "old", (3, 9))
+    done = make(tmp_path, ".venv/bin/python", f"PYTHON={old}")
+    assert done.returncode == 2 and "labkit needs Python 3.11 or newer" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+@needs_make
+def test_a_python_that_is_asked_for_is_taken(tmp_path):
+    one = python(tmp_path / "my programs", "one", (3, 12))
+    two = python(tmp_path / "my programs", "two", (3, 13))
+    done = make(tmp_path, ".venv/bin/python", f"PYTHON={one}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / ".venv/bin/python").read_text() == Path(one).read_text()
+    assert make(tmp_path, ".venv/bin/python", PYTHON=one).returncode == 0
+    done = make(tmp_path, "demo", f"PYTHON={two}")
+    assert done.returncode == 2
+    assert f".venv has Python 3.12, and PYTHON={two} is 3.13: remove .venv first" in done.stderr
+
+
 def test_the_readme_leads_to_files_that_exist():
     links = re.findall(r"\]\(([^)#]+)", read("README.md"))
     local = [link for link in links if "://" not in link]
@@ -56,8 +118,9 @@ def test_the_readme_leads_to_files_that_exist():
 def test_the_commands_in_the_readme_are_understood():
     verbs = re.findall(r"^labkit ([a-z]+)", read("README.md"), re.MULTILINE)
     shown = subprocess.run(
-        [sys.executable, "-m", "labkit", "--help"], cwd=ROOT, capture_output=True, text=True
-    )
+        [sys.executable, "-m", "labkit", "--help"], cwd=ROOT, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
     assert shown.returncode == 0, shown.stderr
     assert verbs == ["caption", "data", "prepare", "train", "evaluate", "caption"]
     assert not [verb for verb in ["demo", *verbs] if not re.search(rf"\b{verb}\b", shown.stdout)]
@@ -138,7 +201,7 @@ def lines_of_code(path: Path) -> int:
 def test_a_module_uses_only_those_above_it_in_the_readmes_map():
     block = read("README.md").split("\nlabkit/\n")[1].split("\nlabs/")[0]
     order = re.findall(r"(\w+)(?:\.py|/ )", block)
-    folders = ["checks", "pretrained", "recipes"]
+    folders = ["checks", "measured", "pretrained", "recipes"]
     assert sorted(order) == sorted([*(path.stem for path in MODULES), *folders])
 
     upwards = []
@@ -182,5 +245,6 @@ def test_the_style_is_kept():
         cwd=ROOT,
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert checked.returncode == 0, checked.stdout

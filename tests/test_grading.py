@@ -183,10 +183,10 @@ def test_one_bad_file_does_not_stop_the_others(tmp_path, capsys):
 def test_the_verb(tmp_path):
     path = save(tmp_path / "lab.ipynb", cell("check('99.1', 2)", shows="99.1: right."))
     command = [sys.executable, "-m", "labkit", "grade", "--stored", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "1 of 1 right (1.00)" in done.stdout
     path.write_text("no notebook")
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert done.stderr.strip() == f"labkit: {path} is not a notebook: pass the .ipynb file"
 

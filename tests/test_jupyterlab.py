@@ -65,7 +65,10 @@ def jupyterlab(folder, tmp_path_factory, browser):
         yield f"{facts['url']}lab/tree/{LAB}.ipynb?token={facts['token']}"
     finally:
         server.terminate()
-        server.wait(30)
+        try:
+            server.wait(60)
+        finally:
+            server.kill()
 
 
 def wait_for_server(server, runtime: Path, log: Path) -> dict:

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_stores import features_of, make_store
+from waiting import until
 
 from labkit.loader import Loader
 
@@ -294,8 +295,7 @@ def test_a_reader_that_is_killed_is_done_without_and_replaced(stores, readers):
             if step in (3, 9):
                 killed.add(reader := readers().pop())
                 os.kill(reader, signal.SIGKILL)
-                while reader in readers():  # it takes a moment
-                    time.sleep(0.01)
+                until(lambda: killed.isdisjoint(readers()), "a killed reader to end")
     assert sorted(images) == list(range(45))
     assert len(killed) == 2 and not readers() & killed
     assert sum(len(batch.indices) for batch in loader.epoch(1)) == 45
@@ -312,7 +312,7 @@ def test_without_readers_this_process_reads(stores, readers, dtype):
 def test_readers_do_not_write_to_a_batch_that_is_in_use(stores):
     for step, batch in enumerate(Loader(stores(45), 8, captions="none").epoch(0)):
         if step < 3:
-            time.sleep(0.1)
+            time.sleep(0.1)  # in which a wrong reader would write
         assert right_features(stores(45), batch)
 
 
@@ -325,13 +325,13 @@ def test_a_loader_that_is_inherited_reads_beside_its_original(stores, daemon):
     """A process made by fork has readers of its own; a daemon may have none, and reads itself."""
     loader, fork = Loader(stores(45), 4, captions="none"), multiprocessing.get_context("fork")
     list(loader.epoch(0))
-    told = fork.SimpleQueue()
+    told = fork.Queue()
     other = fork.Process(target=all_right, args=(loader, told), daemon=daemon)
     other.start()
     for epoch in range(20):
         assert all(right_features(stores(45), batch) for batch in loader.epoch(epoch))
-    assert told.get() == [True] * 12
-    other.join()
+    assert told.get(timeout=120) == [True] * 12
+    other.join(120)
     assert other.exitcode == 0
 
 
@@ -352,7 +352,8 @@ def test_a_program_may_end_in_the_middle_of_an_epoch(tmp_path):
 
 
 LONG = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a script's background jobs ignore
 from labkit.loader import Loader
 from labkit.shards import FeatureStore
 loader = Loader(FeatureStore(sys.argv[1], "train"), 4)
@@ -361,6 +362,14 @@ for epoch in range(10**9):
         if not epoch:
             print("reads", flush=True)
 """
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it does; one that nobody waits for may stay as a zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -374,18 +383,14 @@ def test_readers_end_with_a_program_that_is_killed_or_interrupted(tmp_path, how)
         assert program.stdout.readline() == "reads\n"
         readers = psutil.Process(program.pid).children()
         assert len(readers) == 2
-        time.sleep(0.5)  # they shall have begun to read
+        for _ in range(8):  # of 12 batches, so both have read
+            assert program.stdout.readline() == "reads\n"
         if how == signal.SIGKILL:
             program.kill()
         else:
             os.killpg(program.pid, how)  # as a terminal does: to the readers, too
         said = program.communicate(timeout=60)[1]
-    for _ in range(600):  # a process that nobody waits for may stay as a zombie
-        if not [one for one in readers if one.is_running() and one.status() != "zombie"]:
-            break
-        time.sleep(0.1)
-    else:
-        raise AssertionError("the readers still run")
+    until(lambda: not any(map(runs, readers)), "the readers to end")
     assert said.count("Traceback") == said.count("KeyboardInterrupt") == (how == signal.SIGINT)
 
 

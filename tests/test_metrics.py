@@ -120,7 +120,7 @@ def test_meteor_is_kept_and_started_again_when_it_was_ended(monkeypatch):
     assert metrics._running.process is process
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")  # where one writes 0,5
     process.kill()
-    process.wait()
+    process.wait(60)
     assert score(REFERENCES, TOLD) == before
     assert metrics._running.process is not process
 

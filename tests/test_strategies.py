@@ -2,7 +2,6 @@ import mmap
 import os
 import subprocess
 import sys
-import threading
 from multiprocessing import shared_memory
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 from small_stores import PER_SHARD, features_of, make_store
 from torch.utils.data import DataLoader
+from waiting import until
 
 from labkit.memory import memory_left, memory_now, peak_memory
 from labkit.strategies import STRATEGIES, StoreDataset
@@ -63,6 +63,7 @@ CAPPED = """
 import resource, sys, psutil
 from labkit.shards import FeatureStore
 from labkit.strategies import STRATEGIES
+from waiting import until
 store = FeatureStore(sys.argv[1], "train")
 used = psutil.Process().memory_info().data
 resource.setrlimit(resource.RLIMIT_DATA, (used + (24 << 20),) * 2)
@@ -129,7 +130,8 @@ def test_peak_memory_sees_own_memory_after_it_was_freed():
             before = memory_now()
             held = fresh_memory(64 * MIB)
             now = memory_now()
-            threading.Event().wait(0.1)
+            high = before.own + 60 * MIB
+            until(lambda peak=peak, high=high: peak.own > high, "a look at the peak")
             held.close()
         assert 60 * MIB < now.own - before.own < 80 * MIB
         assert peak.own - before.own > 60 * MIB
@@ -193,7 +195,7 @@ child.start()
 started.wait(30)
 print((memory_now().own - before.own) / 2**20)
 done.set()
-child.join()
+child.join(60)
 """
 
 

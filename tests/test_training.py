@@ -155,8 +155,8 @@ def test_killed_at_random_moments_the_curve_is_the_same(store, tmp_path):
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             kills += 1
-        process.wait()
-    assert start(store, run, config).wait() == 0
+        process.wait(60)
+    assert start(store, run, config).wait(300) == 0
     assert kills >= 1
     assert rows_of(run) == whole.standing.rows
 

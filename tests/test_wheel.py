@@ -35,14 +35,15 @@ def python(tmp_path_factory):
     shutil.copytree(ROOT / "labkit", source / "labkit", ignore=needless)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    subprocess.run([*wheel, "--wheel-dir", folder, source], check=True, capture_output=True)
+    enough = {"check": True, "capture_output": True, "timeout": 600}
+    subprocess.run([*wheel, "--wheel-dir", folder, source], **enough)
     venv.create(folder / "env", with_pip=False)
     python = folder / "env" / "bin" / "python"
     (built,) = folder.glob("labkit-*.whl")
     asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    site = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    site = subprocess.run(asked, **enough, text=True).stdout.strip()
     installing = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target"]
-    subprocess.run([*installing, site, built], check=True, capture_output=True)
+    subprocess.run([*installing, site, built], **enough)
     with open(os.path.join(site, "needed.pth"), "w") as file:
         file.write(sysconfig.get_path("purelib") + "\n")
     with open(os.path.join(site, "sitecustomize.py"), "w") as file:
@@ -75,9 +76,12 @@ def test_a_photograph_is_told_right_after_installation(python, tmp_path):
 def test_it_is_the_wheel_that_ran_and_it_has_all_its_files(python, tmp_path):
     ask = (
         "import labkit; from labkit.settings import RECIPES; print(labkit.__file__);"
-        "print(*labkit.shipped()); print(len(list(RECIPES.glob('*.toml'))))"
+        "print(*labkit.shipped()); print(len(list(RECIPES.glob('*.toml'))));"
+        "from importlib.resources import files; found = (files('labkit') / 'measured').iterdir();"
+        "print(*sorted(one.name for one in found))"
     )
-    where, models, recipes = run(python, "-c", ask, cwd=tmp_path).stdout.splitlines()
+    where, models, recipes, measured = run(python, "-c", ask, cwd=tmp_path).stdout.splitlines()
     assert str(python.parents[1]) in where
     assert models.split() == ["flickr8k-hard", "flickr8k-soft", "scenes-hard", "scenes-soft"]
     assert int(recipes) == 2
+    assert {"scenes-table.json", "scenes-curves.json", "flickr8k-table.json"} <= set(measured.split())

@@ -14,7 +14,6 @@ the outputs that are stored in the file (`stored`): this runs nothing and trusts
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -22,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from labkit.checks import Verdict, exercises
-from labkit.files import write_json
+from labkit.console import complain
+from labkit.files import outputs, write_json
 
 SOLUTION = "hide-cell"
 OPEN, WRONG, RIGHT = "not answered yet", "not yet", "right."
@@ -97,7 +97,7 @@ def grade(notebook: str | Path, stored: bool = False, timeout: int = 120) -> Mar
 
 def grade_files(
     notebooks: Sequence[str | Path], stored: bool = False, timeout: int = 120,
-    json: str | Path | None = None,
+    json: str | Path | None = None, overwrite: bool = False,
 ) -> list[str]:  # fmt: skip
     """Mark several notebooks, print the marks of each, and write all of them as JSON.
 
@@ -106,20 +106,26 @@ def grade_files(
         stored: run nothing, and use the outputs that are stored in the files.
         timeout: seconds for each cell.
         json: where to write the marks.
+        overwrite: replace that file, if it is there.
 
     Returns:
         The files that could not be marked; standard error says what is wrong with each.
+
+    Raises:
+        OSError: ``json`` is there, or cannot be written. Nothing is marked.
     """
+    outputs(json, overwrite=overwrite)
     marks, wrong = [], []
     for notebook in notebooks:
         try:
             marks.append(one := grade(notebook, stored, timeout))
             print(one, flush=True)
         except (OSError, ValueError) as error:
-            print(f"labkit: {error}", file=sys.stderr)
+            complain(error)
             wrong.append(str(notebook))
     if json:
-        write_json(json, [asdict(one) | {"right": one.right, "score": one.score} for one in marks])
+        rows = [asdict(one) | {"right": one.right, "score": one.score} for one in marks]
+        write_json(json, rows, new=not overwrite)
     return wrong
 
 
