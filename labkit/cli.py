@@ -137,8 +137,8 @@ def evaluate(
 
 @app.command()
 def score(
-    references: Annotated[Path, Argument(help="A store, or COCO's or Flickr8k's captions.")],
-    captions: Annotated[Path, Argument(help="Told captions, in COCO's results format.")],
+    references: Annotated[Path, Argument(help="A store, or a captions file of any form.")],
+    captions: Annotated[Path, Argument(help="Generated captions, in COCO's results format.")],
     split: Annotated[str, Option(help="Which split of a store.")] = "dev",
     json: Annotated[Path | None, Option(help="Write the scores to this file.")] = None,
 ) -> None:
@@ -149,9 +149,13 @@ def score(
     from dataclasses import asdict
 
     from labkit.files import write_json
+    from labkit.records import DataReport
     from labkit.results import score_file
 
-    found, images, left = score_file(references, captions, split)
+    report = DataReport()
+    found, images, left = score_file(references, captions, split, report)
+    if report:
+        print(report, file=sys.stderr)
     if left:
         print(f"{left} images of {references} have no caption: they are left out", file=sys.stderr)
     scores = {"images": images} | asdict(found)
