@@ -33,12 +33,11 @@ def gather(
     """
     records = []
     for row in rows:
-        found, given = photos.find(row.file, row.near), row.file
+        found, given = photos.find(row.photo, row.near), row.photo
         captions = row.checked(report)
         if len(found) == 1:
             facts = {"file": photos.below(found[0])} | row.facts
-            name = row.id or row.file
-            records.append(CaptionedImage(name, found[0], captions, row.split, facts=facts))
+            records.append(CaptionedImage(row.name, found[0], captions, row.split, facts=facts))
             continue
         if row.near and row.near[0] != photos.root:
             given = f"{photos.below(row.near[0])}/{given}"
@@ -57,7 +56,7 @@ def gather(
 
 def found_photos(rows: Iterable[Row], photos: Folder) -> set[Path]:
     """Give the photographs that rows name."""
-    return {path for row in rows for path in photos.find(row.file, row.near)}
+    return {path for row in rows for path in photos.find(row.photo, row.near)}
 
 
 def photo_rows(photos: Folder) -> list[Row]:

@@ -38,6 +38,11 @@ class Row:
         """The id, or else the photograph's name."""
         return self.id or self.file
 
+    @property
+    def photo(self) -> str:
+        """The name to find the photograph by."""
+        return self.file or self.id
+
     def checked(self, report: DataReport) -> tuple[str, ...]:
         """Give the captions that can be used, in single spaces; report the others."""
         texts = []

@@ -58,7 +58,7 @@ def pick(
         if split_name(row.split):
             by_split.setdefault(row.split, []).append(row)
         else:
-            report.add("image without a split", row.file)
+            report.add("image without a split", row.name)
     own = {given: split_name(given) for given in by_split}
     for given, name in own.items():
         if given != name:

@@ -155,7 +155,7 @@ def test_flickr8k_without_captions_can_still_be_captioned(flickr):
     assert all(record.captions == () for record in records)
     assert report.problems["split without captions"] == ["train", "dev", "test"]
     assert "4 photographs" in report.problems["no captions file"][0]
-    with pytest.raises(DataError, match=r"no usable captions for train, dev, test .*Flickr8k\.token"):
+    with pytest.raises(DataError, match=r"no usable captions for train, dev, test .*token\.txt"):
         require_captions(report, flickr)
 
 
