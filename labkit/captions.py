@@ -17,23 +17,10 @@ from labkit.splits import make_splits
 from labkit.tables import read_karpathy, read_table
 
 __all__ = [
-    "READERS",
-    "Box",
-    "CaptionedImage",
-    "DataError",
-    "DataReport",
-    "find_layout",
-    "make_splits",
-    "read_coco",
-    "read_flickr8k",
-    "read_flickr30k",
-    "read_folder",
-    "read_karpathy",
-    "read_table",
-    "require_captions",
-    "tokenize",
-    "with_views",
-]
+    "READERS", "Box", "CaptionedImage", "DataError", "DataReport", "find_layout", "make_splits",
+    "read_coco", "read_flickr8k", "read_flickr30k", "read_folder", "read_karpathy", "read_table",
+    "require_captions", "tokenize", "with_views",
+]  # fmt: skip
 
 READERS = {
     "flickr8k": read_flickr8k,

@@ -10,7 +10,7 @@ from labkit.gathering import found_photos, gather
 from labkit.listings import coco_rows
 from labkit.records import CaptionedImage, DataReport
 from labkit.rows import Row
-from labkit.splits import known_split, split_name
+from labkit.splits import ALIASES, known_split, split_name
 from labkit.texts import parse_json, read_text
 
 NEEDS = (
@@ -60,11 +60,14 @@ def read_coco(
     if "dev" in names:
         names.setdefault("val", names["dev"])
     names |= {split: split for split in files if split not in names}
+    aliases = {alias: names[name] for alias, name in ALIASES.items() if name in names} | names
     picked, unpublished, listed = [], set(), set()
     for asked in splits or short.values():
         name = asked.split("+")[0]
         for part in asked.split("+"):
-            real = names[known_split(part, names, folder.root, NEEDS)]
+            if part not in aliases:
+                known_split(part, names, folder.root, NEEDS)
+            real = aliases[part]
             rows = _rows(files[real], tuple(photos.named(real)), report)
             found, folders = found_photos(rows, photos), photos.named(real)
             if splits or folders or found:

@@ -17,11 +17,12 @@ ALIASES = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
 }  # fmt: skip
 """What sources call the splits that labkit calls train, dev and test."""
+_NOT_NAMES = re.compile(r"[^\w.-]+", re.ASCII)  # what the name of a store's file may not hold
 
 
 def split_name(given: str) -> str:
     """Name a split: by `ALIASES`, else as it is; what a store does not take becomes a hyphen."""
-    name = re.sub(r"[^\w.-]+", "-", given.strip(), flags=re.ASCII).strip("-.")
+    name = re.sub(_NOT_NAMES, "-", given).strip("-.")
     return ALIASES.get(name.casefold(), name)
 
 
@@ -63,13 +64,14 @@ def pick(
     for given, name in own.items():
         if given != name:
             report.note(f"the split {given!r} of {root} is called {name!r} here")
-    others = [alias for alias, name in ALIASES.items() if name in own.values()]
-    there = dict.fromkeys([*own.values(), *own, *others])
+    there = dict.fromkeys([*own.values(), *own])
     picked = []
     for asked in splits or dict.fromkeys(own.values()):
-        known = [known_split(part, there, root, report.line()) for part in asked.split("+")]
-        parts = set(map(split_name, known))
-        name = re.sub(r"[^\w.-]+", "-", asked.split("+")[0], flags=re.ASCII)
+        wanted = asked.split("+")
+        for part in wanted:
+            if ALIASES.get(part) not in there:
+                known_split(part, there, root, report.line())
+        name, parts = re.sub(_NOT_NAMES, "-", wanted[0]).strip("-."), set(map(split_name, wanted))
         chosen = [row for row in rows if own.get(row.split) in parts]
         picked += [replace(row, split=name) for row in chosen]
     return picked
