@@ -4,7 +4,16 @@ It re-creates Show, Attend and Tell (Xu et al. 2015) on a small machine. This fi
 on; read the modules in the order of the README's map.
 """
 
-from labkit.captions import CaptionedImage, DataReport, read_coco, read_flickr8k, read_karpathy
+from labkit.captions import (
+    CaptionedImage,
+    DataReport,
+    read_coco,
+    read_flickr8k,
+    read_flickr30k,
+    read_folder,
+    read_karpathy,
+    read_table,
+)
 from labkit.decoder import Decoder, DecoderConfig
 from labkit.decoding import beam_search, greedy, sample
 from labkit.encoder import Encoder, EncoderConfig, load_encoder
@@ -26,6 +35,6 @@ __all__ = [
     "AttentionViewer", "CaptionedImage", "Captioner", "DataReport", "Decoder", "DecoderConfig",
     "Decoding", "Encoder", "EncoderConfig", "FeatureStore", "Loader", "StoreWriter", "TrainConfig",
     "Training", "Vocabulary", "attention_strip", "beam_search", "evaluate", "greedy", "load",
-    "load_encoder", "loss_curves", "make_scenes", "read_coco", "read_flickr8k", "read_karpathy",
-    "sample", "score", "shipped", "train",
+    "load_encoder", "loss_curves", "make_scenes", "read_coco", "read_flickr8k", "read_flickr30k",
+    "read_folder", "read_karpathy", "read_table", "sample", "score", "shipped", "train",
 ]  # fmt: skip

@@ -151,8 +151,8 @@ def evaluate(
 
 @app.command()
 def score(
-    references: Annotated[Path, Argument(help="A store, or COCO's or Flickr8k's captions.")],
-    captions: Annotated[Path, Argument(help="Told captions, in COCO's results format.")],
+    references: Annotated[Path, Argument(help="A store, or a captions file of any form.")],
+    captions: Annotated[Path, Argument(help="Generated captions, in COCO's results format.")],
     split: Annotated[str, Option(help="Which split of a store.")] = "dev",
     json: Scores = None,
     overwrite: Overwrite = False,
@@ -161,10 +161,14 @@ def score(
 
     Example: labkit score annotations/captions_val2017.json captions.json
     """
+    from labkit.records import DataReport
     from labkit.results import score_file
 
     outputs(json, overwrite=overwrite)
-    found, images, left = score_file(references, captions, split)
+    report = DataReport()
+    found, images, left = score_file(references, captions, split, report)
+    if report:
+        print(report, file=sys.stderr)
     if left:
         print(f"{left} images of {references} have no caption: they are left out", file=sys.stderr)
     scores = {"images": images} | asdict(found)
@@ -190,7 +194,7 @@ def models() -> None:
 @app.command()
 def caption(
     run: Run,
-    photos: Annotated[list[str], Argument(metavar="PHOTO...", help="Photographs, or folders of them.")],
+    photos: Annotated[list[str], Argument(metavar="PHOTO...", help="Photographs, or folders.")],
     out: Out = Path("captions"),
     beam: Beam = None,
     max_words: Words = None,

@@ -62,6 +62,13 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         root: Annotated[Path, Argument(help=f"Folder with {reads}.")],
         out: Out,
         split: Annotated[list[str] | None, Option(help="Which, several times; or all.")] = None,
+        images: Annotated[Path | None, Option(help="Where the photographs are, if they are not in "
+                          "the folder.")] = None,
+        make_splits: Annotated[str | None, Option(metavar="TRAIN,DEV,TEST", help="Divide a source "
+                               "without splits, such as 0.8,0.1,0.1.")] = None,
+        split_seed: Annotated[int, Option(help="Another seed makes other splits.")] = 0,
+        without_captions: Annotated[bool, Option("--without-captions", help="Also prepare a split "
+                                    "that has no captions.")] = False,
         encoder: Annotated[str, Option(help="efficientnet_lite0, _lite2, or torchvision's.")] = "",
         size: Annotated[int, Option(help="Side of the network's input, in pixels.")] = 0,
         block: Annotated[str, Option(help="Which feature map of the network.")] = "",
@@ -74,19 +81,22 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         from dataclasses import replace
 
         from labkit import captions
-        from labkit.preparing import PHOTO_ENCODER, prepare, store_line
+        from labkit.preparing import PHOTO_ENCODER, prepare, read_photos, store_line
 
         report = captions.DataReport(strict)
         asked = {"name": encoder, "size": size, "block": block, "weights": weights}
         asked = {key: str(v) if key == "weights" else v for key, v in asked.items() if v}
-        records = getattr(captions, f"read_{source}")(root, split, report)
-        facts = {"source": source, "splits": list(dict.fromkeys(r.split for r in records))}
-        if views > 1:
-            records, facts["views"] = list(captions.with_views(records, views)), views
-        config = replace(PHOTO_ENCODER, **asked)
-        prepare(records, out, config, facts, report, images_per_shard)
-        if report:
-            print(report, file=sys.stderr)
+        records, facts = read_photos(
+            source, root, split, report, images, make_splits, split_seed, views
+        )
+        for line in [*report.notes, *([str(report)] if report else [])]:
+            print(line, file=sys.stderr)
+        if not without_captions:
+            captions.require_captions(report, root)
+        config, unread = replace(PHOTO_ENCODER, **asked), captions.DataReport(strict)
+        prepare(records, out, config, facts, unread, images_per_shard)
+        if unread:
+            print(unread, file=sys.stderr)
         print(store_line(out))
 
     verb.__doc__ = f"""Encode {reads}.
@@ -96,9 +106,12 @@ def prepare_photos_verb(source: str, reads: str) -> None:
     prepare_app.command(source)(verb)
 
 
-prepare_photos_verb("flickr8k", "Flickr8k's official layout")
+prepare_photos_verb("flickr8k", "Flickr8k, as published or as Kaggle has it")
+prepare_photos_verb("flickr30k", "Flickr30k, as published or as Kaggle has it")
 prepare_photos_verb("coco", "COCO's annotations/ and image folders, of any year")
 prepare_photos_verb("karpathy", "one of Karpathy's dataset_*.json and its photographs")
+prepare_photos_verb("table", "photographs and a table of captions, CSV, TSV, JSON lines or JSON")
+prepare_photos_verb("auto", "captioned photographs in any of these layouts")
 
 
 @app.command()

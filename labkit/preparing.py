@@ -1,4 +1,4 @@
-"""From captioned images to a feature store: read, encode, write; goes on after a kill."""
+"""From captioned images to a feature store: read, encode, write; resumes after a kill."""
 
 import hashlib
 import json
@@ -10,11 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from labkit.captions import CaptionedImage, DataError, DataReport
+from labkit.captions import (
+    READERS,
+    CaptionedImage,
+    DataError,
+    DataReport,
+    find_layout,
+    make_splits,
+    with_views,
+)
 from labkit.encoder import EncoderConfig, encode, load_encoder, network_of
 from labkit.files import read_json
 from labkit.scenes import make_scenes
 from labkit.shards import MANIFEST, FeatureStore, splits
+from labkit.splits import parse_shares
 from labkit.writer import DRAFT, StoreWriter
 
 PHOTO_ENCODER = EncoderConfig()
@@ -152,6 +161,47 @@ def _sample(image: Path | np.ndarray, size: int = 4096) -> list[Any]:
             return [length, zlib.crc32(start + file.read(size))]
     except OSError:  # `encode` reports it
         return []
+def read_photos(
+    source: str, root: str | Path, splits: Sequence[str] | None, report: DataReport,
+    images: str | Path | None = None, shares: str | None = None, seed: int = 0, views: int = 1,
+) -> tuple[list[CaptionedImage], dict[str, Any]]:  # fmt: skip
+    """Read a data set of photographs, to be prepared.
+
+    Args:
+        source: a key of `labkit.captions.READERS`, or "auto".
+        root: the folder or file of the data set.
+        splits: which; all if None.
+        report: where problems go.
+        images: the folder of the photographs, if it is not in the root.
+        shares: of the splits to make where there are none, see `labkit.splits.parse_shares`.
+        seed: of these splits.
+        views: how many there are of each photograph for training, see `with_views`.
+
+    Returns:
+        The records, and the facts about their source that a store keeps.
+
+    Raises:
+        FileNotFoundError, DataError: see the readers.
+        ValueError: the shares are none.
+    """
+    wanted = parse_shares(shares) if shares else {}
+    if source == "auto":
+        source = find_layout(root)
+        report.note(f"{root} is read as {source}")
+    records = READERS[source](root, splits, report, images)
+    if wanted:
+        records = make_splits(records, wanted, seed)
+    facts = {"source": source, "splits": list(dict.fromkeys(r.split for r in records))}
+    if wanted:
+        facts["made_splits"] = wanted | {"seed": seed}
+    elif facts["splits"] == ["all"] and any(record.captions for record in records):
+        report.note(
+            f"{root} has no splits: all images are one split, 'all'. To train, add "
+            "--make-splits 0.8,0.1,0.1"
+        )
+    if views > 1:
+        records, facts["views"] = list(with_views(records, views)), views
+    return records, facts
 
 
 def prepare_scenes(

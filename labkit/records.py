@@ -1,8 +1,7 @@
 """What all sources of captioned images share: the record, the report, the words, the checks."""
 
-import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -79,11 +78,16 @@ class DataReport:
 
     Args:
         strict: Stop at the first problem instead of going on without the thing.
+
+    Attributes:
+        problems: What was wrong: for each kind, the names.
+        notes: What is not wrong, but should be known, such as a split that was renamed.
     """
 
     def __init__(self, strict: bool = False):
         self.strict = strict
         self.problems: dict[str, list[str]] = {}
+        self.notes: list[str] = []
 
     def add(self, kind: str, name: str) -> None:
         """Note one problem, such as kind "missing image" and the image's name.
@@ -95,6 +99,17 @@ class DataReport:
             raise DataError(f"{kind}: {name} (mend it, or read without strict to go on without it)")
         self.problems.setdefault(kind, []).append(name)
 
+    def note(self, text: str) -> None:
+        """Note something that is not wrong."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def line(self, without: str = "") -> str:
+        """Say the problems in one line, except those of one kind; empty if there is none."""
+        kinds = [(kind, names) for kind, names in self.problems.items() if kind != without]
+        said = [(kind, names[0] if len(names) == 1 else _some(names)) for kind, names in kinds]
+        return "; ".join(f"{kind}: {names}" for kind, names in said)
+
     def __len__(self) -> int:
         return sum(map(len, self.problems.values()))
 
@@ -105,40 +120,13 @@ class DataReport:
         if not self:
             return "no problems in the data"
         lines = [f"{len(self)} problem{'s'[: len(self) > 1]} in the data:"]
-        for kind, names in self.problems.items():
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            lines.append(f"  {kind}: {len(names)} ({', '.join(names[:5])}{more})")
+        lines += [f"  {kind}: {_some(names)}" for kind, names in self.problems.items()]
         return "\n".join(lines)
 
 
-def known_split(split: str, there: Mapping[str, Any], root: Path, needs: str = "") -> str:
-    """Give `split` back if it is there; else raise a DataError that names those that are."""
-    if split not in there:
-        needs = f"; it needs {needs.format(split)}" if needs else ""
-        raise DataError(f"{root} has no split {split!r}, only: {', '.join(there) or 'none'}{needs}")
-    return split
-
-
-def usable(records: list[CaptionedImage], root: Path, report: DataReport) -> list[CaptionedImage]:
-    """Leave out what lacks its file or its captions; a split wholly without captions is kept."""
-    told = {record.split for record in records if record.captions}
-    for split in dict.fromkeys(record.split for record in records):
-        if split not in told:
-            report.add("split without captions", split)
-    kept: dict[str, CaptionedImage] = {}
-    for record in records:
-        name = record.facts["file"]
-        if record.id in kept:
-            report.add("image listed twice", name)
-        elif not record.image.is_file():
-            report.add("missing image", name)
-        elif not record.captions and record.split in told:
-            report.add("image without a caption", name)
-        else:
-            kept[record.id] = record
-    if not kept:
-        raise DataError(f"{root} has no image that can be used: {report}")
-    return list(kept.values())
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{len(names)} ({', '.join(names[:5])}{more})"
 
 
 def clean(caption: str, where: str, report: DataReport) -> list[str]:
@@ -147,32 +135,3 @@ def clean(caption: str, where: str, report: DataReport) -> list[str]:
         return [plain(caption)]
     report.add("empty caption", where)
     return []
-
-
-def json_object(path: Path, report: DataReport) -> dict:
-    """Read a JSON file that holds an object; report any other and give an empty one."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig") or "{}")
-    except ValueError as error:
-        report.add("malformed file", f"{path}: {error}")
-        return {}
-    if not data:
-        report.add("empty file", str(path))
-    elif not isinstance(data, dict):
-        report.add("malformed file", f"{path}: not a JSON object")
-    return data if isinstance(data, dict) else {}
-
-
-def entries(
-    data: dict, key: str, fields: Mapping[str, Any], path: Path, report: DataReport
-) -> Iterator[dict]:
-    """Give the entries of a list that have these fields, of these types; report the others."""
-    listed = data.get(key, [])
-    if data and not (key in data and isinstance(listed, list)):
-        report.add("malformed file", f"{path}: no list {key!r}")
-        return
-    for number, entry in enumerate(listed):
-        if isinstance(entry, dict) and all(isinstance(entry.get(f), t) for f, t in fields.items()):
-            yield entry
-        else:
-            report.add("malformed entry", f"{path.name} {key}[{number}]")

@@ -1,97 +1,156 @@
-"""COCO's results format: told captions as a file that other tools can score, and the reverse.
+"""Captions as files: generated ones in COCO's results format, and human ones to score against.
 
 [{"image_id": 9, "caption": "a dog runs on the grass"}, ...]
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from labkit.files import read_json, write_json
+from labkit.files import write_json
+from labkit.listings import read_rows
 from labkit.metrics import Scores, score, warn_if_not_english
-from labkit.records import DataError
+from labkit.records import DataError, DataReport
+from labkit.rows import match_names
 from labkit.shards import MANIFEST, FeatureStore
+from labkit.texts import BROKEN, ENCODING
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 def write_results(file: str | Path, captions: Mapping[str, str], new: bool = False) -> None:
-    """Write captions by image id. COCO's ids are numbers, which its tools expect; others words.
+    """Write captions by image id.
 
-    With ``new`` a file that is there is not replaced: it is a `FileExistsError`.
+    COCO's ids are numbers, which its tools expect. Whatever reads otherwise as a number, such as
+    "007", stays a text. With ``new`` a file that is there is not replaced: `FileExistsError`.
     """
-    told = [
-        {"image_id": int(image) if image.isdecimal() else image, "caption": text}
+    entries = [
+        {"image_id": int(image) if _NUMBER.fullmatch(image) else image, "caption": text}
         for image, text in captions.items()
     ]
-    write_json(file, told, new)
+    write_json(file, entries, new)
 
 
-def read_results(file: str | Path) -> dict[str, str]:
-    """Read captions by image id, whoever wrote them.
+def read_results(file: str | Path, report: DataReport | None = None) -> dict[str, str]:
+    """Read generated captions by image id, whoever wrote them: one for each image.
+
+    COCO's results format is a list of objects with image_id and caption. Everything else that
+    `labkit.listings.read_rows` understands is taken, too, such as a CSV or {"9": "a dog"}.
+
+    Args:
+        file: The file.
+        report: Told if the file is not UTF-8. Nothing else is passed over.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DataError: it has another format, or two captions of one image.
+        DataError: it has another format, or an image has no caption, or two.
     """
-    try:
-        told = [(str(one["image_id"]), str(one["caption"])) for one in read_json(file)]
-    except (TypeError, KeyError) as error:
+    path, found = Path(file), DataReport()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: name a file of generated captions")
+    rows = read_rows(path, found)
+    for place in found.problems.pop(ENCODING, []):
+        (report or DataReport()).add(ENCODING, place)
+    if found or not rows:
         raise DataError(
-            f"{file} is not in COCO's results format: write a list of objects, each with "
-            "image_id and caption"
-        ) from error
-    captions = dict(told)
-    if len(captions) < len(told):
-        raise DataError(f"{file} has two captions of one image: leave one of them")
+            f"{path} is not in COCO's results format ({found.line() or 'no captions'}): write a "
+            "list of objects, each with image_id and caption"
+        )
+    captions: dict[str, str] = {}
+    for row in rows:
+        if row.name in captions or len(row.captions) > 1:
+            raise DataError(f"{path} has two captions of one image, {row.name!r}: leave one")
+        where, text = row.captions[0] if row.captions else (row.where, None)
+        if not isinstance(text, str):
+            what = "null" if text is None else f"{text!r:.40}"
+            raise DataError(f"{path}: {where} has {what} for a caption: write a text there")
+        if BROKEN.search(text):
+            raise DataError(f"{path}: {where} has a caption with a broken character: correct it")
+        captions[row.name] = " ".join(text.split())
     return captions
 
 
-def read_references(source: str | Path, split: str = "dev") -> dict[str, list[str]]:
-    """Read the human captions of images: of a store, a COCO annotation file, a Flickr8k file.
+def read_references(
+    source: str | Path, split: str = "dev", report: DataReport | None = None
+) -> dict[str, list[str]]:
+    """Read the human captions of images: of a store, or of a captions file in any form.
 
     Args:
-        source: a store's folder; a JSON file with COCO's "annotations"; or a text file with lines
-            "NAME.jpg#0 <tab> caption", as Flickr8k.token.txt.
+        source: a store's folder; or a file that `labkit.listings.read_rows` understands: COCO's
+            or Karpathy's JSON, Flickr8k.token.txt, Kaggle's captions.txt, a table.
         split: which split of a store.
+        report: told of captions that cannot be used; they are left out.
 
     Raises:
         FileNotFoundError: there is no such file or store.
         DataError: the file has another format, or holds no captions.
     """
-    path = Path(source)
+    return {id: texts for id, (texts, _) in _references(Path(source), split, report).items()}
+
+
+def _references(
+    path: Path, split: str, report: DataReport | None
+) -> dict[str, tuple[list[str], set[str]]]:
+    """Give the human captions of each image, and all names that it has."""
+    report = DataReport() if report is None else report
     if (path / MANIFEST).exists():
         store = FeatureStore(path, split)
-        return {k: list(v) for k, v in zip(store.ids, store.captions, strict=True) if v}
-    if not path.is_file():
+        images = zip(store.ids, store.captions, store.facts, strict=True)
+        found = {id: (list(texts), {id, str(facts.get("file", id))}) for id, texts, facts in images}
+    elif path.is_file():
+        found = {}
+        for row in read_rows(path, report):
+            texts, names = found.setdefault(row.name, ([], set()))
+            texts += row.checked(report)
+            names |= {name for name in (row.id, row.file) if name}
+    else:
         raise FileNotFoundError(f"{path} is missing: name a store or a file of human captions")
-    found: dict[str, list[str]] = {}
-    try:
-        if path.suffix == ".json":
-            pairs = [(str(a["image_id"]), a["caption"]) for a in read_json(path)["annotations"]]
-        else:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            pairs = [(line.split("#")[0], line.split("\t", 1)[1]) for line in lines if line]
-    except (TypeError, KeyError, IndexError, UnicodeDecodeError) as error:
+    found = {id: (texts, names) for id, (texts, names) in found.items() if texts}
+    if not found:
         raise DataError(
-            f"{path} holds no human captions that can be read: give COCO's captions_*.json, "
-            "Flickr8k.token.txt, or a store"
-        ) from error
-    for image, caption in pairs:
-        found.setdefault(image, []).append(caption)
+            f"{path} holds no human captions that can be read ({report.line() or 'none'}): give "
+            "COCO's captions_*.json, Flickr8k.token.txt, a table of captions, or a store"
+        )
     return found
 
 
 def score_file(
-    references: str | Path, captions: str | Path, split: str = "dev"
+    references: str | Path, captions: str | Path, split: str = "dev",
+    report: DataReport | None = None,
 ) -> tuple[Scores, int, int]:  # fmt: skip
     """Score a file of captions that any system wrote.
+
+    Images are matched by id, or else by what is the same in all ways to name them, see
+    `labkit.listings.match_names`.
 
     Returns:
         The scores; how many images were scored; how many of the references had no caption.
 
     Raises:
-        FileNotFoundError, DataError: see `read_references` and `read_results`.
-        ValueError: an image of the captions has no human caption, or there is none at all.
+        FileNotFoundError, DataError: see `read_references` and `read_results`; or an image of the
+            captions has no human caption.
     """
-    told, human = read_results(captions), read_references(references, split)
-    asked = {image: human[image] for image in told if image in human}
-    warn_if_not_english(told.values(), (text for texts in asked.values() for text in texts))
-    return score(asked, told), len(asked), len(human) - len(asked)
+    generated = read_results(captions, report)
+    human = _references(Path(references), split, report)
+    same = match_names(generated, {id: names for id, (_, names) in human.items()})
+    if missing := [image for image in generated if image not in same]:
+        raise DataError(
+            f"{len(missing)} of {len(generated)} images of {captions} have no human captions to "
+            f"compare with, such as {_some(missing)}; those of {references} are named "
+            f"{_some(human)}"
+        )
+    hypotheses: dict[str, str] = {}
+    for image, text in generated.items():
+        if same[image] in hypotheses:
+            raise DataError(f"{captions} has two captions of one image, {image!r}: leave one")
+        hypotheses[same[image]] = text
+    references_used = {id: human[id][0] for id in hypotheses}
+    warn_if_not_english(
+        hypotheses.values(), (text for texts in references_used.values() for text in texts)
+    )
+    scores = score(references_used, hypotheses)
+    return scores, len(hypotheses), len(human) - len(hypotheses)
+
+
+def _some(names: Mapping[str, object] | list[str]) -> str:
+    return ", ".join(map(repr, list(names)[:3])) + (", ..." if len(names) > 3 else "")

@@ -16,6 +16,7 @@ from labkit.captions import (
     read_coco,
     read_flickr8k,
     read_karpathy,
+    require_captions,
     tokenize,
     with_views,
 )
@@ -152,7 +153,10 @@ def test_flickr8k_without_captions_can_still_be_captioned(flickr):
     records = read_flickr8k(flickr, report=report)
     assert by_split(records) == SPLITS
     assert all(record.captions == () for record in records)
-    assert report.problems == {"split without captions": ["train", "dev", "test"]}
+    assert report.problems["split without captions"] == ["train", "dev", "test"]
+    assert "4 photographs" in report.problems["no captions file"][0]
+    with pytest.raises(DataError, match=r"no usable captions for train, dev, test .*token\.txt"):
+        require_captions(report, flickr)
 
 
 def test_flickr8k_orphans_are_named_and_left_out(flickr):
@@ -180,7 +184,9 @@ def test_flickr8k_spoiled(flickr):
     assert len(records[0].captions) == 5
     assert {kind: len(names) for kind, names in report.problems.items()} == {
         "file found twice": 1,
-        "malformed line": 3,
+        "not UTF-8, read as Windows-1252": 1,
+        "malformed line": 2,
+        "caption without an image": 1,
         "caption given twice": 1,
         "empty caption": 1,
         "missing image": 1,
@@ -203,7 +209,7 @@ def test_flickr8k_empty_files(flickr):
     rest = {"train": SPLITS["train"], "test": SPLITS["test"]}
     assert by_split(read_flickr8k(flickr, report=report)) == rest
     assert report.problems == {"empty file": [str(flickr / LIST.format("dev"))]}
-    with pytest.raises(DataError, match="no image that can be used"):
+    with pytest.raises(DataError, match=r"no split 'dev', only: train, test.*; empty file: "):
         read_flickr8k(flickr, ["dev"])
 
 
@@ -277,7 +283,8 @@ def test_coco_test_split_has_no_captions(tmp_path):
     report = DataReport()
     records = read_coco(tmp_path, report=report)
     assert [(r.split, len(r.captions)) for r in records] == [("dev", 2), ("test", 0)]
-    assert report.problems == {"split without captions": ["test"]}
+    assert not report
+    assert "no captions of test are published" in report.notes[0]
 
 
 def test_coco_reads_what_is_there(tmp_path):
@@ -285,7 +292,7 @@ def test_coco_reads_what_is_there(tmp_path):
     write(tmp_path / "annotations/instances_val2014.json", "{}")
     coco(tmp_path, "val2014", [2])
     assert by_split(read_coco(tmp_path)) == {"dev": ["2"]}
-    with pytest.raises(DataError, match=r"needs captions_train2014\.json and the folder train2014"):
+    with pytest.raises(DataError, match=r"missing image: .*in train2017 or images/.*--images"):
         read_coco(tmp_path, ["train2014"])
 
 
@@ -328,7 +335,8 @@ def test_coco_spoiled(tmp_path):
         ("[1]", "malformed file"),
         ('{"images": 5}', "malformed file"),
         ('{"annotations": []}', "malformed file"),
-        (b"\xff\xfe", "malformed file"),
+        (b"\xff\xfe", "empty file"),
+        (b"\xff\xfe{", "malformed file"),
     ],
 )
 def test_coco_broken_file_is_reported_and_the_rest_read(tmp_path, content, kind):
@@ -418,8 +426,11 @@ def test_karpathy_spoiled(karpathy_coco):
     assert by_split(records) == {"restval": ["101"], "train": ["102"], "dev": ["103"]}
     assert records[1].captions == ("A cat.",)
     assert report.problems == {
-        "malformed entry": ["dataset_coco.json images[5]", "dataset_coco.json sentences[2]"],
-        "empty caption": ["c.jpg"],
+        "malformed entry": [
+            "dataset_coco.json images[5]",
+            "dataset_coco.json images[2] caption 2",
+        ],
+        "empty caption": ["dataset_coco.json images[2] caption 1"],
         "missing image": ["val2014/a.jpg"],
         "image without a caption": ["val2014/e.jpg"],
     }
