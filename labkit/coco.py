@@ -101,7 +101,8 @@ def _rows(path: Path, near: tuple[Path, ...], report: DataReport) -> list[Row]:
 
 
 def _split_of(path: Path) -> str:
-    return re.sub(r"[^\w.-]+", "-", re.sub("^(captions|image_info)_", "", path.stem), flags=re.A)
+    name = re.sub("^(captions|image_info)_", "", path.stem)
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "all"
 
 
 def _files(folder: Folder, report: DataReport) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -127,8 +128,8 @@ def make_splits(
     split = {id: next((n for n in wanted if x < ends[n]), wanted[-1]) for id, x in place.items()}
     for name in wanted:
         if name not in split.values():
-            counts = list(split.values())
-            spare = [id for id in place if counts.count(split[id]) > 1]
+            counts = Counter(split.values())
+            spare = [id for id in place if counts[split[id]] > 1]
             middle = ends[name] - shares[name] / 2
             split[min(spare, key=lambda id: abs(place[id] - middle))] = name
     return [

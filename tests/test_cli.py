@@ -16,7 +16,8 @@ from labkit.shards import FeatureStore
 
 VERBS = [
     ["demo"], ["data"], ["prepare", "scenes"], ["prepare", "flickr8k"], ["prepare", "coco"],
-    ["prepare", "karpathy"], ["train"], ["compare"], ["evaluate"], ["caption"], ["info"],
+    ["prepare", "karpathy"], ["prepare", "flickr30k"], ["prepare", "table"], ["prepare", "auto"],
+    ["train"], ["compare"], ["evaluate"], ["caption"], ["info"],
     ["verify"], ["export"], ["split"], ["grade"], ["score"], ["models"],
 ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 SPOILED=2000 in the environment tries as many of each kind; the suite tries a few.
 """
 
+import copy
 import json
 import os
 import re
@@ -69,7 +70,7 @@ def spoiled(draw, sound: bytes) -> bytes:
         for _ in range(draw(st.integers(1, 3))):
             places = list(walk(data))
             holder, key = places[draw(st.integers(0, len(places) - 1))]
-            odd = draw(st.sampled_from([*ODD, "remove"]))
+            odd = copy.deepcopy(draw(st.sampled_from([*ODD, "remove"])))
             if odd == "remove":
                 del holder[key]
             else:
