@@ -18,7 +18,7 @@ from labkit.figures import attention_strip
 from labkit.files import keep_freed_memory, read_json, whole, write_json
 from labkit.photos import read_photo, to_input
 from labkit.results import write_results
-from labkit.shards import FeatureStore
+from labkit.shards import FeatureStore, find_split
 from labkit.vocabulary import Vocabulary
 
 
@@ -45,6 +45,7 @@ class Captioner:
     encoder_facts: dict[str, Any]  # what Encoder.describe() said when it was trained
     name: str
     data: str | None = None  # the store it was trained on; None where that is not at hand
+    dev_split: str = "dev"  # the split of it that chose the epoch
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -124,20 +125,22 @@ def load(model: str | Path) -> Captioner:
     tensors, _ = checkpoint.load(files[2])
     decoder.load_state_dict({name: value.float() for name, value in tensors.items()})
     vocabulary = Vocabulary.load(files[1])
-    return Captioner(decoder.eval(), vocabulary, config["encoder"], str(model), config["data"])
+    dev = config.get("train", {}).get("dev_split") or "dev"
+    facts, data = config["encoder"], config["data"]
+    return Captioner(decoder.eval(), vocabulary, facts, str(model), data, dev)
 
 
 def evaluate_run(
-    run: str | Path, data: str | Path | None = None, split: str = "dev", beam: int | None = None,
-    look: str | None = None, json: str | Path | None = None, captions: str | Path | None = None,
-    length_power: float | None = None, progress: bool = True,
+    run: str | Path, data: str | Path | None = None, split: str | None = None,
+    beam: int | None = None, look: str | None = None, json: str | Path | None = None,
+    captions: str | Path | None = None, length_power: float | None = None, progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Score a trained model on a split of a store.
 
     Args:
         run: the model's folder.
         data: the store; by default the one that a run was trained on.
-        split: which split.
+        split: which split; by default the one that chose the run's epoch, or dev.
         beam: width of the beam search; 1 is greedy. By default as the model was made to tell.
         look: a key of `labkit.attention.LOOKS`; by default the attention's own way.
         json: where to write the scores.
@@ -155,7 +158,7 @@ def evaluate_run(
     captioner = load(run)
     if (data := data or captioner.data) is None:
         raise ValueError(f"{run} comes without its data: name a store with --data")
-    store = FeatureStore(data, split)
+    store = FeatureStore(data, find_split(data, split or captioner.dev_split))
     if store.encoder != captioner.encoder_facts:
         raise ValueError(
             f"{store.root} was prepared with another encoder than {run} was trained with: "

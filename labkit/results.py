@@ -9,7 +9,7 @@ from pathlib import Path
 from labkit.files import read_json, write_json
 from labkit.metrics import Scores, score
 from labkit.records import DataError
-from labkit.shards import MANIFEST, FeatureStore
+from labkit.shards import MANIFEST, FeatureStore, find_split
 
 
 def write_results(file: str | Path, captions: Mapping[str, str]) -> None:
@@ -47,7 +47,7 @@ def read_references(source: str | Path, split: str = "dev") -> dict[str, list[st
     Args:
         source: a store's folder; a JSON file with COCO's "annotations"; or a text file with lines
             "NAME.jpg#0 <tab> caption", as Flickr8k.token.txt.
-        split: which split of a store.
+        split: which split of a store; "dev" means val or validation, too.
 
     Raises:
         FileNotFoundError: there is no such file or store.
@@ -55,7 +55,7 @@ def read_references(source: str | Path, split: str = "dev") -> dict[str, list[st
     """
     path = Path(source)
     if (path / MANIFEST).exists():
-        store = FeatureStore(path, split)
+        store = FeatureStore(path, find_split(path, split))
         return {k: list(v) for k, v in zip(store.ids, store.captions, strict=True) if v}
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: name a store or a file of human captions")

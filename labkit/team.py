@@ -5,13 +5,16 @@ is one process, and every call here is free.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,43 @@ class Team:
         lists: list = [None] * self.world
         dist.all_gather_object(lists, list(things))
         return [thing for part in lists for thing in part]
+
+    def same(self, value: T) -> T:
+        """Give every process the value that rank 0 has."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+
+    def once(self, work: Callable[[], T]) -> T:
+        """Let rank 0 do something; every process gets the result, or stops if it failed.
+
+        Raises:
+            ValueError: on the other processes, with rank 0's message.
+        """
+        found, error = None, None
+        if self.leads:
+            try:
+                found = work()
+            except Exception as caught:
+                error = caught
+        found, message = self.same((found, str(error or "")))
+        if error:
+            raise error
+        if message:
+            raise ValueError(message)
+        return found
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Draw from this seed in the block; after it the caller's random state is as before."""
+        cuda = self.device.type == "cuda"
+        with torch.random.fork_rng([self.device] if cuda else []):
+            torch.default_generator.manual_seed(seed % 2**63)
+            if cuda:
+                torch.cuda.manual_seed(seed % 2**63)
+            yield
 
     def wait(self) -> None:
         """Go on when all have come here."""
