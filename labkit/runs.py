@@ -3,9 +3,9 @@
     config.json              what was asked for, and what model, encoder and store it is about
     vocabulary.json          the words
     metrics.jsonl            a line every few steps ("loss") and one after each epoch (the scores)
-    loss.png                 the same as a picture
+    loss.png                 the same as a picture, after each epoch
     model.safetensors        the best epoch's weights: what evaluation and captioning use
-    checkpoint.safetensors   all that going on needs
+    checkpoint.safetensors   all that resuming needs
 
 The checkpoint is one file, renamed into place: a kill leaves the old one or the new one. A folder
 without one holds nothing that was learned, so another run may be started in it.
@@ -17,7 +17,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from labkit import checkpoint
 from labkit.figures import loss_curves
@@ -100,23 +101,30 @@ class RunFolder:
             self.team.once(enter)
             yield
 
-    def save(self, tensors: dict[str, Tensor], standing: dict[str, Any], title: str) -> None:
-        """Write the checkpoint, then the files that show how it went; for rank 0 alone."""
+    def save(self, tensors: dict[str, Tensor], standing: dict[str, Any]) -> None:
+        """Write the checkpoint, then the log; for rank 0 alone."""
         checkpoint.save(self.checkpoint, tensors, standing)
-        rows = standing["rows"]
         with whole(self.path / "metrics.jsonl") as part:
-            part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            part.write_text("".join(json.dumps(row) + "\n" for row in standing["rows"]))
+
+    def draw(self, rows: list[dict], title: str) -> None:
+        """Draw the log; for rank 0 alone."""
         with whole(self.path / "loss.png") as part:
             loss_curves({title: rows}).savefig(part)
 
-    def load(self) -> tuple[dict[str, Tensor], Standing]:
-        """Read the checkpoint.
+    def restore(
+        self, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> Standing:
+        """Put back what the checkpoint holds, and say where the training stood.
 
         Raises:
             ValueError: it is damaged, or of another version.
         """
         tensors, facts = checkpoint.load(self.checkpoint)
         try:
-            return tensors, Standing(**facts)
-        except TypeError:
-            raise ValueError(f"{self.checkpoint} is of another version of labkit") from None
+            checkpoint.restore(tensors, model, average, optimizer)
+            return Standing(**facts)
+        except (RuntimeError, TypeError, ValueError, KeyError):
+            raise ValueError(
+                f"{self.checkpoint} is of another version of labkit: start another run"
+            ) from None

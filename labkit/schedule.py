@@ -87,9 +87,9 @@ class DevSplit:
             self.notes.append(f"the split {name} has no captions, so no epoch is scored and the "
                               "last is kept")  # fmt: skip
         elif self._images < ENOUGH:
-            self.notes.append(f"the split {name} has captions of {self._images} images only, too "
-                              "few for CIDEr to decide: the epoch of the lowest loss on them is "
-                              "kept")  # fmt: skip
+            images = f"{self._images} image{'s' * (self._images > 1)}"
+            self.notes.append(f"the split {name} has captions of {images}, too few for CIDEr to "
+                              "decide: the epoch of the lowest loss on them is kept")  # fmt: skip
 
     def rank(self, scores: dict[str, float]) -> list[float]:
         """What an epoch is judged by, the more the better."""

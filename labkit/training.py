@@ -100,8 +100,7 @@ class Training:
         self.objective = Objective(config.doubly, config.target, config.smoothing, config)
         self.standing = Standing()
         if self.folder.begin(self._facts(), self.vocabulary, resume):
-            tensors, self.standing = self.folder.load()
-            checkpoint.restore(tensors, self.decoder, self.average, self.optimizer)
+            self.standing = self.folder.restore(self.decoder, self.average, self.optimizer)
         self.model: nn.Module = self.decoder
         if self.team.world > 1:
             self.model = DistributedDataParallel(self.decoder)
@@ -133,6 +132,7 @@ class Training:
                 self._score_epoch()
                 at.epoch, at.position = at.epoch + 1, 0
                 self.save()
+                self.team.once(partial(self.folder.draw, at.rows, self.config.attention))
         return at
 
     @property
@@ -264,10 +264,9 @@ class Training:
         checkpoint.save(self.folder.model, tensors, {"epoch": self.standing.kept})
 
     def save(self) -> None:
-        """Write the checkpoint, then the files that show how it went."""
+        """Write the checkpoint and the log."""
         tensors = checkpoint.state_of(self.decoder, self.average, self.optimizer)
-        title = self.config.attention
-        self.team.once(partial(self.folder.save, tensors, asdict(self.standing), title))
+        self.team.once(partial(self.folder.save, tensors, asdict(self.standing)))
 
 
 def train(
