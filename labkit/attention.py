@@ -11,10 +11,13 @@ one in training, the width of the beam in beam search. So a beam never copies th
 """
 
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
+
+from labkit.checked import Share, Weight, checked, means
 
 LOOKS = {
     "one": "looking at one place, the likeliest",
@@ -23,7 +26,7 @@ LOOKS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked()
 class HardConfig:
     """Options of the hard mechanisms, see `labkit.hard` and `labkit.objective`.
 
@@ -31,36 +34,38 @@ class HardConfig:
     for lambda_r and lambda_e.
     """
 
-    soft_share: float = 0.5  # how often a caption takes soft steps instead of drawn ones
-    one_coin: bool = False  # toss one coin for the whole batch, as the paper's code does
-    lambda_r: float = 1.0  # weight of the score-function term; 1 is the bound's own gradient
-    lambda_e: float = 0.01  # weight of alpha's entropy
-    reward: str = "caption"  # log p of the whole caption; "to_go": of this word and those after
-    # it; "mean": of the caption, divided by its words
-    baseline: str = "average"  # "others": of the same caption's other samples; "learned"
-    samples: int = 1  # how often each caption is in the batch
-    temperature: float = 1.0  # of Gumbel noise, at the training's begin
-    temperature_end: float = 0.5  # and at its end
-    cooling: str = "exponential"  # the way between; or "linear"
-    sum_share: float = 0.7  # how often a caption of "marginal" learns from the sum over places
-    # instead of a drawn one
-    places: int = 8  # how many likely places "marginal" sums out one by one
+    soft_share: Annotated[Share, means("how often a caption takes soft steps instead")] = 0.5
+    one_coin: Annotated[bool, means("one coin for the batch, as the paper's code has it")] = False
+    lambda_r: Annotated[
+        Weight, means("weight of the score-function term; 1 is the bound's own gradient")
+    ] = 1.0
+    lambda_e: Annotated[Weight, means("weight of alpha's entropy")] = 0.01
+    reward: Annotated[
+        Literal["caption", "to_go", "mean"],
+        means("log p of the whole caption; of this word and those after it; of the caption, "
+              "divided by its words"),
+    ] = "caption"  # fmt: skip
+    baseline: Annotated[
+        Literal["average", "others", "learned"],
+        means("what is taken off the reward: a moving average; the mean of the same caption's "
+              "other samples; a learned guess"),
+    ] = "average"  # fmt: skip
+    samples: Annotated[int, means("how often each caption is in the batch", ge=1, le=1000)] = 1
+    temperature: Annotated[
+        float, means("of Gumbel noise, at the start of training", gt=0, le=100)
+    ] = 1.0
+    temperature_end: Annotated[float, means("and at its end", gt=0, le=100)] = 0.5
+    cooling: Annotated[Literal["linear", "exponential"], means("the way between")] = "exponential"
+    sum_share: Annotated[
+        Share, means('how often a caption of "marginal" learns from the sum over places')
+    ] = 0.7
+    places: Annotated[
+        int, means('how many likely places "marginal" sums out one by one', ge=1, le=100_000)
+    ] = 8
 
     def __post_init__(self):
-        for name, known in CHOICES.items():
-            if (value := getattr(self, name)) not in known:
-                raise ValueError(f"{name} is {' or '.join(known)}, not {value!r}")
-        if min(self.samples, self.places) < 1 or min(self.temperature, self.temperature_end) <= 0:
-            raise ValueError("samples and places are at least 1, temperatures above 0")
         if self.baseline == "others" and self.samples < 2:
             raise ValueError("the baseline of the other samples needs samples to be 2 or more")
-
-
-CHOICES = {
-    "reward": ("caption", "to_go", "mean"),
-    "baseline": ("average", "others", "learned"),
-    "cooling": ("linear", "exponential"),
-}
 
 
 @dataclass

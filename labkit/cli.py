@@ -71,14 +71,16 @@ def train(
     store: Store,
     out: Out,
     attention: Annotated[str | None, Option(help=f"The mechanism: {ATTENTIONS}.")] = None,
-    epochs: Annotated[int | None, Option(min=1, help="Passes over the images.")] = None,
-    batch_size: Annotated[int | None, Option(min=1, help="Captions a step.")] = None,
+    epochs: Annotated[int | None, Option(help="Passes over the images.")] = None,
+    batch_size: Annotated[int | None, Option(help="Captions a step.")] = None,
     learning_rate: Annotated[float | None, Option(help="Adam's, at its highest.")] = None,
     precision: Annotated[str | None, Option(help="auto, bf16 or fp32.")] = None,
     seed: Annotated[int | None, Option(help="Of weights, order and dropout.")] = None,
+    train_split: Annotated[str | None, Option(help="Learn from this split, not train.")] = None,
+    dev_split: Annotated[str | None, Option(help="Choose the epoch by this one, not dev.")] = None,
     recipe: Annotated[str | None, Option(help="A file of settings, or its name.")] = None,
     settings: Set = None,
-    resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Resume from the last checkpoint.")] = False,
 ) -> None:
     """Train a captioner; what is not given is as in the recipe, or as recommended.
 
@@ -124,7 +126,7 @@ def compare(
 def evaluate(
     run: Run,
     data: Annotated[Path | None, Option(help="A store; the one it was trained on if none.")] = None,
-    split: Annotated[str, Option(help="Which split.")] = "dev",
+    split: Annotated[str | None, Option(help="Which split; the dev split if none.")] = None,
     beam: Beam = None,
     max_words: Words = None,
     length_power: Power = None,

@@ -13,7 +13,7 @@ The spread is the standard deviation over the seeds.
 import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ from labkit.files import only_one, own_folder, read_json, whole, write_json
 from labkit.models import load
 from labkit.photos import read_photo
 from labkit.scenes import make_scenes
-from labkit.settings import parse_settings
-from labkit.shards import FeatureStore
+from labkit.schedule import DevSplit, with_splits
+from labkit.settings import parse_settings, recommended
+from labkit.shards import FeatureStore, source_of
+from labkit.team import Team
 from labkit.training import Training, train
 
 TITLES = {
@@ -47,6 +49,7 @@ TITLES = {
     "gradient_variance": "gradient variance",
 }
 MARK = ".labkit-compare"  # a file that says whose folder it is
+OFF = 1_000_000  # a patience that no training reaches
 BATCH, DRAWS = 50, 20  # pictures and draws that the gradient's variance is measured with
 SHOWN = 4  # pictures in the strips
 
@@ -80,10 +83,10 @@ def compare(
     store: str | Path, attentions: Sequence[str], out: str | Path, seeds: int = 3,
     given: dict[str, Any] | None = None, photos: Sequence[str | Path] = (), progress: bool = True,
 ) -> dict[str, dict[str, dict[str, float | None]]]:  # fmt: skip
-    """Train each mechanism with each seed, score all on the split "dev", show them side by side.
+    """Train each mechanism with each seed, score all on the dev split, show them side by side.
 
     Args:
-        store: folder of a feature store with the splits "train" and "dev".
+        store: folder of a feature store with a split to learn from and one to score on.
         attentions: mechanisms, see `read_mechanism`.
         out: the folder to write, absent or empty; a comparison that was interrupted there is
             resumed.
@@ -96,31 +99,47 @@ def compare(
         What ``table.json`` holds: the spread of a single seed is None.
 
     Raises:
-        ValueError: a mechanism is not known, two have one name, or a run in ``out`` was made with
-            other settings.
-        FileExistsError: ``out`` holds other files, or another process writes there.
-        FileNotFoundError, DataError: a photograph is missing, or cannot be read.
+        FileExistsError: ``out`` holds other files, or another process is writing it.
+        ValueError: a mechanism is not known, two have one name, the store has no split to score
+            on, or a run in ``out`` was made with other settings.
     """
     mechanisms = [read_mechanism(text) for text in attentions]
     if len({one.folder for one in mechanisms}) < len(mechanisms):
         raise ValueError("two mechanisms have one name: begin one with another, best=...")
-    pictures, dev = [read_photo(photo) for photo in photos], FeatureStore(store, "dev")
+    given = {"patience": OFF} | (given or {})
+    devs = [_dev_split(store, given | one.settings) for one in mechanisms]  # before the training
+    pictures = [read_photo(photo) for photo in photos]
     out = own_folder(out, MARK)
     with only_one(out):
-        return _compare(store, mechanisms, out, seeds, given or {}, pictures, dev, progress)
+        table = _train_and_score(store, mechanisms, out, seeds, given, progress)
+        _draw_strips(devs[0], mechanisms, out, pictures)
+    return table
 
 
-def _compare(
+def _dev_split(store: str | Path, settings: dict[str, Any]) -> FeatureStore:
+    """Open the split to score on.
+
+    Raises:
+        ValueError: the settings are refused, or there is no such split with captions.
+    """
+    config = with_splits(store, replace(recommended(source_of(store)), **settings))
+    dev = DevSplit(store, config.dev_split)
+    if dev.store is None:
+        raise ValueError(f"{store} cannot be compared on: {dev.notes[0]}")
+    return dev.store
+
+
+def _train_and_score(
     store: str | Path, mechanisms: Sequence[Mechanism], out: Path, seeds: int,
-    given: dict[str, Any], pictures: Sequence[Any], dev: FeatureStore, progress: bool,
+    given: dict[str, Any], progress: bool,
 ) -> dict[str, dict[str, dict[str, float | None]]]:  # fmt: skip
-    """Do it, where all that was asked for can be done."""
+    """Train each mechanism with each seed; write the table and the curves."""
     found: dict[str, list[dict]] = {one.label: [] for one in mechanisms}
-    curves = {}
+    curves: dict[str, list[dict]] = {}
     for seed in range(seeds):
         for one in mechanisms:
             run = out / "runs" / f"{one.folder}-{seed}"
-            settings = {"patience": 1000, **given, **one.settings, "seed": seed}
+            settings = given | one.settings | {"seed": seed}
             training = train(store, run, settings, resume=True, progress=progress)
             curves.setdefault(one.label, training.standing.rows)
             found[one.label].append(_score(training, progress))
@@ -132,7 +151,6 @@ def _compare(
     write_json(out / "curves.json", curves)
     with whole(out / "loss.png") as part:
         loss_curves(curves).savefig(part)
-    _draw_strips(dev, mechanisms, out, pictures)
     return table
 
 
@@ -157,8 +175,8 @@ def gradient_variance(training: Training) -> float:
     a = torch.from_numpy(dev.read(np.array(rows))).float()
     limit = training.config.max_words
     captions = [model.vocabulary.encode(dev.captions[row][0], limit) for row in rows]
-    torch.manual_seed(0)
-    found = moments(model.decoder, training.objective, a, pad_captions(captions), DRAWS)
+    with Team().seeded(0):
+        found = moments(model.decoder, training.objective, a, pad_captions(captions), DRAWS)
     return found["attention"].total_variance
 
 

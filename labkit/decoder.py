@@ -8,6 +8,7 @@ product is done once for all words of the batch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.nn.functional import linear, pad
 from torch.nn.utils import rnn
 
 from labkit.attention import Glance, HardConfig, Seen, at_least_float32
+from labkit.checked import Count, Part, Size, checked, means
 from labkit.hard import ATTENTIONS
 from labkit.vocabulary import PAD
 
@@ -23,29 +25,38 @@ EVEN = 64  # the words of a batch are filled up to a multiple of this: oneDNN ma
 KEPT = ("alpha", "log_ways", "log_choice", "entropy", "baseline")  # of each step's `Glance`
 
 
-@dataclass(frozen=True)
-class DecoderConfig(HardConfig):
-    """The decoder's shape, and the options of hard attention. All sizes are numbers of units."""
+@checked()
+class DecoderOptions(HardConfig):
+    """The decoder as a training chooses it. All sizes are numbers of units."""
 
-    vocabulary: int  # V, how many words
-    feature: int  # D, the size of an annotation vector as the encoder gives it
-    attention: str = "soft"  # the mechanism, a key of labkit.hard.ATTENTIONS
-    reduced: int = 512  # the size that annotation vectors are reduced to
-    embedding: int = 512  # E
-    hidden: int = 512  # H
-    scorer: int = 256  # A, the hidden layer of the attention model
-    dropout: float = 0.5  # before the vocabulary product, the paper's place
-    word_dropout: float = 0.2  # on the embedded words
-    feature_dropout: float = 0.2  # on whole channels of the annotation vectors
-    unrepeated: int = 0  # told by beam search: no run of so many words twice; 0 allows any
-    consensus: int = 0  # and, of so many captions that ended, the one that agrees most; 0: the best
-    max_words: int = 24  # the longest caption that it learned from, and that it tells
+    attention: Annotated[
+        Literal[*ATTENTIONS], means("the mechanism, a key of `labkit.hard.ATTENTIONS`")
+    ] = "soft"
+    reduced: Annotated[Size, means("the size that annotation vectors are reduced to")] = 512
+    embedding: Annotated[Size, means("E, the size of a word's vector")] = 512
+    hidden: Annotated[Size, means("H, the size of the LSTM's state")] = 512
+    scorer: Annotated[Size, means("A, the hidden layer of the attention model")] = 256
+    dropout: Annotated[Part, means("before the vocabulary product, the paper's place")] = 0.5
+    word_dropout: Annotated[Part, means("on the embedded words")] = 0.2
+    feature_dropout: Annotated[Part, means("on whole channels of the annotation vectors")] = 0.2
+    unrepeated: Annotated[
+        Count, means("in beam search, no run of so many words comes twice; 0 allows any")
+    ] = 0
+    consensus: Annotated[
+        Count, means("of so many captions that ended, beam search takes the one that agrees most "
+                     "with the others; 0: the likeliest")
+    ] = 0  # fmt: skip
+    max_words: Annotated[
+        int, means("the longest caption that it learns from, and that it writes", ge=1, le=1000)
+    ] = 24
 
-    def __post_init__(self):
-        if self.attention not in ATTENTIONS:
-            known = ", ".join(ATTENTIONS)
-            raise ValueError(f"there is no attention {self.attention!r}: choose from {known}")
-        super().__post_init__()
+
+@checked(kw_only=False)
+class DecoderConfig(DecoderOptions):
+    """The decoder's shape, and the options of hard attention."""
+
+    vocabulary: Annotated[int, means("V, how many words", ge=1, le=1_000_000)]
+    feature: Annotated[int, means("D, the size of an annotation vector", ge=1, le=100_000)]
 
 
 @dataclass

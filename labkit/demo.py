@@ -22,6 +22,7 @@ from labkit.preparing import SCENE_ENCODER, prepare_scenes
 from labkit.scenes import is_true, make_scenes, things_of
 from labkit.settings import SCENES, TrainConfig
 from labkit.shards import FeatureStore
+from labkit.team import Team
 from labkit.training import Training
 
 MARK = ".labkit-demo"  # a file that says whose folder it is
@@ -56,24 +57,30 @@ def demo(
     Raises:
         FileExistsError: ``out`` holds other files, or another process writes there.
     """
-    out = own_folder(out, MARK)
+    out, threads = own_folder(out, MARK), torch.get_num_threads()
     with only_one(out):
-        return _demo(out, count, seed, config, say)
+        torch.set_num_threads(1)  # products as small as these gain nothing from a second thread
+        try:
+            return _demo(out, count, seed, config, say)
+        finally:
+            torch.set_num_threads(threads)
 
 
-def _demo(out: Path, count: int, seed: int, config: TrainConfig, say: Callable) -> dict:
+def _demo(
+    out: Path, count: int, seed: int, config: TrainConfig, say: Callable[[str], None]
+) -> dict:  # fmt: skip
     start_meteor()  # Java reads its tables while the scenes are drawn
     say(f"1/4 drawing {count} scenes and looking at them with {SCENE_ENCODER.name}")
     store = prepare_scenes(out / "store", count, seed)
     test = FeatureStore(store, "test")
-    torch.set_num_threads(1)  # products as small as these gain nothing from a second thread
     training = Training(store, out / "run", replace(config, seed=seed), resume=True)
     say("2/4 telling held-out scenes before training")
-    torch.manual_seed(seed)
-    untrained = Decoder(training.decoder.config)
+    with Team().seeded(seed):
+        untrained = Decoder(training.decoder.config)
     before = evaluate(untrained, training.vocabulary, test, progress=False)
     say(f"3/4 training soft attention for {config.epochs} epochs; a checkpoint is kept in {out}")
     training.run()
+    say(training.ending)
     say("4/4 telling held-out scenes after training")
     captioner = load(out / "run")
     after = evaluate(captioner.decoder, captioner.vocabulary, test, progress=False)

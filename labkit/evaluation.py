@@ -26,6 +26,7 @@ from labkit.vocabulary import Vocabulary
 
 PICTURES = 50  # told at once,
 BEAMS = 1600  # and beams of all of them together: this bounds the memory
+FORCED = 20  # pictures whose captions are scored at once
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,34 @@ def look_teacher_forced(
     a = torch.from_numpy(store.read(rows)).float()[where].to(device)  # (C, L, D)
     captions = pad_captions([vocabulary.encode(store.captions[r][k]) for r, k in pairs])
     return decoder(a, captions.to(device), look).alpha.cpu()
+
+
+@torch.inference_mode()
+def word_loss(
+    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, max_words: int,
+    team: Team | None = None,
+) -> float:  # fmt: skip
+    """Mean of -log p of a word of the human captions, in nats, teacher forced, without smoothing.
+
+    Args:
+        decoder: in evaluation mode.
+        vocabulary: its words.
+        store: the pictures; those without captions are left out.
+        max_words: longer captions are cut, as in training.
+        team: the processes that share the work.
+    """
+    team, surprise, words = team or Team(), 0.0, 0
+    rows = [row for row in range(len(store)) if store.captions[row]][team.rank :: team.world]
+    for start in range(0, len(rows), FORCED):
+        some = rows[start : start + FORCED]
+        where = np.repeat(np.arange(len(some)), [len(store.captions[row]) for row in some])
+        a = torch.from_numpy(store.read(some)).float()[where].to(team.device)  # (C, L, D)
+        ids = [vocabulary.encode(text, max_words) for row in some for text in store.captions[row]]
+        told = decoder(a, pad_captions(ids).to(team.device))
+        surprise -= told.log_p.gather(1, told.targets[:, None]).sum().item()
+        words += len(told.targets)
+    surprise, words = team.total(surprise, words)
+    return surprise / words
 
 
 def grid_of(encoder: dict, length: int) -> tuple[int, int]:

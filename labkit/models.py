@@ -19,7 +19,7 @@ from labkit.files import keep_freed_memory, writable_folder, write_new
 from labkit.metrics import warn_if_not_english
 from labkit.modelfiles import read_model
 from labkit.photos import photos_in, read_photo, to_input
-from labkit.shards import FeatureStore
+from labkit.shards import FeatureStore, find_split
 from labkit.vocabulary import Vocabulary
 
 
@@ -46,6 +46,7 @@ class Captioner:
     encoder_facts: dict[str, Any]  # what Encoder.describe() said when it was trained
     name: str
     data: str | None = None  # the store it was trained on; None where that is not at hand
+    dev_split: str = "dev"  # the split of it that chose the epoch
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -132,11 +133,13 @@ def load(model: str | Path) -> Captioner:
             )
     keep_freed_memory()
     decoder, vocabulary, config = read_model(*files)
-    return Captioner(decoder.eval(), vocabulary, config["encoder"], str(model), config.get("data"))
+    facts, data = config["encoder"], config.get("data")
+    dev = config["train"].get("dev_split") or "dev"
+    return Captioner(decoder.eval(), vocabulary, facts, str(model), data, dev)
 
 
 def evaluate_run(
-    run: str | Path, data: str | Path | None = None, split: str = "dev",
+    run: str | Path, data: str | Path | None = None, split: str | None = None,
     decoding: Decoding | None = None, progress: bool = True,
 ) -> Evaluation:  # fmt: skip
     """Score a trained model on a split of a store. Nothing is written.
@@ -144,7 +147,7 @@ def evaluate_run(
     Args:
         run: the model's folder, or the name of one that comes with the package.
         data: the store; by default the one that a run was trained on.
-        split: which split.
+        split: which split; by default the one that chose the run's epoch, or dev.
         decoding: how captions are told; by default as the model was trained to tell.
         progress: show a bar, where the standard error is a terminal.
 
@@ -158,7 +161,7 @@ def evaluate_run(
     captioner = load(run)
     if (data := data or captioner.data) is None:
         raise ValueError(f"{run} comes without its data: name a store with --data")
-    store = FeatureStore(data, split)
+    store = FeatureStore(data, find_split(data, split or captioner.dev_split))
     _compare_encoders(store, captioner)
     found = evaluate(captioner.decoder, captioner.vocabulary, store, decoding, progress=progress)
     references = (text for some in store.captions for text in some)

@@ -12,7 +12,7 @@ from labkit.listings import read_rows
 from labkit.metrics import Scores, score, warn_if_not_english
 from labkit.records import DataError, DataReport
 from labkit.rows import match_names
-from labkit.shards import MANIFEST, FeatureStore
+from labkit.shards import MANIFEST, FeatureStore, find_split
 from labkit.texts import BROKEN, ENCODING
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -78,7 +78,7 @@ def read_references(
     Args:
         source: a store's folder; or a file that `labkit.listings.read_rows` understands: COCO's
             or Karpathy's JSON, Flickr8k.token.txt, Kaggle's captions.txt, a table.
-        split: which split of a store.
+        split: which split of a store; "dev" means val or validation, too.
         report: told of captions that cannot be used; they are left out.
 
     Raises:
@@ -94,7 +94,7 @@ def _references(
     """Give the human captions of each image, and all names that it has."""
     report = DataReport() if report is None else report
     if (path / MANIFEST).exists():
-        store = FeatureStore(path, split)
+        store = FeatureStore(path, find_split(path, split))
         images = zip(store.ids, store.captions, store.facts, strict=True)
         found = {id: (list(texts), {id, str(facts.get("file", id))}) for id, texts, facts in images}
     elif path.is_file():

@@ -1,65 +1,93 @@
-"""What a training is told: one dataclass, and the settings recommended for each kind of data."""
+"""What a training is asked for: one dataclass, and what is recommended for each kind of data."""
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 
-from labkit.attention import HardConfig
-from labkit.decoder import DecoderConfig
+from labkit.checked import (
+    Count,
+    Part,
+    Share,
+    Weight,
+    check_values,
+    checked,
+    free_settings,
+    from_file,
+    from_text,
+    means,
+)
+from labkit.decoder import DecoderConfig, DecoderOptions
 from labkit.encoder import bf16_is_fast
+from labkit.files import read_json
 
 
-@dataclass(frozen=True)
-class TrainConfig(HardConfig):
-    """All that a training can be told. The defaults are recommended for photographs.
+@checked()
+class TrainConfig(DecoderOptions):
+    """All that a training can be asked for. The defaults are recommended for photographs.
 
-    The options of hard attention are those of `labkit.attention.HardConfig`.
+    The options of the decoder are those of `labkit.decoder.DecoderOptions`, the options of hard
+    attention those of `labkit.attention.HardConfig`.
     """
 
-    attention: str = "soft"  # the mechanism
-    epochs: int = 6
-    batch_size: int = 100  # samples a step, over all processes
-    captions: str = "pairs"  # what a sample is, see labkit.loader.Loader
-    learning_rate: float = 1e-3  # Adam's, at its highest
-    warmup: int = 300  # steps until then; after them it falls to nothing along a cosine
-    weight_decay: float = 0.01
-    clip: float = 5.0  # the largest norm of the gradient
-    averaging: float = 0.999  # decay of the moving average of the weights, which is what is kept
-    doubly: float = 0.1  # lambda, target and smoothing: see labkit.objective
-    target: float = 1.0
-    smoothing: float = 0.1
-    reduced: int = 512  # sizes and dropout: see labkit.decoder
-    embedding: int = 512
-    hidden: int = 512
-    scorer: int = 256
-    dropout: float = 0.5
-    word_dropout: float = 0.2
-    feature_dropout: float = 0.2
-    unrepeated: int = 3  # people hardly ever say three words twice in a caption of a photograph
-    consensus: int = 0  # of how many captions the one is told that agrees most; 0: the likeliest
-    min_count: int = 4  # words met less often in training are <unk>
-    max_words: int = 24  # a longer caption is cut, and counted
-    patience: int = 3  # it stops after so many epochs without a better CIDEr
-    precision: str = "auto"  # "bf16", "fp32", or "auto": bf16 where the processor is fast with it
-    seed: int = 0
-    readers: int = 2  # processes that read features ahead
-    log_every: int = 25  # steps
-    save_every: int = 200  # steps; a checkpoint is also written after each epoch
-
-    def __post_init__(self):
-        if self.precision not in ("auto", "bf16", "fp32"):
-            raise ValueError(f"precision is auto, bf16 or fp32, not {self.precision!r}")
-        if min(self.epochs, self.batch_size, self.log_every, self.save_every) < 1:
-            raise ValueError("epochs, batch_size, log_every and save_every must be at least 1")
-        super().__post_init__()
+    train_split: Annotated[
+        str | None, means("the split to learn from; by default the one named train", min_length=1)
+    ] = None
+    dev_split: Annotated[
+        str | None, means("the split that chooses the epoch; by default the one named dev, val or "
+                          "validation, if there is one", min_length=1)
+    ] = None  # fmt: skip
+    epochs: Annotated[int, means("passes over the images", ge=1, le=1_000_000)] = 6
+    batch_size: Annotated[int, means("samples a step, of all processes", ge=1, le=100_000)] = 100
+    captions: Annotated[
+        Literal["one", "all", "pairs"], means("what a sample is, see `labkit.loader.Loader`")
+    ] = "pairs"
+    learning_rate: Annotated[float, means("Adam's, at its highest", gt=0, le=1)] = 1e-3
+    warmup: Annotated[
+        Share, means("of all steps, in which the rate rises in a line to its highest; all along it "
+                     "falls to nothing along a cosine")
+    ] = 0.1667  # fmt: skip
+    weight_decay: Annotated[float, means("AdamW's", ge=0, le=10)] = 0.01
+    clip: Annotated[
+        float, means("the largest norm of the gradient; 0 leaves it as it is", ge=0, le=1_000_000)
+    ] = 5.0
+    averaging: Annotated[
+        Part, means("decay of the moving average of the weights, which is what is kept")
+    ] = 0.999
+    doubly: Annotated[Weight, means("lambda of eq. 14, see `labkit.objective`")] = 0.1
+    target: Annotated[Weight, means("what each region's weights should sum to")] = 1.0
+    smoothing: Annotated[Part, means("label smoothing")] = 0.1
+    unrepeated: Annotated[
+        Count, means("as in `labkit.decoder.DecoderOptions`; people hardly ever say three words "
+                     "twice in a caption of a photograph")
+    ] = 3  # fmt: skip
+    min_count: Annotated[
+        int, means("words met less often in training are <unk>", ge=1, le=1_000_000)
+    ] = 4
+    patience: Annotated[
+        int, means("it stops after so many epochs without a better score on the dev split, counted "
+                   "once the warm-up is over; as many as there are epochs switch this off",
+                   free=True, ge=1, le=1_000_000)
+    ] = 3  # fmt: skip
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"], means("auto: bf16 where the processor is fast with it")
+    ] = "auto"
+    seed: Annotated[int, means("of weights, order and dropout", ge=0, le=2**63 - 1)] = 0
+    readers: Annotated[int, means("processes that read ahead", free=True, ge=0, le=64)] = 2
+    log_every: Annotated[
+        int, means("steps between two lines of the log", free=True, ge=1, le=1_000_000_000)
+    ] = 25
+    save_every: Annotated[
+        int, means("steps between two checkpoints; each epoch ends with one, too",
+                   free=True, ge=1, le=1_000_000_000)
+    ] = 200  # fmt: skip
 
 
 SCENES = TrainConfig(
-    epochs=6, batch_size=50, learning_rate=3e-3, warmup=200, averaging=0.99, doubly=0.0,
+    epochs=6, batch_size=50, learning_rate=3e-3, warmup=0.0556, averaging=0.99, doubly=0.0,
     smoothing=0.0, reduced=128, embedding=128, hidden=256, scorer=128, dropout=0.1,
     word_dropout=0.0, feature_dropout=0.0, unrepeated=0, min_count=1,
 )  # fmt: skip
@@ -87,18 +115,32 @@ def decoder_config(config: TrainConfig, vocabulary: int, feature: int) -> Decode
     return DecoderConfig(vocabulary, feature, **shared)
 
 
-def compare(old: dict, new: dict, path: Path) -> None:
-    """See that a run is taken up as it was begun.
+def read_config(path: str | Path) -> TrainConfig:
+    """Read the settings that a run was started with, from its config.json.
+
+    Raises:
+        ValueError: the file is damaged, or has a setting that is refused.
+    """
+    facts = read_json(path)
+    return from_file(TrainConfig, facts.get("train") if isinstance(facts, dict) else None, path)
+
+
+def compare(old: Any, new: dict, path: Path) -> None:
+    """See that a run is resumed as it was started, but for what changes nothing that is learned.
 
     Raises:
         ValueError: it is not; the sentence names the first difference.
     """
-    if old.get("store") != new["store"]:
+    if not isinstance(old, dict) or old.get("store") != new["store"]:
         raise ValueError(f"{path} was trained on another store: give that one to go on")
     for part in ("train", "decoder", "encoder"):
+        was = old[part] if isinstance(old.get(part), dict) else {}
         for name, value in new[part].items():
-            if (was := old[part].get(name)) != value:
-                raise ValueError(f"{path} has {name} = {was}, not {value}: go on with what it has")
+            free = part == "train" and name in free_settings(TrainConfig)
+            if not free and was.get(name) != value:
+                raise ValueError(
+                    f"{path} has {name} = {was.get(name)}, not {value}: go on with what it has"
+                )
 
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -115,7 +157,7 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such recipe.
-        ValueError: it is no TOML, or holds what is no setting.
+        ValueError: it is no TOML, or holds what is no setting, or a value out of its range.
     """
     path = Path(recipe)
     path = path if path.is_file() else RECIPES / f"{recipe}.toml"
@@ -123,29 +165,19 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise FileNotFoundError(f"there is no recipe {recipe}: name a file, or one of {known}")
     try:
-        lines = tomllib.loads(path.read_text(encoding="utf-8")).items()
-        return parse_settings([f"{name}={value}" for name, value in lines])
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        check_values(TrainConfig, found)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    return found
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
     """Read settings as a user types them: ``name=value``, any field of `TrainConfig`.
 
     Raises:
-        ValueError: there is no such field, or the value is not of its type.
+        ValueError: there is no such field, or the value is not of its type or out of its range.
     """
-    kinds = {f.name: f.type for f in fields(TrainConfig)}
-    found = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        if name not in kinds:
-            known = ", ".join(sorted(kinds))
-            raise ValueError(f"there is no setting {name!r}: choose from {known}")
-        words = {"true": True, "false": False}
-        try:
-            found[name] = words[value.lower()] if kinds[name] is bool else kinds[name](value)
-        except (KeyError, ValueError):
-            kind = {bool: "true or false", int: "a whole number", float: "a number"}[kinds[name]]
-            raise ValueError(f"{name} is {kind}, not {value!r}") from None
-    return found
+    parts = [text.partition("=") for text in texts]
+    pairs = [(name.strip(), value.strip()) for name, _, value in parts]
+    return {name: from_text(TrainConfig, name, value) for name, value in pairs}

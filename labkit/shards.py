@@ -30,6 +30,12 @@ from labkit.files import fingerprint, read_json, sha256
 
 FORMAT, MANIFEST = 2, "manifest.json"
 HALF = np.dtype("<f2")
+ALIASES = (
+    ("train", "training"),
+    ("dev", "development", "val", "valid", "validation"),
+    ("test", "testing"),
+)  # names of splits that mean the same, with or without a year
+YEAR = re.compile(r"[-_ ]?\d{4}$")
 TOGETHER = 64  # images that are asked of the disk at once
 
 
@@ -158,6 +164,34 @@ class _OpenShard:
 def splits(root: Path | str) -> list[str]:
     """Name the splits of a store; raises as `FeatureStore` does."""
     return list(_read_manifest(Path(root))["splits"])
+
+
+def source_of(root: Path | str) -> dict[str, Any]:
+    """Say what a store was prepared from; raises as `FeatureStore` does."""
+    return _read_manifest(Path(root))["source"]
+
+
+def splits_like(root: Path | str, name: str) -> list[str]:
+    """Name the splits that a word may mean: "val" means dev, validation, val2017, ..."""
+    there = splits(root)
+    if name in there:
+        return [name]
+    meant = next((words for words in ALIASES if name.lower() in words), ())
+    return [split for split in there if YEAR.sub("", split.lower()) in meant]
+
+
+def find_split(root: Path | str, name: str) -> str:
+    """Find the split of a store that goes by this name, or by another of the same meaning.
+
+    Raises:
+        StoreError: there is none, or there are several; the sentence says which there are.
+    """
+    found = splits_like(root, name)
+    if len(found) > 1:
+        raise StoreError(f"{root} has several splits like {name!r}: choose {' or '.join(found)}")
+    if not found:
+        raise StoreError(f"{root} has no split {name!r}: it has {', '.join(splits(root))}")
+    return found[0]
 
 
 def _read_manifest(root: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ is one process, and every call here is free.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -92,6 +93,16 @@ class Team:
         if message:
             raise ValueError(f"the process of rank 0 failed: {message}")
         return found
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Draw from this seed in the block; after it the caller's random state is as before."""
+        cuda = self.device.type == "cuda"
+        with torch.random.fork_rng([self.device] if cuda else []):
+            torch.default_generator.manual_seed(seed % 2**63)
+            if cuda:
+                torch.cuda.manual_seed(seed % 2**63)
+            yield
 
     def wait(self) -> None:
         """Go on when all have come here."""

@@ -1,23 +1,14 @@
 """Training: teacher forcing, free-running scores after each epoch, checkpoints that survive a kill.
 
-A run is a folder:
-
-    config.json              what was asked for, and what model, encoder and store it is about
-    vocabulary.json          the words
-    metrics.jsonl            a line every few steps ("loss") and one after each epoch (the scores)
-    loss.png                 the same as a picture
-    model.safetensors        the best epoch's weights: what evaluation and captioning use
-    checkpoint.safetensors   all that going on needs
-
-The checkpoint is one file, renamed into place: a kill leaves the old one or the new one. All that
-a step depends on stands in it, so a run that was killed and resumed has the same curve as one
-that was not.
+All that a step depends on stands in the checkpoint, so a run that was killed and resumed has the
+same curve as one that was not. An epoch is saved before it is scored: nothing that fails afterwards
+can lose it. What the run's folder holds: `labkit.runs`.
 """
 
-import json
 import math
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,91 +20,94 @@ from tqdm import tqdm
 from labkit import checkpoint
 from labkit.captions import tokenize
 from labkit.decoder import Decoder, pad_captions
-from labkit.evaluation import Decoding, evaluate
-from labkit.figures import loss_curves
-from labkit.files import keep_freed_memory, read_json, whole, write_json
+from labkit.evaluation import Decoding, evaluate, word_loss
+from labkit.files import keep_freed_memory
 from labkit.loader import Batch, Loader
 from labkit.metrics import start_meteor
 from labkit.objective import Objective
-from labkit.settings import TrainConfig, compare, decoder_config, recommended, settle
-from labkit.shards import FeatureStore, splits
+from labkit.runs import RunFolder
+from labkit.schedule import (
+    DevSplit,
+    DivergedError,
+    Schedule,
+    Standing,
+    check_finite,
+    with_splits,
+)
+from labkit.settings import TrainConfig, decoder_config, read_config, recommended, settle
+from labkit.shards import FeatureStore, source_of
 from labkit.team import Team
 from labkit.vocabulary import Vocabulary
 
 
-@dataclass
-class Standing:
-    """Where a training stands; all of it goes into the checkpoint."""
-
-    epoch: int = 0
-    position: int = 0  # samples of this epoch that were delivered
-    step: int = 0
-    surprise: float = 0.0  # sum of -log p(y_t) since the last line of the log
-    words: int = 0  # the words of that sum
-    best: float = -1.0  # the best epoch's CIDEr
-    waited: int = 0  # epochs since then
-    rows: list[dict] = field(default_factory=list)  # metrics.jsonl
-
-
 class Training:
-    """One run: begun from a store, or taken up again from its folder.
+    """One run: started from a store, or resumed from its folder.
 
     Args:
-        store: folder of a feature store with a split "train"; its split "dev" is scored.
+        store: folder of a feature store; of its splits one is learned from, and another, if there
+            is one, chooses the epoch: see `TrainConfig`.
         out: the run's folder.
         config: what is asked for.
-        resume: go on from the checkpoint in ``out``; without one, begin.
+        resume: resume from the checkpoint in ``out``; without one, start.
         team: this process among those that train together.
         progress: show a bar, where the standard error is a terminal.
 
+    Attributes:
+        notes: what should be known of this training, a sentence each.
+
     Raises:
-        FileExistsError: ``out`` holds a run, and ``resume`` is False.
-        ValueError: the run in ``out`` was made with another store or other settings.
+        FileExistsError: ``out`` holds a run, and ``resume`` is False; or files of another kind; or
+            another process is training there.
+        ValueError: the run in ``out`` was made with another store or other settings, or the store
+            has no such split.
     """
 
     def __init__(
         self, store: str | Path, out: str | Path, config: TrainConfig | None = None,
         resume: bool = False, team: Team | None = None, progress: bool = True,
     ):  # fmt: skip
-        self.out, self.team, self.progress = Path(out), team or Team(), progress
-        self.train = FeatureStore(store, "train")
-        self.config = config = settle(config or recommended(self.train.source))
-        self.dev = FeatureStore(store, "dev") if "dev" in splits(store) else None
+        self.team, self.progress = team or Team(), progress
+        self.folder = RunFolder(out, self.team)
+        self.out = self.folder.path
+        self.config = config = settle(with_splits(store, config or recommended(source_of(store))))
+        self.folder.claim(resume)
+        self.train = FeatureStore(store, config.train_split)
+        self.judge = DevSplit(store, config.dev_split)
+        self.dev, self.notes = self.judge.store, [*self.judge.notes]
         keep_freed_memory()
         if self.dev is not None and self.team.leads:
             start_meteor()  # it takes its time, and is not waited for
         told = [caption for captions in self.train.captions for caption in captions]
         self.vocabulary = Vocabulary.build(told, config.min_count)
         self.cut = sum(len(tokenize(caption)) > config.max_words for caption in told)
+        if self.cut:
+            limit = f"{config.max_words} words"
+            self.notes.append(f"{self.cut} captions are longer than {limit}: the rest is cut")
         self.encoded = [
             [self.vocabulary.encode(caption, config.max_words) for caption in captions]
             for captions in self.train.captions
         ]
-        torch.manual_seed(config.seed)  # every process begins with the same weights
-        self.decoder = Decoder(decoder_config(config, len(self.vocabulary), self.train.dim))
-        self.decoder.to(self.team.device)
+        with self.team.seeded(config.seed):  # every process begins with the same weights
+            shape = decoder_config(config, len(self.vocabulary), self.train.dim)
+            self.decoder = Decoder(shape).to(self.team.device)
         self.average = AveragedModel(self.decoder, multi_avg_fn=self._average)
         self.optimizer = torch.optim.AdamW(
             self.decoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         self.loader = self.make_loader()
         self.steps = self.loader.steps()  # of an epoch
+        self.schedule = Schedule(config, self.steps)
         self.objective = Objective(config.doubly, config.target, config.smoothing, config)
         self.standing = Standing()
-        self._begin(resume)
-        if resume and self._checkpoint.exists():
-            self._restore()
+        if self.folder.begin(self._facts(), self.vocabulary, resume):
+            self.standing = self.folder.restore(self.decoder, self.average, self.optimizer)
         self.model: nn.Module = self.decoder
         if self.team.world > 1:
             self.model = DistributedDataParallel(self.decoder)
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.out / "checkpoint.safetensors"
-
-    def _begin(self, resume: bool) -> None:
-        """Write what the run is, or see that it is the same run."""
-        facts = {
+    def _facts(self) -> dict:
+        """What config.json says of the run."""
+        return {
             "train": asdict(self.config),
             "decoder": asdict(self.decoder.config),
             "encoder": self.train.encoder,
@@ -121,29 +115,30 @@ class Training:
             "data": str(self.train.root.resolve()),
             "cut": self.cut,
         }
-        facts = json.loads(json.dumps(facts))
-        path = self.out / "config.json"
-        if path.exists():
-            if not resume:
-                raise FileExistsError(
-                    f"{self.out} holds a run: go on with --resume, or name another folder"
-                )
-            compare(read_json(path), facts, path)
-        self.team.wait()
-        if self.team.leads:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self.vocabulary.save(self.out / "vocabulary.json")
-            write_json(path, facts)
 
     def run(self) -> Standing:
-        """Train to the end, or until `patience` epochs brought nothing better."""
+        """Train to the end, or until `patience` epochs brought nothing better.
+
+        Raises:
+            DivergedError: the loss or its gradient is no number any more. The checkpoint and the
+                model are of before.
+            FileExistsError: another process is training in the run's folder.
+        """
         at = self.standing
-        while at.epoch < self.config.epochs and at.waited < self.config.patience:
-            self._train_epoch()
-            self._score_epoch()
-            at.epoch, at.position = at.epoch + 1, 0
-            self.save()
+        with self.folder.alone():
+            while not self.schedule.over(at):
+                self._train_epoch()
+                self.save()  # before it is scored: `position` says that it is not yet
+                self._score_epoch()
+                at.epoch, at.position = at.epoch + 1, 0
+                self.save()
+                self.team.once(partial(self.folder.draw, at.rows, self.config.attention))
         return at
+
+    @property
+    def ending(self) -> str:
+        """Why the training ended, and which epoch was kept."""
+        return self.schedule.ending(self.standing)
 
     def _train_epoch(self) -> None:
         config, at = self.config, self.standing
@@ -167,17 +162,23 @@ class Training:
             self._log()
 
     def train_step(self, batch: Batch) -> float:
-        """Learn from one batch; returns the loss per word, the batch's on all processes."""
+        """Learn from one batch; returns the loss per word, the batch's on all processes.
+
+        Raises:
+            DivergedError: the loss or its gradient is no number; nothing was learned from it.
+        """
         at = self.standing
-        # What a step draws by lot is a function of seed, step and process: the same when resumed.
-        torch.manual_seed((self.config.seed * 1_000_003 + at.step) * 1_009 + self.team.rank)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(at.step)
-        self.decoder.attention.progress = at.step / (self.config.epochs * self.steps)
+            group["lr"] = self.schedule.rate(at.step)
+        self.decoder.attention.progress = at.step / self.schedule.total
         self.optimizer.zero_grad(set_to_none=True)
-        loss, surprise, words = self.loss(batch)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.decoder.parameters(), self.config.clip)
+        # what a step draws at random is a function of seed, step and process: alike when resumed
+        with self.team.seeded((self.config.seed * 1_000_003 + at.step) * 1_009 + self.team.rank):
+            loss, surprise, words = self.loss(batch)
+            loss.backward()
+        limit = self.config.clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.decoder.parameters(), limit)  # alike on all processes
+        check_finite(surprise / words, float(norm), at)
         self.optimizer.step()
         self.average.update_parameters(self.decoder)
         at.step += 1
@@ -205,12 +206,6 @@ class Training:
         self.decoder.attention.note(-surprise / words)
         return mine.total * (share * self.team.world / words), surprise, words
 
-    def learning_rate(self, step: int) -> float:
-        """A line up to the highest rate, then a cosine down to nothing at the last step."""
-        total = self.config.epochs * self.steps
-        rise = min(1.0, (step + 1) / self.config.warmup)
-        return self.config.learning_rate * rise * (1 + math.cos(math.pi * step / total)) / 2
-
     def make_loader(self) -> Loader:
         """The training split in this run's order, this process's share."""
         return Loader(
@@ -232,67 +227,72 @@ class Training:
         at.surprise, at.words = 0.0, 0
 
     def _score_epoch(self) -> None:
-        """Tell the dev split greedily; keep the weights if they are the best so far."""
-        at, row = self.standing, {"epoch": self.standing.epoch + 1, "step": self.standing.step}
-        score = 0.0
-        if self.dev is not None and any(self.dev.captions):
-            model = self.average.module.eval()
+        """Score the epoch on the dev split; keep its weights if they are the best so far."""
+        at, found = self.standing, None
+        row = {"epoch": at.epoch + 1, "step": at.step}
+        if self.dev is not None:
+            scores = self.team.same(self._scores())
+            row |= {name: round(value, 4) for name, value in scores.items()}
+            found = self.judge.rank(scores)
+        at.rows.append(row)
+        if at.judge(found, counts=at.step > self.schedule.warmup):
+            self.team.once(self._keep)
+
+    def _scores(self) -> dict[str, float]:
+        """Caption the dev split greedily, and take the loss of its human captions; for rank 0."""
+        model, config = self.average.module.eval(), self.config
+        loss = word_loss(model, self.vocabulary, self.dev, config.max_words, self.team)
+        try:
             found = evaluate(
                 model, self.vocabulary, self.dev, Decoding(beam=1), self.team, progress=False
             )
-            scores = {k: v for k, v in found.as_dict().items() if isinstance(v, float)}
-            row |= {name: round(value, 4) for name, value in scores.items()}
-            score = found.scores.cider
-        better = score > at.best or self.dev is None
-        at.best, at.waited = (score, 0) if better else (at.best, at.waited + 1)
-        at.rows.append(row)
-        if better and self.team.leads:
-            tensors = {k: v.half() for k, v in self.average.module.state_dict().items()}
-            checkpoint.save(self.out / "model.safetensors", tensors, {"epoch": at.epoch + 1})
+        except ChildProcessError as error:  # a Java program
+            saved = f"epoch {self.standing.epoch + 1} is saved, --resume scores it"
+            raise ChildProcessError(f"{error}; {saved}") from error
+        if not self.team.leads:
+            return {}
+        scores = {k: v for k, v in found.as_dict().items() if isinstance(v, float)}
+        return scores | {"dev_loss": loss}
+
+    def _keep(self) -> None:
+        tensors = {name: value.half() for name, value in self.average.module.state_dict().items()}
+        if not all(value.isfinite().all() for value in tensors.values()):
+            raise DivergedError(
+                "training stopped: the weights have grown too large to be kept in half precision: "
+                "start another run with a lower learning_rate"
+            )
+        checkpoint.save(self.folder.model, tensors, {"epoch": self.standing.kept})
 
     def save(self) -> None:
-        """Write the checkpoint, then the files that show how it went."""
-        if self.team.leads:
-            tensors = checkpoint.state_of(self.decoder, self.average, self.optimizer)
-            checkpoint.save(self._checkpoint, tensors, asdict(self.standing))
-            with whole(self.out / "metrics.jsonl") as part:
-                part.write_text("".join(json.dumps(row) + "\n" for row in self.standing.rows))
-            with whole(self.out / "loss.png") as part:
-                loss_curves({self.config.attention: self.standing.rows}).savefig(part)
-        self.team.wait()
-
-    def _restore(self) -> None:
-        tensors, standing = checkpoint.load(self._checkpoint)
-        checkpoint.restore(tensors, self.decoder, self.average, self.optimizer)
-        self.standing = Standing(**standing)
+        """Write the checkpoint and the log."""
+        tensors = checkpoint.state_of(self.decoder, self.average, self.optimizer)
+        self.team.once(partial(self.folder.save, tensors, asdict(self.standing)))
 
 
 def train(
     store: str | Path, out: str | Path, given: dict | None = None, resume: bool = False,
     team: Team | None = None, progress: bool = True,
 ) -> Training:  # fmt: skip
-    """Train a captioner, or go on with one.
+    """Train a captioner, or resume a training. It is said on standard error how it ended.
 
     Args:
         store: folder of a feature store.
         out: the run's folder.
         given: what is asked for other than recommended, names of `TrainConfig`. When a run is
-            taken up, what is not given is as it was.
-        resume: go on from the last checkpoint in ``out``, or begin if there is none.
+            resumed, what is not given is as it was.
+        resume: resume from the last checkpoint in ``out``, or start if there is none.
         team: this process among those that train together.
         progress: show a bar, where the standard error is a terminal.
 
     Raises:
-        FileExistsError, ValueError: see `Training`.
+        FileExistsError, ValueError: see `Training` and `Training.run`.
     """
     path = Path(out) / "config.json"
-    if resume and path.exists():
-        config = TrainConfig(**read_json(path)["train"])
-    else:
-        config = recommended(FeatureStore(store, "train").source)
+    config = read_config(path) if resume and path.exists() else recommended(source_of(store))
     training = Training(store, out, replace(config, **(given or {})), resume, team, progress)
-    if training.cut and training.team.leads:
-        limit = f"{training.config.max_words} words"
-        print(f"{training.cut} captions are longer than {limit}: the rest is cut", file=sys.stderr)
+    say = partial(print, file=sys.stderr) if training.team.leads else lambda line: None
+    for note in training.notes:
+        say(note)
     training.run()
+    say(training.ending)
     return training

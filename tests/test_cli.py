@@ -133,7 +133,7 @@ def test_settings_that_are_not_understood(work):
     assert_one_sentence(labkit(*train, "--set", "epoch=1", cwd=work), "no setting 'epoch'")
     assert_one_sentence(labkit(*train, "--set", "seed=one", cwd=work), "seed is a whole number")
     done = labkit(*train, "--attention", "hard", cwd=work)
-    assert_one_sentence(done, "no attention 'hard'", "reinforce")
+    assert_one_sentence(done, "attention is soft", "reinforce", "not 'hard'")
     done = labkit("evaluate", "run", "--look", "one", cwd=work)
     assert_one_sentence(done, "cannot look 'one'")
 

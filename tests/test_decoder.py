@@ -324,5 +324,5 @@ def test_pad_captions():
 
 
 def test_an_unknown_attention_is_named():
-    with pytest.raises(ValueError, match="no attention 'sotf': choose from soft"):
+    with pytest.raises(ValueError, match=r"attention is soft, .* or marginal, not 'sotf'"):
         DecoderConfig(V, 8, attention="sotf")

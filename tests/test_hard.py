@@ -485,11 +485,11 @@ def test_a_share_of_the_captions_is_summed_and_all_are_fed_with_a_drawn_place():
     ("options", "says"),
     [
         ({"baseline": "others"}, "samples to be 2"),
-        ({"baseline": "mean"}, "average or others or learned"),
-        ({"reward": "word"}, "caption or to_go or mean"),
+        ({"baseline": "mean"}, "baseline is average, others or learned, not 'mean'"),
+        ({"reward": "word"}, "caption, to_go or mean"),
         ({"cooling": "none"}, "linear or exponential"),
-        ({"temperature": 0.0}, "above 0"),
-        ({"places": 0}, "at least 1"),
+        ({"temperature": 0.0}, "above 0 and at most 100, not 0.0"),
+        ({"places": 0}, "from 1 to 100,000, not 0"),
     ],
 )
 def test_options_that_cannot_be_are_named(options, says):

@@ -1,0 +1,180 @@
+"""Settings that check themselves: type, range and meaning stand once, beside each field.
+
+A class of settings is one of pydantic's dataclasses, made by `checked`. Its declaration is all
+there is: the constructor refuses other values, text and files are read by it, and the reference
+lists it.
+"""
+
+import functools
+import inspect
+import reprlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+Settings = TypeVar("Settings")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, le=1000)]
+Size = Annotated[int, Field(ge=1, le=8192)]  # so that a slip of the hand cannot take all memory
+Count = Annotated[int, Field(ge=0, le=1000)]
+
+NO_SUCH = "unexpected_keyword_argument"
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "a name",
+}
+
+
+class SettingError(ValueError):
+    """Settings are refused; `problems` are pydantic's own words about each."""
+
+    def __init__(self, kind: type, problems: list[Any]):
+        super().__init__(_sentence(kind, problems[0]))
+        self.problems = problems
+
+
+def means(text: str, free: bool = False, **bounds: Any) -> Any:
+    """Say what a setting means.
+
+    Args:
+        text: its meaning, for the reference.
+        free: it changes nothing that is learned, so a run may be resumed with another value.
+        bounds: those of pydantic's `Field`: ge, gt, le, lt and others.
+    """
+    extra = {"free": True} if free else None
+    return Field(description=text, json_schema_extra=extra, **bounds)
+
+
+def checked(kw_only: bool = True) -> Callable[[type[Settings]], type[Settings]]:
+    """Make a frozen dataclass that refuses what does not fit its declaration.
+
+    It is strict: no text for a number, no True for 1, no NaN and no infinity. A whole number is
+    taken for a fraction. `dataclasses.replace`, `asdict` and `fields` work as with any dataclass.
+
+    Raises:
+        SettingError: by the constructor: one sentence, with the range and the value found.
+    """
+
+    def make(cls: type[Settings]) -> type[Settings]:
+        strict = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+        made = dataclass(frozen=True, kw_only=kw_only, config=strict)(cls)
+        check = made.__init__
+
+        @functools.wraps(check)
+        def __init__(self: Any, *values: Any, **named: Any) -> None:
+            try:
+                check(self, *values, **named)
+            except ValidationError as error:
+                raise SettingError(type(self), error.errors()) from None
+
+        made.__init__ = __init__
+        lines = [_reference(made, name) for name in cls.__annotations__]
+        made.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Attributes:", *lines])
+        return made
+
+    return make
+
+
+@functools.cache
+def declared(cls: type) -> dict[str, dict[str, Any]]:
+    """Give each setting's declaration as JSON Schema has it."""
+    found = TypeAdapter(cls).json_schema()["properties"]
+    return {name: one | one.get("anyOf", [{}])[0] for name, one in found.items()}
+
+
+def free_settings(cls: type) -> set[str]:
+    """Name the settings that may differ when a run is resumed."""
+    return {name for name, one in declared(cls).items() if one.get("free")}
+
+
+def check_values(cls: type, values: Mapping[str, Any]) -> None:
+    """Check some settings of a class, each for itself: rules between two are the constructor's.
+
+    Raises:
+        SettingError: one is not known or out of its range.
+    """
+    try:
+        cls(**values)
+    except SettingError as error:
+        if mine := [one for one in error.problems if set(one["loc"]) & set(values)]:
+            raise SettingError(cls, mine) from None
+
+
+def from_text(cls: type, name: str, text: str) -> Any:
+    """Read one setting as a user types it.
+
+    Raises:
+        SettingError: there is no such setting, or the text is not of its type.
+    """
+    read = {"integer": int, "number": float, "boolean": _truth, "string": str}
+    value: Any = text
+    if name in declared(cls):
+        try:
+            value = read[declared(cls)[name]["type"]](text)
+        except (KeyError, ValueError):
+            value = text  # refused below, as it was typed
+    check_values(cls, {name: value})
+    return value
+
+
+def from_file(cls: type[Settings], facts: Any, path: str | Path) -> Settings:
+    """Make settings of what a file says.
+
+    Raises:
+        ValueError: they are refused; the sentence begins with the file's name.
+    """
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path} is damaged, or of another version: {cls.__name__} is missing")
+    try:
+        return cls(**facts)
+    except SettingError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _truth(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
+def _sentence(cls: type, problem: Mapping[str, Any]) -> str:
+    """Say what is wrong with one setting."""
+    if problem["type"] == "value_error":  # of a rule between settings
+        return str(problem["ctx"]["error"])
+    names = list(inspect.signature(cls).parameters)
+    where = problem["loc"][0]
+    name = names[where] if isinstance(where, int) and where < len(names) else where
+    if problem["type"] == NO_SUCH or name not in names:
+        return f"there is no setting {name!r}: choose from {', '.join(sorted(names))}"
+    if problem["type"].startswith("missing"):
+        return f"the setting {name} is missing"
+    return f"{name} is {_range(declared(cls)[name])}, not {reprlib.repr(problem['input'])}"
+
+
+def _range(one: Mapping[str, Any]) -> str:
+    """Say which values there are: "a whole number from 1 to 1,000"."""
+    if "enum" in one:
+        *some, last = one["enum"]
+        return f"{', '.join(some)} or {last}"
+    share = one.get("minimum") == 0 and 1 in (one.get("maximum"), one.get("exclusiveMaximum"))
+    words = "a share" if share and one["type"] == "number" else KINDS[one["type"]]
+    most = "to" if "minimum" in one else "and at most"
+    bounds = {"minimum": "from", "exclusiveMinimum": "above"}
+    bounds |= {"maximum": most, "exclusiveMaximum": "to less than"}
+    for bound, said in bounds.items():
+        if bound in one:
+            number = f"{one[bound]:,}" if one["type"] == "integer" else f"{one[bound]:,.10g}"
+            words += f" {said} {number}"
+    return words
+
+
+def _reference(cls: type, name: str) -> str:
+    """Write the reference's line about one setting."""
+    one = declared(cls)[name]
+    default = f"; by default {one['default']}" if one.get("default") is not None else ""
+    return f"    {name}: {one['description']} ({_range(one)}{default})."
