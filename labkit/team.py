@@ -9,14 +9,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 CPU = torch.device("cpu")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Team:
         dist.all_gather(parts, mine.to(self.device))
         return torch.cat([part[:n].cpu() for part, n in zip(parts, counts, strict=True)])
 
-    def same(self, value: T) -> T:
+    def same(self, value: Any) -> Any:
         """Give every process the value that rank 0 has.
 
         Args:
@@ -71,7 +70,7 @@ class Team:
         text = json.dumps(value).encode() if self.leads else b""
         return json.loads(bytes(self.gather(torch.tensor(list(text), dtype=torch.uint8)).tolist()))
 
-    def once(self, work: Callable[[], T]) -> T:
+    def once(self, work: Callable[[], Any]) -> Any:
         """Let rank 0 do something while the others wait; every process gets the result.
 
         Args:
