@@ -13,6 +13,7 @@ from PIL import Image
 
 from labkit.scenes import make_scenes
 from labkit.shards import FeatureStore
+from labkit.writer import StoreWriter
 
 VERBS = [
     ["demo"], ["data"], ["prepare", "scenes"], ["prepare", "flickr8k"], ["prepare", "coco"],
@@ -171,11 +172,113 @@ def test_caption_tells_good_photos_and_names_bad_ones(work):
     assert "Traceback" not in done.stderr
     assert {path.name for path in (work / "maps").iterdir()} == {"good.png", "grey.png"}
     assert np.asarray(Image.open(work / "maps" / "good.png")).std() > 10
-    done = labkit("caption", "run", "good.png", "--out", "maps", cwd=work)
-    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_no_picture_of_a_caption_takes_the_place_of_a_file(work, tmp_path):
+    scenes = [Image.fromarray(scene.image) for scene in make_scenes(2, seed=9)]
+    long = "n" * 251 + ".jpg"
+    names = ["me.png", "a-2.jpg", "a.jpg", "x/a.jpg", ".hidden.jpg", long, "an ü 日本.jpg"]
+    (tmp_path / "x").mkdir()
+    for name in names:
+        scenes[0].save(tmp_path / name)
+    mine = (tmp_path / "me.png").read_bytes()
+    told = labkit("caption", work / "run", *names, "--out", ".", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert [line.split("\t")[0] for line in told.stdout.splitlines()] == names
+    assert (tmp_path / "me.png").read_bytes() == mine
+    new = {"me-2", "a-2", "a", "a-3", ".hidden", "n" * 251, "an ü 日本"}
+    assert {path.stem for path in tmp_path.glob("*.png")} == new | {"me"}
+    assert "me-2.png" in told.stderr and "a-3.png" in told.stderr
+    assert len(told.stderr.splitlines()) == 2
+
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
+    scenes[1].save(tmp_path / "x" / long)
+    again = labkit("caption", work / "run", f"x/{long}", "x/a.jpg", "--out", ".", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert before == {path: path.read_bytes() for path in before}
+    assert {path.stem for path in set(tmp_path.glob("*.png")) - set(before)} == {
+        "n" * 249 + "-2", "a-4"}  # fmt: skip
+
+
+def test_outputs_are_seen_before_the_work_and_never_overwritten(work, tmp_path):
+    mine, new = tmp_path / "mine.json", tmp_path / "made" / "here" / "scores.json"
+    mine.write_text("mine")
+    for words in (
+        ["evaluate", "no-run", "--json", mine],
+        ["evaluate", "no-run", "--captions", mine, "--json", tmp_path / "other.json"],
+        ["score", "nothing", "nothing", "--json", mine],
+        ["grade", "nothing.ipynb", "--json", mine],
+    ):  # were there any work done, something else would be wrong first
+        assert_one_sentence(labkit(*words, cwd=work), "mine.json exists", "--overwrite")
+    assert_one_sentence(labkit("evaluate", "no-run", "--json", mine / "x", cwd=work), "no folder")
+    same = ["--json", new, "--captions", new]
+    assert_one_sentence(labkit("evaluate", "no-run", *same, cwd=work), "asked for twice")
+    assert mine.read_text() == "mine"
+    words = ["--json", new, "--captions", mine, "--overwrite"]
+    done = labkit("evaluate", "run", "--max-words", 3, *words, cwd=work)
+    assert done.returncode == 0, done.stderr
+    assert "at most 3 words" in json.loads(new.read_text())["decoding"]
+    captions = [one["caption"] for one in json.loads(mine.read_text())]
+    assert captions and max(len(text.split()) for text in captions) <= 3
+
+
+def test_scores_are_printed_before_they_are_written(work, tmp_path):
+    """A disk that is full by then loses the file, not the scores."""
+    code = "import sys, labkit.cli\ndef full(*_, **__): raise OSError(28, 'No space left')\n"
+    code += "labkit.cli.write_json = full\nlabkit.cli.main()"
+    words = ["evaluate", "run", "--beam", "1", "--json", str(tmp_path / "scores.json")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=work, capture_output=True, text=True, timeout=300
+    )
+    assert_one_sentence(done, "No space left")
+    assert "cider" in done.stdout and "meteor" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["demo", "--out"],
+        ["compare", "{store}", "--attention", "soft", "--out"],
+        ["prepare", "scenes", "--count", 60, "--out"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_folder_of_other_files_is_left_alone(work, tmp_path, words):
+    """Also one with files that have the names of those that would be written."""
+    for name in ("index.html", "scores.json", "table.json", "store/manifest.json", "run/a.txt",
+                 "runs/soft-0/config.json", "train-00000.npy"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    words = [str(word).format(store=work / "store") for word in words]
+    done = labkit(*words, ".", cwd=tmp_path)
+    assert_one_sentence(done, "holds files that are not labkit's: name a new folder")
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert {path.read_text() for path in before} == {"{}"}
+
+
+def test_a_bad_photograph_is_named_before_the_mechanisms_are_trained(work, tmp_path):
+    words = ["compare", work / "store", "--attention", "soft", "--out", tmp_path / "out"]
+    done = labkit(*words, "--photo", tmp_path / "none.jpg")
+    assert_one_sentence(done, "none.jpg is missing")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_do_not_prepare_one_folder(tmp_path):
+    out = tmp_path / "store"
+    with StoreWriter(out, 49, 112, {}, {}) as writer:
+        writer.add("train", "a", np.zeros((49, 112), np.float16), ["a"])
+        parts = [path for path in out.iterdir() if path.name.startswith(".part-")]
+        assert parts
+        done = labkit("prepare", "scenes", "--count", 60, "--out", out)
+        assert_one_sentence(done, "store is being written by another process")
+        assert all(part.exists() for part in parts)
+    assert FeatureStore(out, "train").ids == ["a"]
 
 
 def test_words_that_are_not_understood_give_exit_code_2(work):
+    for option in (["--beam", 0], ["--beam", 101], ["--max-words", 0], ["--length-power", -1]):
+        assert labkit("evaluate", "run", *option, cwd=work).returncode == 2
     assert labkit("train").returncode == 2
     assert labkit("prepare", "scenes", "--out", "x", "--count", "many").returncode == 2
     assert labkit("sing").returncode == 2

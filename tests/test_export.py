@@ -62,6 +62,23 @@ def test_a_damaged_store_is_not_exported(store, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
+def test_what_another_export_is_writing_is_left_alone(store, tmp_path):
+    """Also what one left that was killed: who knows whose it is?"""
+    (tmp_path / ".part-out").mkdir()
+    (tmp_path / ".part-out" / "a.tar").write_text("half of it")
+    out = export(store.root, "train", "safetensors", tmp_path / "out", progress=False)
+    assert out.is_dir()
+    assert (tmp_path / ".part-out" / "a.tar").read_text() == "half of it"
+    assert {path.name for path in tmp_path.iterdir()} == {"store", ".part-out", "out"}
+
+
+def test_a_link_that_leads_nowhere_is_no_free_place(store, tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileExistsError, match="exists"):
+        export(store.root, "train", "safetensors", tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()
+
+
 def test_wrong_requests_are_refused(store, tmp_path):
     with pytest.raises(ValueError, match="choose one of webdataset, mds, safetensors"):
         export(store.root, "train", "hdf5", tmp_path / "out")

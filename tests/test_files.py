@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-from labkit.files import free_name, only_one, outputs, own_folder, whole
+from labkit.files import (
+    free_name,
+    only_one,
+    outputs,
+    own_folder,
+    read_json,
+    whole,
+    write_json,
+    write_new,
+)
 
 
 def test_a_new_file_never_takes_the_place_of_another(tmp_path):
@@ -73,3 +82,47 @@ def test_a_free_name_is_found(tmp_path):
         path.touch()
         names.append(path.name)
     assert names == ["a.b.png", "a.b-2.png", "a.b-3.png"]
+
+
+def test_what_is_no_ordinary_file_is_never_replaced(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for path in (tmp_path / "link", "/dev/null"):
+        with pytest.raises(OSError, match="exists"):
+            outputs(path, overwrite=True)
+
+
+def test_a_mark_is_made_and_found(tmp_path):
+    own_folder(tmp_path / "new", ".labkit-demo")
+    (tmp_path / "new" / "index.html").touch()
+    own_folder(tmp_path / "new", ".labkit-demo")
+    with pytest.raises(FileExistsError, match="not labkit's"):
+        own_folder(tmp_path / "new", ".labkit-compare")
+
+
+def test_a_name_that_is_too_long_is_cut_and_no_letter_in_two(tmp_path):
+    for stem, letter in (("n" * 300, "n"), ("日" * 100, "日")):
+        paths = [write_new(tmp_path, stem, ".png", b"x") for _ in range(3)]
+        assert [path.stem.strip(letter) for path in paths] == ["", "-2", "-3"]
+        assert all(240 < len(os.fsencode(path.name)) <= 255 for path in paths)
+        assert all(path.read_bytes() == b"x" for path in paths)
+
+
+def test_a_name_that_is_taken_meanwhile_is_not_overwritten(tmp_path):
+    """Processes that all see the same name free."""
+    code = "import sys; from labkit.files import write_new\n"
+    code += "for k in range(40): write_new(sys.argv[1], 'a', '.txt', sys.argv[2].encode())"
+    programs = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(k)]) for k in range(3)
+    ]
+    assert [program.wait(120) for program in programs] == [0, 0, 0]
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == sorted("012" * 40)
+
+
+def test_json_with_a_surrogate_alone_is_written_and_read(tmp_path):
+    value = {"name": "bad\udcff.jpg", "text": "日本 ü \\"}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert "日本 ü" in (tmp_path / "a.json").read_text(encoding="utf-8")
+    with pytest.raises(FileExistsError):
+        write_json(tmp_path / "a.json", {}, new=True)
+    assert read_json(tmp_path / "a.json") == value

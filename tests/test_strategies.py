@@ -63,7 +63,6 @@ CAPPED = """
 import resource, sys, psutil
 from labkit.shards import FeatureStore
 from labkit.strategies import STRATEGIES
-from waiting import until
 store = FeatureStore(sys.argv[1], "train")
 used = psutil.Process().memory_info().data
 resource.setrlimit(resource.RLIMIT_DATA, (used + (24 << 20),) * 2)

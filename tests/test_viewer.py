@@ -227,6 +227,16 @@ def test_words_that_go_together(one, other, places):
     assert partners(one.split(), other.split()) == places
 
 
+def test_a_file_is_not_overwritten_unless_asked(viewer, tmp_path):
+    (tmp_path / "page.html").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"page\.html exists"):
+        viewer.save(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text() == "mine"
+    viewer.save(tmp_path / "page.html", overwrite=True)
+    viewer.save(tmp_path / "new" / "page.html")
+    assert (tmp_path / "page.html").read_text() == (tmp_path / "new" / "page.html").read_text()
+
+
 # What it does in a browser
 
 
