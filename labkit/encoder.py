@@ -202,10 +202,12 @@ def encode(
     hidden = None if progress else True  # None: hidden unless the standard error is a terminal
     with tqdm(total=len(wanted), unit="image", desc="encode", disable=hidden) as bar:
         while slots := list(islice(ahead, batch_size)):
-            good = [slot for slot in slots if not isinstance(slot[1], str)]
-            for record, problem in slots:
-                if isinstance(problem, str):
-                    report.add(problem, record.id)
+            good = [slot for slot in slots if isinstance(slot[1], np.ndarray)]
+            for _, found in slots:
+                if isinstance(found, FileNotFoundError):
+                    report.add("missing image", str(found))
+                elif isinstance(found, DataError):
+                    report.add("unreadable image", str(found))
             if good:
                 images = torch.from_numpy(np.stack([pixels for _, pixels in good]))
                 features = encoder(images).cpu().numpy()  # (B, L, D)
@@ -221,19 +223,17 @@ def bf16_is_fast() -> bool:
 
 def _read_ahead(
     records: list[CaptionedImage], size: int, threads: int, depth: int
-) -> Iterator[tuple[CaptionedImage, np.ndarray | str]]:
-    """Read at most `depth` images ahead; an image that cannot be read gives what is wrong."""
+) -> Iterator[tuple[CaptionedImage, np.ndarray | Exception]]:
+    """Read at most `depth` images ahead; an image that cannot be read gives the error."""
 
-    def read(record: CaptionedImage) -> np.ndarray | str:
+    def read(record: CaptionedImage) -> np.ndarray | Exception:
         try:
             is_array = isinstance(record.image, np.ndarray)
             photo = record.image if is_array else read_photo(record.image)
             pixels = to_input(photo, size, record.part)
             return pixels[:, :, ::-1] if record.mirrored else pixels  # (3, S, S)
-        except FileNotFoundError:
-            return "missing image"
-        except DataError:
-            return "unreadable image"
+        except (FileNotFoundError, DataError) as error:
+            return error
 
     waiting: deque[tuple[CaptionedImage, Future]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="read")

@@ -133,7 +133,7 @@ def compare(old: Any, new: dict, path: Path) -> None:
     """
     if not isinstance(old, dict) or old.get("store") != new["store"]:
         raise ValueError(f"{path} was trained on another store: give that one to go on")
-    for part in ("train", "decoder", "encoder"):
+    for part in ("train", "decoder"):  # the store's fingerprint stands for its encoder, too
         was = old[part] if isinstance(old.get(part), dict) else {}
         for name, value in new[part].items():
             free = part == "train" and name in free_settings(TrainConfig)
