@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.loader import Loader
-from labkit.order import Order
-from labkit.shards import FeatureStore
-from labkit.writer import StoreWriter
+from labkit.store.loader import Loader
+from labkit.store.shards import FeatureStore
+from labkit.store.shuffle import Order
+from labkit.store.writer import StoreWriter
 
 LENGTH, DIM, BATCH = 196, 512, 40  # the paper's annotation vectors
 PER_SHARD = 1000

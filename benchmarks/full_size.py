@@ -27,7 +27,7 @@ def write(folder: Path, count: int) -> None:
     """The store, with five captions for each image, as COCO has."""
     from contenders import DIM, LENGTH, image
 
-    from labkit.writer import StoreWriter
+    from labkit.store.writer import StoreWriter
 
     with StoreWriter(folder, LENGTH, DIM, {"name": "noise"}, {"images": count}, 10_000) as store:
         for number in range(count):
@@ -40,9 +40,9 @@ def stream(folder: Path) -> dict:
     import numpy as np
     from contenders import BATCH, marks_of, numbers_of
 
-    from labkit.loader import Loader
-    from labkit.memory import peak_memory
-    from labkit.shards import FeatureStore
+    from labkit.store.loader import Loader
+    from labkit.store.memory import peak_memory
+    from labkit.store.shards import FeatureStore
 
     with peak_memory(every=0.1) as peak:
         store = FeatureStore(folder, "train")
@@ -70,8 +70,8 @@ def stream(folder: Path) -> dict:
 
 def hold_in_memory(folder: Path) -> dict:
     """The way that cannot work: it must say so."""
-    from labkit.shards import FeatureStore
-    from labkit.strategies import InMemory
+    from labkit.store.alternatives import InMemory
+    from labkit.store.shards import FeatureStore
 
     try:
         InMemory(FeatureStore(folder, "train"), 40)

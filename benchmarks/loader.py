@@ -57,7 +57,7 @@ def be_contender(name: str, folder: Path, count: int, memory: bool) -> dict:
     """Measure the time or the memory of one contender, in this process."""
     from contenders import CONTENDERS
 
-    from labkit.memory import peak_memory
+    from labkit.store.memory import peak_memory
 
     if memory:
         with peak_memory(every=0.02) as peak:

@@ -20,10 +20,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from labkit import equations, load, make_scenes, read_flickr8k
-from labkit.captions import DataReport
-from labkit.encoder import encode
-from labkit.equations import Parameters, soft_context
+from labkit import load, make_scenes, read_flickr8k
+from labkit.data.readers import DataReport
+from labkit.features.encoder import encode
+from labkit.model import equations
+from labkit.model.equations import Parameters, soft_context
 
 
 def each_place(a: Tensor, alpha: Tensor) -> Tensor:

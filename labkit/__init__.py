@@ -4,7 +4,7 @@ It re-creates Show, Attend and Tell (Xu et al. 2015) on a small machine. This fi
 on; read the modules in the order of the README's map.
 """
 
-from labkit.captions import (
+from labkit.data.readers import (
     CaptionedImage,
     DataReport,
     read_coco,
@@ -14,21 +14,21 @@ from labkit.captions import (
     read_karpathy,
     read_table,
 )
-from labkit.decoder import Decoder, DecoderConfig
-from labkit.decoding import beam_search, greedy, sample
-from labkit.encoder import Encoder, EncoderConfig, load_encoder
-from labkit.evaluation import Decoding, evaluate
-from labkit.figures import attention_strip, loss_curves
-from labkit.loader import Loader
-from labkit.metrics import score
-from labkit.models import Captioner, load, shipped
-from labkit.scenes import make_scenes
-from labkit.settings import TrainConfig
-from labkit.shards import FeatureStore
-from labkit.training import Training, train
-from labkit.viewer import AttentionViewer
-from labkit.vocabulary import Vocabulary
-from labkit.writer import StoreWriter
+from labkit.data.scenes import make_scenes
+from labkit.data.vocabulary import Vocabulary
+from labkit.evaluation.evaluate import evaluate
+from labkit.evaluation.metrics import score
+from labkit.features.encoder import Encoder, EncoderConfig, load_encoder
+from labkit.figures.strips import attention_strip, loss_curves
+from labkit.figures.viewer import AttentionViewer
+from labkit.model.captioner import Captioner, load, shipped
+from labkit.model.decoder import Decoder, DecoderConfig
+from labkit.model.generation import Decoding, beam_search, greedy, sample
+from labkit.store.loader import Loader
+from labkit.store.shards import FeatureStore
+from labkit.store.writer import StoreWriter
+from labkit.training.config import TrainConfig
+from labkit.training.trainer import Training, train
 
 __version__ = "0.1.0"
 __all__ = [

@@ -1,5 +1,5 @@
 """`python -m labkit` is `labkit`; torchrun needs it."""
 
-from labkit.cli import main
+from labkit.cli.main import main
 
 main()

@@ -240,7 +240,7 @@ for thing in scene.facts["things"]:
     print(f"{thing['size']:6} {thing['colour']:7} {thing['shape']:9} {place}")
 
 # %%
-from labkit.scenes import is_true, things_of
+from labkit.data.scenes import is_true, things_of
 
 models = {name: labkit.load(f"scenes-{name}") for name in ("soft", "hard")}
 scene_captions = {name: model.tell(scene.image) for name, model in models.items()}

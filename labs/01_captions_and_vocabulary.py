@@ -67,7 +67,7 @@ plt.show()
 # model looked at the right place. Flickr8k's own files have no such boxes.
 
 # %%
-from labkit.captions import tokenize
+from labkit.data.readers import tokenize
 
 words, boxes = tokenize(scene.captions[0]), scene.boxes[0]
 for word, box in zip(words, boxes, strict=True):

@@ -41,7 +41,7 @@ torch.set_num_threads(1)  # so that the numbers are the same everywhere
 # %%
 from importlib.resources import files
 
-from labkit.photos import read_photo, to_input
+from labkit.data.photos import read_photo, to_input
 
 folder = files("skimage") / "data"
 names = {"astronaut": "astronaut.png", "cat": "chelsea.png",
@@ -202,7 +202,7 @@ print(tuple(a.shape), "same as labkit:", torch.equal(a, encoder(pixels)))
 # them, in 16-bit numbers?
 
 # %%
-from labkit.encoder import EncoderConfig
+from labkit.features.encoder import EncoderConfig
 
 for block in ("last", "stride16", "both"):
     other = labkit.load_encoder(EncoderConfig(block=block), bf16=False)
@@ -418,7 +418,7 @@ print("bytes move them by more than their length:", distances["0 to 255"] > 1)
 # scenes, prepared in the six ways, and check its captions.
 
 # %%
-from labkit.preparing import SCENE_ENCODER
+from labkit.features.prepare import SCENE_ENCODER
 
 captioner = labkit.load("scenes-soft")
 small = labkit.load_encoder(SCENE_ENCODER, bf16=False)
@@ -428,8 +428,8 @@ scene_pixels = torch.stack(scene_pixels)
 print(tuple(scene_pixels.shape), "to", tuple(small(scene_pixels).shape))
 
 # %%
-from labkit.pointing import scene_scores
-from labkit.scenes import things_of
+from labkit.data.scenes import things_of
+from labkit.evaluation.pointing_game import scene_scores
 
 
 def scores_of(prepare):

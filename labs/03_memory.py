@@ -88,7 +88,7 @@ check("3.1", how_many)
 # how large the files are. It calls this function:
 
 # %%
-from labkit.export import shard_sizes
+from labkit.store.export import shard_sizes
 
 shards = shard_sizes(82_783, 10_000)
 print(len(shards), "files:", shards)
@@ -180,7 +180,7 @@ print(len(store), "images; two of them:", two.shape, two.dtype)
 # All four deliver each image once per epoch, in batches, as float32.
 
 # %%
-from labkit.strategies import STRATEGIES
+from labkit.store.alternatives import STRATEGIES
 
 for name, option in STRATEGIES.items():
     print(f"{name:14}", option.__name__)
@@ -200,7 +200,7 @@ for name, option in STRATEGIES.items():
 #
 # "How much memory does this program take?" has no simple answer. The system keeps pages of files in
 # memory even when nobody needs them right now, and takes that memory back when it likes. So
-# `labkit.memory` distinguishes a process's *own* memory, the memory that it *shares* with other
+# `labkit.store.memory` distinguishes a process's *own* memory, the memory that it *shares* with other
 # processes, and pages *mapped* from files. Here we count the first two, for the process and for
 # those that it started.
 #
@@ -212,8 +212,8 @@ for name, option in STRATEGIES.items():
 BEGIN = """
 import json, sys, time, torch
 from labkit import FeatureStore
-from labkit.memory import memory_now, peak_memory
-from labkit.strategies import STRATEGIES
+from labkit.store.memory import memory_now, peak_memory
+from labkit.store.alternatives import STRATEGIES
 torch.set_num_threads(1)
 name, *roots = sys.argv[1:]
 before, found = memory_now().own, []
@@ -364,7 +364,7 @@ for name in ("one shard", "streamed"):
 # shape, with which most captions begin.
 
 # %%
-from labkit.preparing import prepare_scenes
+from labkit.features.prepare import prepare_scenes
 
 prepare_scenes(Path(folder.name) / "scenes", 450, progress=False)
 scenes, unseen = (FeatureStore(Path(folder.name) / "scenes", split)
@@ -372,7 +372,7 @@ scenes, unseen = (FeatureStore(Path(folder.name) / "scenes", split)
 print(len(scenes), "scenes to learn from,", len(unseen), "to test on")
 
 # %%
-from labkit.scenes import things_of
+from labkit.data.scenes import things_of
 
 
 def first_colour(number):
@@ -388,7 +388,7 @@ by_colour = np.array(sorted(range(450), key=first_colour))
 # can be evaluated at any position, and takes no memory.
 
 # %%
-from labkit.order import Order
+from labkit.store.shuffle import Order
 
 for epoch in (0, 1):
     print(Order(10, seed=0, epoch=epoch)(np.arange(10)))
@@ -410,8 +410,8 @@ def within_files(stored, seed, epoch):
 
 # %%
 from labkit import Decoder, DecoderConfig, Vocabulary
-from labkit.decoder import pad_captions
-from labkit.objective import Objective
+from labkit.model.decoder import pad_captions
+from labkit.training.objective import Objective
 
 words = Vocabulary.build([text for five in scenes.captions for text in five], 1)
 features = torch.from_numpy(scenes.read(range(450))).float()

@@ -43,8 +43,8 @@ decoder = captioner.decoder
 # 7 x 7 cells.
 
 # %%
-from labkit.photos import to_input
-from labkit.preparing import SCENE_ENCODER
+from labkit.data.photos import to_input
+from labkit.features.prepare import SCENE_ENCODER
 
 scene = labkit.make_scenes(1, seed=25, split="test")[0]
 encoder = labkit.load_encoder(SCENE_ENCODER, bf16=False)
@@ -195,7 +195,7 @@ theirs = decoder.attention.scores(encoded, query)[0]
 print(tuple(e.shape), torch.allclose(e, theirs, atol=1e-4))
 
 # %% [markdown]
-# If you open `labkit/attention.py`, you find no `tanh` there. It uses the sigmoid $\sigma$, because
+# If you open `labkit/model/attention.py`, you find no `tanh` there. It uses the sigmoid $\sigma$, because
 # $\tanh(x) = 2 \sigma(2x) - 1$, and some processors compute a sigmoid faster than a tanh.
 
 # %%
@@ -432,7 +432,7 @@ def step(word, a, h, c, weigh):
 # `labkit`'s?
 
 # %%
-from labkit.vocabulary import BOS, EOS
+from labkit.data.vocabulary import BOS, EOS
 
 log_p, alpha, h, c = step(torch.tensor([BOS]), a, *start(a), weights)
 theirs, state, _ = decoder.step(torch.tensor([[BOS]]), encoded, state)
@@ -496,7 +496,7 @@ print("the same weights:", torch.allclose(maps, caption.alpha, atol=1e-3))
 # size, the colour and the shape must all match something in the scene.
 
 # %%
-from labkit.scenes import objects_right, things_of
+from labkit.data.scenes import objects_right, things_of
 
 scenes = labkit.make_scenes(50, seed=7, split="test")
 pixels = [torch.from_numpy(to_input(s.image, 112)) for s in scenes]
@@ -555,7 +555,7 @@ def gates(a):
     return pairs
 
 # %%
-from labkit.scenes import COLOURS, SHAPES
+from labkit.data.scenes import COLOURS, SHAPES
 
 pairs = [pair for a in pictures for pair in gates(a)]
 for name, kind in {"colours": COLOURS, "shapes": SHAPES,
@@ -580,7 +580,7 @@ for name, kind in {"colours": COLOURS, "shapes": SHAPES,
 # | mix | $(T, L)$ times $(L, D)$ | $(N, K, L)$ times $(N, L, D)$ |
 #
 # In training $K$ is 1 and $N$ is the batch size. In beam search $K$ is the number of beams, and the
-# regions are not copied for each beam. Now read `labkit/attention.py` and `labkit/decoder.py`. You
+# regions are not copied for each beam. Now read `labkit/model/attention.py` and `labkit/model/decoder.py`. You
 # know every line that matters.
 #
 # ## Questions

@@ -44,8 +44,8 @@ torch.set_num_threads(1)  # for the same numbers on every machine
 import tempfile
 from pathlib import Path
 
-from labkit.captions import DataReport
-from labkit.preparing import SCENE_ENCODER, prepare
+from labkit.data.readers import DataReport
+from labkit.features.prepare import SCENE_ENCODER, prepare
 
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "store"
@@ -102,8 +102,8 @@ check("5.1", steps)
 # `<pad>`, whose id is 0.
 
 # %%
-from labkit.decoder import pad_captions
-from labkit.vocabulary import PAD
+from labkit.data.vocabulary import PAD
+from labkit.model.decoder import pad_captions
 
 first = [vocabulary.encode(texts[0]) for texts in store.captions[:8]]
 captions = pad_captions(first)
@@ -174,7 +174,7 @@ check("5.2", word_loss)
 # the same loss?
 
 # %%
-from labkit.objective import Objective
+from labkit.training.objective import Objective
 
 objective = Objective(doubly=0.0, smoothing=0.0)  # the plain loss; more below
 loss = objective(decoder(a, captions))
@@ -242,7 +242,7 @@ print("the same term:", torch.allclose(theirs, mine, rtol=1e-3))
 # %% [markdown]
 # Every program scales this term differently. Some take the mean over the regions, some over the
 # captions. So the factors $\lambda$ of two programs cannot be compared directly. The module
-# `labkit/objective.py` explains how to convert them.
+# `labkit/training/objective.py` explains how to convert them.
 #
 # ### What does the 1 do?
 #
@@ -370,8 +370,8 @@ print("captions reproduced exactly:", sum(exact), "of", len(exact))
 # %%
 from dataclasses import replace
 
-from labkit.settings import SCENES
-from labkit.training import Training, train
+from labkit.training.config import SCENES
+from labkit.training.trainer import Training, train
 
 runs = Path(folder.name)
 small = {"epochs": 4, "batch_size": 30, "reduced": 64, "embedding": 64,
@@ -396,7 +396,7 @@ print(f"{samples} samples, {training.steps} steps per epoch")
 # - *pointing*: of the words that name a shape, the share whose largest weight lies on that shape.
 
 # %%
-from labkit.photos import to_input
+from labkit.data.photos import to_input
 
 others = labkit.make_scenes(40, seed=1, split="dev")
 encoder = labkit.load_encoder(SCENE_ENCODER, bf16=False)
@@ -407,8 +407,8 @@ texts = [s.captions[0] for s in others]
 ids = [vocabulary.encode(text) for text in texts]
 
 # %%
-from labkit.maps import map_scores
-from labkit.pointing import pointing_known
+from labkit.evaluation.attention_maps import map_scores
+from labkit.evaluation.pointing_game import pointing_known
 
 boxes = [s.boxes[0] for s in others]  # for each word, the box of what it names
 
@@ -464,7 +464,7 @@ plt.show()
 # the maps from before training show pale spots, although their weights are nearly even.
 
 # %%
-from labkit.scenes import SHAPES
+from labkit.data.scenes import SHAPES
 
 number = 3
 words = texts[number].split()
@@ -495,7 +495,7 @@ print(f"{full.standing.step} steps, {len(log)} lines in the log")
 # %%
 PROGRAM = """
 import json, sys, torch
-from labkit.training import train
+from labkit.training.trainer import train
 torch.set_num_threads(1)
 store, out, options = sys.argv[1:]
 train(store, out, json.loads(options), progress=False)
@@ -524,7 +524,7 @@ print("ended by signal", -process.wait())
 # %%
 from collections import Counter
 
-from labkit.checkpoint import load
+from labkit.model.checkpoint import load
 
 tensors, facts = load(checkpoint)
 print(Counter(name.partition(".")[0] for name in tensors))
@@ -544,7 +544,7 @@ print("before the last step:", 0 < facts["step"] < full.standing.step)
 # %%
 import shutil
 
-from labkit.checkpoint import save
+from labkit.model.checkpoint import save
 
 shutil.copytree(runs / "killed", runs / "without-adam")
 kept = {name: tensor for name, tensor in tensors.items()

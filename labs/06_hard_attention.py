@@ -17,7 +17,7 @@
 #
 # **What you will learn.** Why an argmax cannot learn where to look. How a model can learn from
 # choices that were sampled, what that costs, and how to pay less. You write five small functions.
-# Every mechanism in `labkit.hard` can be built from them.
+# Every mechanism in `labkit.model.hard_attention` can be built from them.
 #
 # **Time.** About 60 minutes, of which your machine needs one.
 #
@@ -103,7 +103,7 @@ print("the loss has a gradient:", loss.requires_grad)
 
 # %%
 import labkit
-from labkit.estimators import with_attention
+from labkit.training.gradient_variance import with_attention
 
 soft = labkit.load("scenes-soft")
 scenes = labkit.make_scenes(10, seed=5, split="test")
@@ -116,7 +116,7 @@ references = [soft.vocabulary.encode(scene.captions[0]) for scene in scenes]
 def gradient_norm(name, **options):
     """The norm of the gradient of the scores, from the word loss alone."""
     decoder = with_attention(soft.decoder, name, **options).train()
-    captions = labkit.decoder.pad_captions(references)
+    captions = labkit.model.decoder.pad_captions(references)
     words = decoder(a, captions)
     (-words.log_p.gather(1, words.targets[:, None]).mean()).backward()
     grad = decoder.attention.v.grad
@@ -411,16 +411,16 @@ print(f"mean of the logs: {(half.exp()[:, None] * word).sum().item():.2f}")
 #
 # ## The same in the full decoder
 #
-# `labkit.estimators.moments` measures the variance of the gradient of a fixed model. The model
+# `labkit.training.gradient_variance.moments` measures the variance of the gradient of a fixed model. The model
 # stays the same, and only the sampled places vary. Here it is the pretrained model, with one
 # attention mechanism after the other.
 
 # %%
-from labkit.attention import HardConfig
-from labkit.estimators import moments
-from labkit.objective import Objective
+from labkit.model.attention import HardConfig
+from labkit.training.gradient_variance import moments
+from labkit.training.objective import Objective
 
-captions = labkit.decoder.pad_captions(references)
+captions = labkit.model.decoder.pad_captions(references)
 
 
 # %%

@@ -30,7 +30,7 @@ import torch
 
 import labkit
 from labkit.checks import check
-from labkit.metrics import start_meteor
+from labkit.evaluation.metrics import start_meteor
 
 torch.set_num_threads(1)  # for the same numbers on every machine
 torch.set_grad_enabled(False)  # nothing is trained in this lab
@@ -44,8 +44,8 @@ start_meteor()  # a Java program, which loads its tables while you read on
 # true of the scene.
 
 # %%
-from labkit.photos import to_input
-from labkit.preparing import SCENE_ENCODER
+from labkit.data.photos import to_input
+from labkit.features.prepare import SCENE_ENCODER
 
 captioner = labkit.load("scenes-soft")
 decoder, vocabulary = captioner.decoder, captioner.vocabulary
@@ -58,7 +58,7 @@ print(tuple(a.shape))
 # %%
 import numpy as np
 
-from labkit.scenes import is_true, things_of
+from labkit.data.scenes import is_true, things_of
 
 
 def share_true(texts):
@@ -77,7 +77,7 @@ def share_true(texts):
 # Both work on $N$ pictures with $K$ captions each. Here $N$ and $K$ are 1.
 
 # %%
-from labkit.vocabulary import BOS, EOS
+from labkit.data.vocabulary import BOS, EOS
 
 encoded, state = decoder.look_at(a[:1])
 log_p, state, attention = decoder.step(torch.tensor([[BOS]]), encoded, state)
@@ -387,7 +387,7 @@ people |= {"a brown dog runs along the beach with a child": 2.3,
            "a man sits on a bench": 1.0}
 
 # %%
-from labkit.metrics import score_each
+from labkit.evaluation.metrics import score_each
 
 each = score_each({text: imagined for text in people},
                   {text: text for text in people})
@@ -459,7 +459,7 @@ def brief(caption, things):
     return f"a {things[0].colour} {things[0].shape}"
 
 # %%
-from labkit.scenes import COLOURS
+from labkit.data.scenes import COLOURS
 
 
 def recoloured(caption, things):
@@ -528,7 +528,7 @@ for name in ("bleu4", "meteor", "cider"):
 # training computes it anyway. Is it a good score?
 
 # %%
-from labkit.decoder import pad_captions
+from labkit.model.decoder import pad_captions
 
 captions = pad_captions([vocabulary.encode(s.captions[0]) for s in scenes])
 
@@ -639,7 +639,7 @@ print("tau is beyond 0.3 more than once in ten times:", share > 0.1)
 
 # %% [markdown]
 # So with ten captions, a tau of 0.3 means nothing. Flickr8k comes with many thousands of real
-# judgements. `labkit.people` computes tau on them; the chapter on evaluation explains how, and
+# judgements. `labkit.evaluation.human_judgements` computes tau on them; the chapter on evaluation explains how, and
 # gives the results.
 #
 # <details><summary>Quiz: a metric has a tau of 0.5 with people. In how many of 100 pairs of

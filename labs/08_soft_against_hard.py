@@ -103,7 +103,7 @@ check("8.1", looks_at)
 # cannot be more precise. A place chosen at random would lie on such a box in 18 of 100 cases.
 
 # %%
-from labkit.scenes import is_true, phrase_ending, things_of
+from labkit.data.scenes import is_true, phrase_ending, things_of
 
 
 def on(place, box, cell=1 / 7):
@@ -321,7 +321,7 @@ print("the maps clearly tell them apart:", abs(apart(groups[True], groups[False]
 # finds. (In lab 0 they chose the caption that agrees most with their other candidates.)
 
 # %% tags=["nbval-ignore-output"]
-from labkit.evaluation import Decoding
+from labkit.model.generation import Decoding
 
 folder = files("skimage") / "data"
 names = ["astronaut.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png",
@@ -344,7 +344,7 @@ for name in names:
 # hard model take it for a ball? Where did it look?
 
 # %% mystnb={"figure": {"caption": "A football that is not there. Point at *football*, and at the words that are right.", "name": "fig:no-ball"}} tags=["nbval-ignore-output"]
-from labkit.photos import read_photo
+from labkit.data.photos import read_photo
 
 astronaut = read_photo(folder / "astronaut.png")
 labkit.AttentionViewer(astronaut, gallery["astronaut.png"], alt="The portrait of an astronaut.")

@@ -174,8 +174,8 @@ check("9.3", together)
 # off.
 
 # %%
-from labkit.preparing import prepare_scenes
-from labkit.shards import FeatureStore
+from labkit.features.prepare import prepare_scenes
+from labkit.store.shards import FeatureStore
 
 store = prepare_scenes(work / "store", 200, progress=False)
 train = ["-m", "labkit", "train", str(store), "--epochs", "1"]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from labkit.shards import FeatureStore
-from labkit.writer import StoreWriter
+from labkit.store.shards import FeatureStore
+from labkit.store.writer import StoreWriter
 
 LENGTH, DIM, PER_SHARD = 3, 4, 7
 ENCODER, SOURCE = {"name": "numbers", "grid": [3, 1]}, {"made": "for a test"}

@@ -213,7 +213,7 @@ def test_a_module_uses_only_those_above_it_in_the_readmes_map():
 
 
 def imports(path: Path) -> set[str]:
-    """All that a file imports, anywhere in it, by full name: ``labkit.scenes``, ``torch``."""
+    """All that a file imports, anywhere in it, by full name: ``labkit.data.scenes``, ``torch``."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

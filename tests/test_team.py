@@ -11,12 +11,13 @@ import pytest
 import torch
 from small_stores import DIM, make_store
 
-from labkit import evaluation
-from labkit.decoder import Decoder, DecoderConfig
-from labkit.evaluation import Decoding, evaluate
-from labkit.metrics import Scores
-from labkit.team import Team
-from labkit.vocabulary import Vocabulary
+from labkit.data.vocabulary import Vocabulary
+from labkit.distributed import Team
+from labkit.evaluation import evaluate as evaluation
+from labkit.evaluation.evaluate import evaluate
+from labkit.evaluation.metrics import Scores
+from labkit.model.decoder import Decoder, DecoderConfig
+from labkit.model.generation import Decoding
 
 LABKIT = Path(evaluation.__file__).parent
 SCRIPT = """
@@ -24,8 +25,8 @@ import dataclasses, json, os, pickle, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
-from labkit import evaluation
-from labkit.team import join_team
+from labkit.evaluation import evaluate as evaluation
+from labkit.distributed import join_team
 from test_team import a_model, stub
 out, team = Path(sys.argv[3]), join_team()
 
@@ -57,7 +58,7 @@ def stub(references, captions):
 
 
 def a_model(root):
-    from labkit.shards import FeatureStore
+    from labkit.store.shards import FeatureStore
 
     torch.manual_seed(0)
     store = FeatureStore(root, "train")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labkit.captions import tokenize
 from labkit.checks import compare, exercise, first_problem, run
+from labkit.data.readers import tokenize
 
 LINES = """\
 1001_ab.jpg#0\tA dog runs .

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from labkit.checks import Unanswered, compare, exercise
-from labkit.order import Order
+from labkit.store.shuffle import Order
 
 IMAGE = 196 * 512 * 2  # bytes
 

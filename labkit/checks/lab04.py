@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from labkit.checks import Unanswered, compare, exercise, first_problem, run
-from labkit.decoder import State
-from labkit.decoding import greedy
-from labkit.encoder import load_encoder
-from labkit.models import load
-from labkit.photos import to_input
-from labkit.preparing import SCENE_ENCODER
-from labkit.scenes import make_scenes
-from labkit.vocabulary import BOS, EOS
+from labkit.data.photos import to_input
+from labkit.data.scenes import make_scenes
+from labkit.data.vocabulary import BOS, EOS
+from labkit.features.encoder import load_encoder
+from labkit.features.prepare import SCENE_ENCODER
+from labkit.model.captioner import load
+from labkit.model.decoder import State
+from labkit.model.generation import greedy
 
 T, L, D, V = 3, 5, 4, 6  # words, regions, the size of all else, words of the vocabulary
 SCENE = {"seed": 25, "split": "test"}  # exercise 4.7 captions the first of these scenes
@@ -266,7 +266,7 @@ def caption() -> tuple[Tensor, list[int], Tensor, dict[str, list[int]]]:
     features = load_encoder(SCENE_ENCODER, bf16=False)(pixels[None])
 
     def decode(feed: bool = True, carry: bool = True, mean: bool = True) -> list[int]:
-        """Decode greedily, with a part left out (or none: then as `labkit.decoding.greedy`)."""
+        """Decode greedily, with a part left out (or none: then as `labkit.model.generation.greedy`)."""
         encoded, first = decoder.look_at(features)
         state = first = first if mean else State(0 * first.h, 0 * first.c)
         ids = [BOS]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from labkit.checks import compare, exercise, first_problem
-from labkit.vocabulary import PAD
+from labkit.data.vocabulary import PAD
 
 CAPTIONS = torch.tensor(  # two captions of 5 and 3 words, <eos> among them
     [[1, 4, 6, 5, 7, 2], [1, 8, 4, 2, 0, 0]]

@@ -13,14 +13,14 @@ from scipy.stats import kendalltau, spearmanr
 from torch import Tensor
 
 from labkit.checks import Unanswered, compare, exercise
-from labkit.decoder import Decoder
-from labkit.decoding import greedy
-from labkit.encoder import load_encoder
-from labkit.models import load
-from labkit.photos import to_input
-from labkit.preparing import SCENE_ENCODER
-from labkit.scenes import make_scenes
-from labkit.vocabulary import BOS, EOS
+from labkit.data.photos import to_input
+from labkit.data.scenes import make_scenes
+from labkit.data.vocabulary import BOS, EOS
+from labkit.features.encoder import load_encoder
+from labkit.features.prepare import SCENE_ENCODER
+from labkit.model.captioner import load
+from labkit.model.decoder import Decoder
+from labkit.model.generation import greedy
 
 LONGEST = 20  # words
 Words = Sequence[str]

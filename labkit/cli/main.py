@@ -1,0 +1,236 @@
+"""The command line. Every verb calls one public function.
+
+Exit codes: 0 all went well, 1 something in the data or the files is wrong (one sentence on
+standard error says what, and what to do), 2 the command itself was not understood, 130 interrupted.
+"""
+
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from labkit import console
+from labkit.cli import store as cli_store
+from labkit.cli.store import Out, Store
+from labkit.files import outputs, write_json
+from labkit.model.generation import MOST_WORDS, WIDEST, Decoding
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Build, train and look into captioners with visual attention.",
+)  # fmt: skip
+app.add_typer(cli_store.app)
+
+Run = Annotated[Path, Argument(help="Folder of a training run.")]
+Beam = Annotated[int | None, Option(min=1, max=WIDEST, help="Beam width; 1 is greedy. Default: "
+                 "the model's.")]  # fmt: skip
+Words = Annotated[int | None, Option(min=1, max=MOST_WORDS, help="The longest caption. Default: "
+                  "as long as the model was trained with.")]  # fmt: skip
+Power = Annotated[float | None, Option(min=0, max=10, help="Higher tells more words.")]
+Look = Annotated[str | None, Option(help="one, sampled or expected; its own way if not given.")]
+ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
+Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",
+                help="Any other setting, see labkit.training.config; several times.")]  # fmt: skip
+Scores = Annotated[Path | None, Option("--json", help="Write the scores to this file.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace files that are there.")]
+
+
+def main() -> None:
+    """Run a verb; whatever goes wrong becomes one line and an exit code."""
+    sys.exit(console.run(app))
+
+
+def show(scores: dict[str, Any]) -> None:
+    """Print a line for each score that there is."""
+    for name, value in scores.items():
+        if value is not None:
+            print(f"{name:14} {value:.3f}" if isinstance(value, float) else f"{name:14} {value}")
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    count: Annotated[int, Option(min=100, help="Scenes to train on.")] = 6000,
+    seed: Annotated[int, Option(help="Of scenes and training.")] = 0,
+) -> None:
+    """Draw scenes, train a captioner on them, and show what it tells and where it looks.
+
+    Example: labkit demo --out demo
+    """
+    from labkit.cli.demo import demo
+
+    demo(out, count, seed)
+
+
+@app.command()
+def train(
+    store: Store,
+    out: Out,
+    attention: Annotated[str | None, Option(help=f"The mechanism: {ATTENTIONS}.")] = None,
+    epochs: Annotated[int | None, Option(help="Passes over the images.")] = None,
+    batch_size: Annotated[int | None, Option(help="Captions a step.")] = None,
+    learning_rate: Annotated[float | None, Option(help="Adam's, at its highest.")] = None,
+    precision: Annotated[str | None, Option(help="auto, bf16 or fp32.")] = None,
+    seed: Annotated[int | None, Option(help="Of weights, order and dropout.")] = None,
+    train_split: Annotated[str | None, Option(help="Learn from this split, not train.")] = None,
+    dev_split: Annotated[str | None, Option(help="Choose the epoch by this one, not dev.")] = None,
+    recipe: Annotated[str | None, Option(help="A file of settings, or its name.")] = None,
+    settings: Set = None,
+    resume: Annotated[bool, Option("--resume", help="Resume from the last checkpoint.")] = False,
+) -> None:
+    """Train a captioner; what is not given is as in the recipe, or as recommended.
+
+    Recipes of the package: flickr8k-soft, flickr8k-hard.
+
+    Several processes share the work under torchrun:
+    torchrun --nproc-per-node 2 -m labkit train STORE --out RUN
+
+    Example: labkit train stores/flickr8k --out runs/soft
+    """
+    from labkit.distributed import join_team
+    from labkit.training.config import TrainConfig, parse_settings, read_recipe
+    from labkit.training.trainer import train
+
+    given = {k: v for k, v in locals().items() if k in {f.name for f in fields(TrainConfig)}}
+    given = {name: value for name, value in given.items() if value is not None}
+    given = (read_recipe(recipe) if recipe else {}) | given
+    train(store, out, given | parse_settings(settings or []), resume, join_team())
+
+
+@app.command()
+def compare(
+    store: Store,
+    attention: Annotated[list[str], Option(
+        metavar="[LABEL=]NAME[:OPTION=VALUE,...]", help=f"{ATTENTIONS}; several times.")],
+    out: Out,
+    seeds: Annotated[int, Option(min=1, help="Trainings of each.")] = 3,
+    photo: Annotated[list[Path] | None, Option(help="Show where each looks on it.")] = None,
+    settings: Set = None,
+) -> None:  # fmt: skip
+    """Train mechanisms with the same seeds, data and budget, and show them side by side.
+
+    Example: labkit compare stores/scenes --attention soft --attention argmax --out compared
+    """
+    from labkit.training.compare import compare
+    from labkit.training.config import parse_settings
+
+    compare(store, attention, out, seeds, parse_settings(settings or []), photo or [])
+    print((out / "table.md").read_text(encoding="utf-8"), end="")
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    data: Annotated[Path | None, Option(help="A store; the one it was trained on if none.")] = None,
+    split: Annotated[str | None, Option(help="Which split; the dev split if none.")] = None,
+    beam: Beam = None,
+    max_words: Words = None,
+    length_power: Power = None,
+    look: Look = None,
+    json: Scores = None,
+    captions: Annotated[Path | None, Option(help="Write what was told, as COCO results.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score a model on a split: BLEU, METEOR, ROUGE-L, CIDEr of free-running captions.
+
+    Example: labkit evaluate runs/soft --split dev --json scores.json
+    """
+    from labkit.evaluation.evaluate import evaluate_run
+    from labkit.evaluation.results import write_results
+
+    outputs(json, captions, overwrite=overwrite)
+    found = evaluate_run(run, data, split, Decoding(beam, max_words, length_power, look))
+    show(found.as_dict())
+    if json:
+        write_json(json, found.as_dict(), new=not overwrite)
+    if captions:
+        write_results(captions, found.captions, new=not overwrite)
+
+
+@app.command()
+def score(
+    references: Annotated[Path, Argument(help="A store, or a captions file of any form.")],
+    captions: Annotated[Path, Argument(help="Generated captions, in COCO's results format.")],
+    split: Annotated[str, Option(help="Which split of a store.")] = "dev",
+    json: Scores = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score captions that any system wrote against human ones.
+
+    Example: labkit score annotations/captions_val2017.json captions.json
+    """
+    from labkit.data.records import DataReport
+    from labkit.evaluation.results import score_file
+
+    outputs(json, overwrite=overwrite)
+    report = DataReport()
+    found, images, left = score_file(references, captions, split, report)
+    if report:
+        print(report, file=sys.stderr)
+    if left:
+        print(f"{left} images of {references} have no caption: they are left out", file=sys.stderr)
+    scores = {"images": images} | asdict(found)
+    show(scores)
+    if json:
+        write_json(json, scores, new=not overwrite)
+
+
+@app.command()
+def models() -> None:
+    """List the trained models that come with the package.
+
+    Example: labkit models
+    """
+    from labkit.model.captioner import PRETRAINED, shipped
+
+    for name in shipped():
+        card = (PRETRAINED / name / "card.md").read_text(encoding="utf-8")
+        lines = [line for line in card.splitlines() if line and not line.startswith("#")]
+        print(f"{name:16} {lines[0]}")
+
+
+@app.command()
+def caption(
+    run: Run,
+    photos: Annotated[list[str], Argument(metavar="PHOTO...", help="Photographs, or folders.")],
+    out: Out = Path("captions"),
+    beam: Beam = None,
+    max_words: Words = None,
+    look: Look = None,
+) -> None:
+    """Tell photographs: captions on standard output, attention pictures in --out.
+
+    No file is overwritten: a picture whose name is taken is called NAME-2.png, NAME-3.png, ...
+
+    Example: labkit caption runs/soft my.jpg --out captions
+    """
+    from labkit.figures.caption_photos import caption_photos
+
+    if caption_photos(run, photos, out, Decoding(beam, max_words, look=look)):
+        sys.exit(1)
+
+
+@app.command()
+def grade(
+    notebooks: Annotated[list[Path], Argument(metavar="NOTEBOOK...", help="Labs handed in.")],
+    stored: Annotated[bool, Option("--stored", help="Run nothing, take stored outputs.")] = False,
+    timeout: Annotated[int, Option(min=1, help="Seconds for each cell.")] = 120,
+    json: Annotated[Path | None, Option(help="Write the marks to this file.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Mark labs that were handed in, by what the checks say of their exercises.
+
+    Example: labkit grade handed-in/one.ipynb handed-in/two.ipynb --json marks.json
+    """
+    from labkit.checks.grading import grade_files
+
+    if grade_files(notebooks, stored, timeout, json, overwrite):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

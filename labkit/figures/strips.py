@@ -1,0 +1,153 @@
+"""Figures: where the captioner looked at each word, and how a training went.
+
+They are drawn without `pyplot`, so they need no screen and leave nothing behind. A notebook shows
+a figure that is the last value of a cell.
+"""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from labkit.data.photos import read_photo, to_rgb
+
+PANEL = 2.0  # inches, the longer side of a photograph in a strip
+PANEL_PIXELS = 400  # a photograph is drawn with at most this many pixels a side
+COLUMNS = 6  # pictures in a row
+
+
+class Picture(Figure):
+    """A figure that a notebook shows by itself."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def attention_strip(
+    photo: str | Path | Image.Image | np.ndarray, words: Sequence[str],
+    alpha: np.ndarray | Tensor, title: str | None = None,
+) -> Figure:
+    """Draw the paper's strip: the photograph, then where each word looked (paper, figures 2, 3).
+
+    The brightest place of each word is white: compare places within a word, not words with each
+    other. A word that looks everywhere gives an even white. Axes count in the photograph's pixels.
+
+    Args:
+        photo: A file, a PIL image, or an array (H, W, 3) of uint8, in its own shape.
+        words: The T words of the caption.
+        alpha: The weights (T, rows, columns): a grid of any size over the whole photograph.
+        title: Written above all.
+
+    Returns:
+        The figure, to show or to save with `savefig`.
+
+    Raises:
+        ValueError: There are not as many maps as words.
+        FileNotFoundError, DataError: The photograph is missing, or cannot be read.
+    """
+    image = as_image(photo)
+    alpha = np.asarray(alpha, dtype=np.float32)  # (T, rows, columns)
+    if alpha.ndim != 3 or len(alpha) != len(words):
+        found = f"{len(words)} words and weights of shape {alpha.shape}"
+        raise ValueError(f"a strip needs one map (rows, columns) for each word, not {found}")
+    width, height = image.size
+    image.thumbnail((PANEL_PIXELS, PANEL_PIXELS))
+    extent = (0, width, height, 0)  # pixels of the whole photograph, whatever is drawn
+    figure, panels = _panels(1 + len(words), width / height, title)
+    for panel in panels:
+        panel.imshow(image, extent=extent)
+    for panel, word, weights in zip(panels[1:], words, alpha, strict=True):
+        light = smooth(weights, image.height, image.width)
+        top = max(float(light.max()), 1e-12)
+        panel.imshow(light, extent=extent, cmap="gray", vmin=0, vmax=top, alpha=0.75)
+        panel.set_title(word, fontsize=11, parse_math=False)
+    return figure
+
+
+def as_image(photo: str | Path | Image.Image | np.ndarray) -> Image.Image:
+    """Give a photograph of any kind as an image of its own, upright and in RGB.
+
+    Raises:
+        FileNotFoundError, DataError: The file is missing, or cannot be read.
+    """
+    if isinstance(photo, str | Path):
+        return read_photo(photo)
+    return to_rgb(Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo)
+
+
+def smooth(weights: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Stretch one map over a photograph, smoothly, each cell over its own part.
+
+    Args:
+        weights: (rows, columns).
+        height: Of the photograph, in pixels.
+        width: Of the photograph, in pixels.
+
+    Returns:
+        (height, width) float32, none below zero.
+    """
+    grid = torch.as_tensor(np.asarray(weights, dtype=np.float32))[None, None]  # (1, 1, rows, cols)
+    size = (height, width)
+    drawn = F.interpolate(grid, size, mode="bicubic", align_corners=False, antialias=True)
+    return drawn[0, 0].clamp(min=0).numpy()
+
+
+def loss_curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Draw how the loss of one or more trainings fell, and how their dev scores rose.
+
+    Args:
+        runs: The rows of each run's `metrics.jsonl`, by the run's name. A row holds "step" with
+            "loss" (nats a word), or with "cider" (of the dev split), or with neither.
+
+    Returns:
+        The figure: the loss, and beside it CIDEr, if any row has it.
+    """
+    scored = any("cider" in row for rows in runs.values() for row in rows)
+    figure = Picture(figsize=(9 if scored else 5, 3.5), layout="constrained")
+    panels = figure.subplots(1, 2 if scored else 1, squeeze=False)[0]
+    _curves(panels[0], runs, "loss", "loss (nats a word)")
+    if scored:
+        _curves(panels[1], runs, "cider", "CIDEr (dev)", marker="o")
+    return figure
+
+
+def _curves(
+    panel: Axes, runs: Mapping[str, Sequence[Mapping[str, float]]], value: str, label: str,
+    marker: str | None = None,
+) -> None:
+    """Draw one value of each run against the step."""
+    for name, rows in runs.items():
+        points = [(row["step"], row[value]) for row in rows if value in row]
+        if points:
+            panel.plot(*zip(*points, strict=True), label=name, marker=marker)
+    panel.set_xlabel("step")
+    panel.set_ylabel(label)
+    panel.grid(alpha=0.3)
+    if len(runs) > 1 and panel.lines:
+        panel.legend()
+
+
+def _panels(count: int, aspect: float, title: str | None) -> tuple[Picture, list[Axes]]:
+    """Lay out pictures of one shape in rows, with no axes drawn."""
+    columns = min(count, COLUMNS)
+    rows = math.ceil(count / columns)
+    aspect = min(max(aspect, 0.25), 4.0)  # a very long photograph gets a panel of bearable shape
+    width, height = PANEL * min(1, aspect), PANEL * min(1, 1 / aspect) + 0.3
+    size = (columns * max(width, 0.9), rows * height + (0.4 if title else 0))
+    figure = Picture(figsize=size, layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel in panels:
+        panel.set_axis_off()
+    if title:
+        figure.suptitle(title)
+    return figure, panels[:count]

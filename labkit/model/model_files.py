@@ -1,0 +1,81 @@
+"""The files of a trained model: read, and compared with each other before they are used."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labkit.data.vocabulary import Vocabulary
+from labkit.files import read_json
+from labkit.model import checkpoint
+from labkit.model.decoder import Decoder, DecoderConfig
+
+
+def read_model(
+    config_file: Path, vocabulary_file: Path, weights_file: Path
+) -> tuple[Decoder, Vocabulary, dict[str, Any]]:
+    """Read a model from its files.
+
+    Args:
+        config_file: ``config.json`` of a run.
+        vocabulary_file: ``vocabulary.json``.
+        weights_file: ``model.safetensors``.
+
+    Returns:
+        The decoder with its weights in float32, its words, and the configuration.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, of another version of labkit, or does not fit the others.
+    """
+    config, shape = read_config(config_file)
+    vocabulary = Vocabulary.load(vocabulary_file)
+    if len(vocabulary) != shape.vocabulary:
+        raise ValueError(
+            f"{vocabulary_file} has {len(vocabulary)} words, and the decoder in {config_file} "
+            f"{shape.vocabulary}: take both files from the same run"
+        )
+    tensors = {name: value.float() for name, value in checkpoint.load(weights_file)[0].items()}
+    wanted, found = _shapes(shape, config_file), {k: tuple(v.shape) for k, v in tensors.items()}
+    for name in wanted | found:
+        if found.get(name) != wanted.get(name):
+            what = f"{name} is {found.get(name, 'missing')}, not {wanted.get(name, 'expected')}"
+            raise ValueError(
+                f"{weights_file} does not fit {config_file}, {what}: take both from the same run"
+            )
+    decoder = Decoder(shape)
+    decoder.load_state_dict(tensors)
+    return decoder, vocabulary, config
+
+
+def read_config(file: Path) -> tuple[dict[str, Any], DecoderConfig]:
+    """Read the ``config.json`` of a run, and the decoder that it describes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or of another version of labkit.
+    """
+    config = read_json(file)
+    whole = isinstance(config, dict) and isinstance(config.get("data"), str | None)
+    parts = ("train", "decoder", "encoder")
+    if not whole or not all(isinstance(config.get(part), dict) for part in parts):
+        raise ValueError(f"{file} is no config.json of a run: take the one that the training wrote")
+    try:
+        return config, DecoderConfig(**config["decoder"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{file} is of another version of labkit, of its decoder {error}: use the version that "
+            "wrote it, or train the model again"
+        ) from None
+
+
+def _shapes(config: DecoderConfig, file: Path) -> dict[str, tuple[int, ...]]:
+    """Give the shape of each tensor of a decoder, taking no memory, however large it is."""
+    try:
+        with torch.device("meta"):
+            tensors: dict[str, Tensor] = Decoder(config).state_dict()
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{file}: no such decoder can be made ({reason})") from error
+    return {name: tuple(value.shape) for name, value in tensors.items()}

@@ -1,0 +1,103 @@
+"""How good a mechanism's gradient is at a fixed model: how much it varies, and how far it is off.
+
+The model, the pictures and the captions stay as they are, and nothing is dropped out. What varies
+is only the places that the attention draws. So soft attention's gradient does not vary at all.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from labkit.model.decoder import Decoder
+from labkit.training.objective import Objective
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance of a gradient over draws, for a group of parameters of n numbers."""
+
+    mean: Tensor  # (n,)
+    variance: Tensor  # (n,)
+    draws: int
+
+    @property
+    def size(self) -> float:
+        """The norm of the mean."""
+        return self.mean.norm().item()
+
+    @property
+    def total_variance(self) -> float:
+        """The variances of all numbers, summed: the mean squared distance from the mean."""
+        return self.variance.sum().item()
+
+    def off(self, other: "Moments") -> tuple[float, float]:
+        """Compare with another estimator of the same gradient.
+
+        Returns:
+            The distance of the two means, and how large it would be by chance alone.
+        """
+        chance = self.variance / self.draws + other.variance / other.draws
+        return (self.mean - other.mean).norm().item(), chance.sum().sqrt().item()
+
+
+def with_attention(decoder: Decoder, attention: str, **options: float | str) -> Decoder:
+    """Give a decoder of the same weights that looks by another mechanism.
+
+    Args:
+        decoder: any.
+        attention: a key of `labkit.model.hard_attention.ATTENTIONS`.
+        options: fields of `labkit.model.attention.HardConfig`.
+    """
+    other = Decoder(replace(decoder.config, attention=attention, **options))
+    other.load_state_dict(decoder.state_dict(), strict=False)  # a baseline it may not have
+    return other.to(next(decoder.parameters()))
+
+
+def moments(
+    decoder: Decoder, objective: Objective, a: Tensor, captions: Tensor, draws: int = 50
+) -> dict[str, Moments]:
+    """Estimate the gradient of a batch's loss per word again and again.
+
+    Args:
+        decoder: stays as it is.
+        objective: what it learns from.
+        a: annotation vectors (B, L, D).
+        captions: word ids (B, T + 1).
+        draws: how often.
+
+    Returns:
+        For each part of the decoder ("attention" makes the scores), what its gradient did.
+    """
+    decoder = copy.deepcopy(decoder).eval()
+    decoder.attention.train()  # it draws as when it learns; nothing else does
+    a, captions = (x.repeat_interleave(objective.hard.samples, 0) for x in (a, captions))
+    for _ in range(30):  # as if training had gone on: until a moving average has come to rest
+        with torch.no_grad():
+            loss = objective(decoder(a, captions))
+        decoder.attention.note(-loss.surprise / loss.words)
+    sums: dict[str, list[Tensor]] = {}
+    for draw in range(1, draws + 1):
+        for name, grad in _gradient(decoder, objective, a, captions).items():
+            mean, squares = sums.setdefault(name, [torch.zeros_like(grad), torch.zeros_like(grad)])
+            step = grad - mean
+            mean += step / draw  # Welford's way: no difference of large numbers
+            squares += step * (grad - mean)
+    found = sums.items()
+    return {name: Moments(mean, sq / max(draws - 1, 1), draws) for name, (mean, sq) in found}
+
+
+def _gradient(
+    decoder: Decoder, objective: Objective, a: Tensor, captions: Tensor
+) -> dict[str, Tensor]:
+    """One estimate, by parts of the decoder."""
+    decoder.zero_grad()
+    loss = objective(decoder(a, captions))
+    (loss.total / loss.words).backward()
+    decoder.attention.note(-loss.surprise / loss.words)
+    parts: dict[str, list[Tensor]] = {}
+    for name, parameter in decoder.named_parameters():
+        if parameter.grad is not None and "guess" not in name:  # a baseline is no part of the model
+            parts.setdefault(name.split(".")[0], []).append(parameter.grad.flatten().double())
+    return {name: torch.cat(grads) for name, grads in parts.items()}

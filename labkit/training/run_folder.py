@@ -1,0 +1,130 @@
+"""The folder of a run: what it holds, who may write it, and when it is resumed.
+
+    config.json              what was asked for, and what model, encoder and store it is about
+    vocabulary.json          the words
+    metrics.jsonl            a line every few steps ("loss") and one after each epoch (the scores)
+    loss.png                 the same as a picture, after each epoch
+    model.safetensors        the best epoch's weights: what evaluation and captioning use
+    checkpoint.safetensors   all that resuming needs
+
+The checkpoint is one file, renamed into place: a kill leaves the old one or the new one. A folder
+without one holds nothing that was learned, so another run may be started in it.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labkit.data.vocabulary import Vocabulary
+from labkit.distributed import Team
+from labkit.figures.strips import loss_curves
+from labkit.files import only_one, own_folder, read_json, whole, write_json
+from labkit.model import checkpoint
+from labkit.training.config import compare
+from labkit.training.schedule import Standing
+
+
+class RunFolder:
+    """The folder of one run; rank 0 writes it, and what stops rank 0 stops all.
+
+    Args:
+        path: the folder, absent, empty, or of a run.
+        team: this process among those that train together.
+    """
+
+    def __init__(self, path: str | Path, team: Team):
+        self.path, self.team = Path(path), team
+        self.config = self.path / "config.json"
+        self.checkpoint = self.path / "checkpoint.safetensors"
+        self.model = self.path / "model.safetensors"
+        self._facts: dict[str, Any] = {}
+
+    def claim(self, resume: bool) -> None:
+        """See, before any work, that a run may be started or resumed here.
+
+        Raises:
+            FileExistsError: it holds a run, and ``resume`` is False; or it holds other files.
+            OSError: it cannot be written to.
+        """
+
+        def look() -> None:
+            own_folder(self.path, self.config.name)
+            if self.checkpoint.exists() and not resume:
+                raise FileExistsError(
+                    f"{self.path} holds a run: go on with --resume, or name another folder"
+                )
+
+        self.team.once(look)
+
+    def begin(self, facts: dict[str, Any], vocabulary: Vocabulary, resume: bool) -> bool:
+        """Write what the run is, or see that it is the same run.
+
+        Returns:
+            Whether there is a checkpoint to resume from.
+
+        Raises:
+            FileExistsError: as `claim`; or another process is training here.
+            ValueError: the run was started with another store or other settings.
+        """
+        self._facts = json.loads(json.dumps(facts))
+        self.claim(resume)
+
+        def write() -> bool:
+            with only_one(self.path):
+                if begun := self.checkpoint.exists():
+                    compare(read_json(self.config), self._facts, self.config)
+                vocabulary.save(self.path / "vocabulary.json")
+                write_json(self.config, self._facts)
+            return begun
+
+        return self.team.once(write)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out of the folder while the run goes on.
+
+        Raises:
+            FileExistsError: another process is training here, or has started another run.
+        """
+
+        def enter() -> None:
+            lock.enter_context(only_one(self.path))
+            if read_json(self.config) != self._facts:
+                raise FileExistsError(f"{self.path} holds another run by now: name a new folder")
+
+        with ExitStack() as lock:
+            self.team.once(enter)
+            yield
+
+    def save(self, tensors: dict[str, Tensor], standing: dict[str, Any]) -> None:
+        """Write the checkpoint, then the log; for rank 0 alone."""
+        checkpoint.save(self.checkpoint, tensors, standing)
+        with whole(self.path / "metrics.jsonl") as part:
+            part.write_text("".join(json.dumps(row) + "\n" for row in standing["rows"]))
+
+    def draw(self, rows: list[dict], title: str) -> None:
+        """Draw the log; for rank 0 alone."""
+        with whole(self.path / "loss.png") as part:
+            loss_curves({title: rows}).savefig(part)
+
+    def restore(
+        self, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> Standing:
+        """Put back what the checkpoint holds, and say where the training stood.
+
+        Raises:
+            ValueError: it is damaged, or of another version.
+        """
+        tensors, facts = checkpoint.load(self.checkpoint)
+        try:
+            checkpoint.restore(tensors, model, average, optimizer)
+            return Standing(**facts)
+        except (RuntimeError, TypeError, ValueError, KeyError):
+            raise ValueError(
+                f"{self.checkpoint} is of another version of labkit: start another run"
+            ) from None

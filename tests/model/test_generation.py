@@ -1,0 +1,475 @@
+"""From annotation vectors to words: against brute force, and in the corners."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from labkit.data.vocabulary import BOS, EOS
+from labkit.model.decoder import Decoder, DecoderConfig, State
+from labkit.model.generation import (
+    UNTOLD,
+    Caption,
+    Decoding,
+    beam_search,
+    greedy,
+    most_agreed,
+    sample,
+)
+
+torch.set_num_threads(1)
+
+L = 4
+NEVER = (-60.0, -math.inf)  # biases with which <eos> is never told
+
+
+def make(vocabulary: int = 9, seed: int = 0, eos: float | None = None) -> Decoder:
+    """A small decoder with large weights; ``eos`` is added to the score of <eos>."""
+    torch.manual_seed(seed)
+    config = DecoderConfig(vocabulary, feature=5, reduced=5, embedding=6, hidden=6, scorer=4)
+    decoder = Decoder(config).eval()
+    for parameter in decoder.parameters():
+        nn.init.normal_(parameter, std=0.7)
+    if eos is not None:
+        with torch.no_grad():
+            decoder.bias[EOS] += eos
+    return decoder
+
+
+def pictures(count: int = 4, seed: int = 1) -> Tensor:
+    return torch.randn(count, L, 5, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def teacher_forced(decoder: Decoder, a: Tensor, words: list[int], ends: bool = True):
+    """log p of the words (and <eos>), and where each looked, by teacher forcing."""
+    told = decoder(a[None], torch.tensor([[BOS, *words, EOS]]))
+    log_p = told.log_p.gather(1, told.targets[:, None])[:, 0]
+    return log_p[: len(words) + ends].sum().item(), told.alpha[0, : len(words)]
+
+
+class Tree:
+    """The model's log p of every next word after any words, found step by step."""
+
+    def __init__(self, decoder: Decoder, a: Tensor):
+        self.decoder = decoder
+        self.seen, first = decoder.look_at(a[None])
+        self.known = {(): self._step(BOS, first)}
+
+    @torch.no_grad()
+    def _step(self, word: int, state: State) -> tuple[list[float], State]:
+        log_p, state, _ = self.decoder.step(torch.tensor([[word]]), self.seen, state)
+        return log_p[0, 0].tolist(), state
+
+    def __call__(self, *words: int) -> list[float]:
+        if words not in self.known:
+            self(*words[:-1])
+            self.known[words] = self._step(words[-1], self.known[words[:-1]][1])
+        return self.known[words][0]
+
+    def log_p(self, *words: int) -> float:
+        return sum(self(*words[:t])[word] for t, word in enumerate(words))
+
+
+def all_captions(vocabulary: int, longest: int) -> list[tuple[int, ...]]:
+    words = range(4, vocabulary)
+    return [c for length in range(longest + 1) for c in itertools.product(words, repeat=length)]
+
+
+def brute_force(decoder: Decoder, a: Tensor, longest: int, power: float) -> tuple[float, list]:
+    """The best of all captions there are."""
+    tree = Tree(decoder, a)
+    captions = all_captions(decoder.config.vocabulary, longest)
+    return max((tree.log_p(*c, EOS) / (len(c) + 1) ** power, list(c)) for c in captions)
+
+
+def repeats(words: list[int], n: int) -> bool:
+    """Whether a run of n words stands there twice (they may overlap), or a word after itself."""
+    runs = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return len(set(runs)) < len(runs) or any(a == b for a, b in itertools.pairwise(words))
+
+
+def plain_beam(*how):
+    """The best of `plain_beams`."""
+    return max(plain_beams(*how))
+
+
+def plain_beams(decoder: Decoder, a: Tensor, width: int, longest: int, power: float, n: int = 0):
+    """The docstring of `beam_search` word by word, with lists: [(score, words)] of what ended."""
+    tree = Tree(decoder, a)
+    tellable = [EOS, *range(4, decoder.config.vocabulary)]
+    live, ended = [(0.0, [])], []
+    for t in range(longest + 1):
+        continued = [
+            (total + tree(*words)[word], [*words, word])
+            for total, words in live
+            for word in (tellable if t < longest else [EOS])
+            if not (n and repeats([*words, word], n))
+        ]
+        continued.sort(reverse=True)
+        for total, words in continued[:width]:
+            if words[-1] == EOS and len(ended) < width:
+                ended.append((total / len(words) ** power, words[:-1]))
+        if len(ended) >= width:
+            break
+        live = [beginning for beginning in continued if beginning[1][-1] != EOS][:width]
+    return ended
+
+
+def plainly_agreed(scores: list[float], captions: list[list[int]], temperature: float) -> int:
+    """The docstring of `most_agreed` word by word, with lists."""
+
+    def runs(words: list[int]) -> list[tuple]:
+        return [tuple(words[k : k + n]) for n in (1, 2, 3, 4) for k in range(len(words) - n + 1)]
+
+    def f1(mine: list[tuple], other: list[tuple]) -> float:
+        rest, both = list(other), 0
+        for run in mine:
+            if run in rest:
+                rest.remove(run)
+                both += 1
+        precision, recall = both / max(len(mine), 1), both / max(len(other), 1)
+        return 2 * precision * recall / (precision + recall) if both else 0.0
+
+    weights = [math.exp(score / temperature) for score in scores]
+    told = [runs(words) for words in captions]
+    risks = [sum(w * f1(a, b) for w, b in zip(weights, told, strict=True)) for a in told]
+    return max(range(len(risks)), key=risks.__getitem__)
+
+
+def check_rows(told: list[Caption]) -> None:
+    """One row of weights a word, each summing to 1."""
+    for caption in told:
+        assert caption.alpha.shape == (len(caption.words), L)
+        torch.testing.assert_close(caption.alpha.sum(-1), torch.ones(len(caption.words)))
+
+
+# --------------------------------------------------------------------------------------- greedy
+
+
+def test_greedy_takes_the_likeliest_word_each_time():
+    decoder, a = make(eos=3), pictures(8)
+    told = greedy(decoder, a, max_words=6)
+    assert len({len(caption.words) for caption in told}) > 1  # some end before others
+    for n, caption in enumerate(told):
+        words = [*caption.words, EOS][:6]
+        with torch.no_grad():
+            log_p = decoder(a[n : n + 1], torch.tensor([[BOS, *caption.words, EOS]])).log_p
+        log_p[:, UNTOLD] = -math.inf
+        assert log_p[: len(words)].argmax(-1).tolist() == words
+
+
+@pytest.mark.parametrize("tell", [greedy, sample])
+def test_scores_and_weights_are_those_of_teacher_forcing(tell):
+    decoder, a = make(eos=3), pictures(8)
+    torch.manual_seed(0)
+    told = tell(decoder, a, max_words=5)
+    check_rows(told)
+    for n, caption in enumerate(told):
+        ends = len(caption.words) < 5  # a fifth word is the last: <eos> was not asked for
+        score, alpha = teacher_forced(decoder, a[n], caption.words, ends)
+        assert caption.score == pytest.approx(score, abs=1e-4)
+        torch.testing.assert_close(caption.alpha, alpha)
+
+
+@pytest.mark.parametrize("eos", NEVER)
+@pytest.mark.parametrize("tell", [greedy, sample])
+def test_without_an_end_it_stops_after_max_words(tell, eos):
+    told = tell(make(eos=eos), pictures(), max_words=7)
+    assert [len(caption.words) for caption in told] == [7] * 4
+    assert all(math.isfinite(caption.score) for caption in told)
+    check_rows(told)
+
+
+@pytest.mark.parametrize("tell", [greedy, sample, beam_search])
+def test_a_caption_may_be_empty(tell):
+    told = tell(make(eos=1000.0), pictures())
+    assert [caption.words for caption in told] == [[]] * 4
+    assert all(caption.score == pytest.approx(0, abs=1e-4) for caption in told)
+    check_rows(told)
+
+
+# ------------------------------------------------------------------------------------- sampling
+
+
+def test_sampling_is_seeded():
+    decoder, a = make(), pictures(20)
+
+    def draw(seed):
+        told = sample(decoder, a, generator=torch.Generator().manual_seed(seed))
+        return [caption.words for caption in told]
+
+    assert draw(3) == draw(3)
+    assert draw(3) != draw(4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_sampling_follows_the_distribution(temperature):
+    """All captions of at most two words: their frequencies against their probabilities."""
+    decoder, a, count = make(7), pictures(1), 6000
+    told = sample(
+        decoder, a.expand(count, -1, -1), 2, temperature, torch.Generator().manual_seed(0)
+    )
+
+    def chances(words):
+        with torch.no_grad():
+            log_p = decoder(a, torch.tensor([[BOS, *words, EOS]])).log_p[len(words)]
+        p = log_p.div(temperature).exp()
+        p[UNTOLD] = 0
+        return (p / p.sum()).tolist()
+
+    expected = {(): chances([])[EOS]}
+    for one in range(4, 7):
+        expected[(one,)] = chances([])[one] * chances([one])[EOS]
+        for two in range(4, 7):
+            expected[one, two] = chances([])[one] * chances([one])[two]
+    assert sum(expected.values()) == pytest.approx(1, abs=1e-5)
+    seen = [tuple(caption.words) for caption in told]
+    for words, p in expected.items():
+        error = math.sqrt(p * (1 - p) / count)
+        assert abs(seen.count(words) / count - p) < 4 * error + 1e-9, words
+
+
+def test_a_cold_sample_is_greedy():
+    decoder, a = make(), pictures(8)
+    cold = sample(decoder, a, temperature=1e-4, generator=torch.Generator().manual_seed(0))
+    assert [c.words for c in cold] == [c.words for c in greedy(decoder, a)]
+
+
+# --------------------------------------------------------------------------------- beam search
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_width_one_is_greedy(seed):
+    decoder, a = make(seed=seed, eos=2), pictures(6, seed)
+    ones = beam_search(decoder, a, 1, max_words=6, length_power=0)
+    for one, plain in zip(ones, greedy(decoder, a, max_words=6), strict=True):
+        assert one.words == plain.words
+        torch.testing.assert_close(one.alpha, plain.alpha)
+        if len(plain.words) < 6:  # else only the beam was asked for <eos>
+            assert one.score == pytest.approx(plain.score, abs=1e-5)
+
+
+def test_a_beam_as_wide_as_all_captions_is_brute_force():
+    width = len(all_captions(6, 3))
+    assert width == 15 > 6  # more than there are words
+    lengths = set()
+    for seed, power in itertools.product(range(6), (0.0, 0.7, 1.5)):
+        decoder, a = make(6, seed), pictures(3, seed)
+        told = beam_search(decoder, a, width, max_words=3, length_power=power)
+        check_rows(told)
+        for n, caption in enumerate(told):
+            score, words = brute_force(decoder, a[n], 3, power)
+            assert caption.words == words
+            assert caption.score == pytest.approx(score, abs=1e-5)
+            lengths.add(len(words))
+    assert {0, 1, 3} <= lengths  # short ones win and long ones
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 12])
+@pytest.mark.parametrize("eos", [-60.0, -2.0, 0.0, 2.0])
+def test_beams_of_every_width_do_what_is_said(width, eos):
+    """Against a search with plain lists, also with beams wider than the vocabulary."""
+    for vocabulary, power in ((5, 0.7), (8, 0.0), (8, 0.7), (8, 2.0)):
+        decoder, a = make(vocabulary, seed=width, eos=eos), pictures(3, seed=vocabulary)
+        for n, caption in enumerate(beam_search(decoder, a, width, 4, power)):
+            score, words = plain_beam(decoder, a[n], width, 4, power)
+            assert caption.words == words
+            assert caption.score == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_no_run_of_words_is_told_twice(n):
+    """Against the search with plain lists, with a decoder that repeats itself if it may."""
+    differ = 0
+    for seed in range(4):
+        decoder, a = make(8, seed, eos=-4.0), pictures(3, seed)
+        free, told = (beam_search(decoder, a, 3, 7, unrepeated=k) for k in (0, n))
+        check_rows(told)
+        for row, caption in enumerate(told):
+            score, words = plain_beam(decoder, a[row], 3, 7, 0.7, n)
+            assert (caption.words, repeats(words, n)) == (words, False)
+            assert caption.score == pytest.approx(score, abs=1e-4)
+            differ += free[row].words != words
+    assert differ > 3
+
+
+def caption(words: str, score: float) -> Caption:
+    """A caption of one letter a word."""
+    return Caption([ord(letter) for letter in words], score, torch.zeros(len(words), L))
+
+
+def test_two_that_agree_outvote_a_likelier_one():
+    alone, two, alike = caption("abcde", -0.5), caption("fghij", -0.6), caption("fghik", -0.61)
+    assert most_agreed([alone, two, alike]) is two
+    assert most_agreed([alone, two, alike], temperature=0.01) is alone  # its score decides
+    assert most_agreed([alone]) is alone
+
+
+def test_a_caption_without_words_agrees_with_none():
+    empty = caption("", -0.1)
+    assert most_agreed([empty, caption("ab", -3.0)]).words == [ord("a"), ord("b")]
+    assert most_agreed([empty, empty]) is empty
+
+
+@pytest.mark.parametrize("width", [2, 3, 6])
+def test_the_caption_that_agrees_most_is_told(width):
+    """Against the search with plain lists; it is often not the likeliest."""
+    differ = 0
+    for seed in range(6):
+        decoder, a = make(8, seed), pictures(3, seed)
+        agreed = beam_search(decoder, a, width, 5, agreed=True)
+        check_rows(agreed)
+        for row, one in enumerate(agreed):
+            ended = plain_beams(decoder, a[row], width, 5, 0.7)
+            best = ended[plainly_agreed(*zip(*ended, strict=True), 0.35)]
+            assert one.words == best[1]
+            assert one.score == pytest.approx(best[0], abs=1e-4)
+            differ += best != max(ended)
+    assert differ > 0
+
+
+def test_the_decoders_own_limit_of_repeats_is_kept():
+    decoder, a = make(8, eos=-4.0), pictures(6)
+    given = [caption.words for caption in beam_search(decoder, a, 3, 7, unrepeated=1)]
+    decoder.config = replace(decoder.config, unrepeated=1)
+    assert [caption.words for caption in beam_search(decoder, a, 3, 7)] == given
+
+
+@pytest.mark.parametrize("power", [0.0, 0.7])
+def test_beam_scores_and_weights_are_those_of_teacher_forcing(power):
+    decoder, a = make(eos=1), pictures(8)
+    told = beam_search(decoder, a, 4, max_words=6, length_power=power)
+    check_rows(told)
+    for n, caption in enumerate(told):
+        score, alpha = teacher_forced(decoder, a[n], caption.words)
+        assert caption.score == pytest.approx(score / (len(caption.words) + 1) ** power, abs=1e-4)
+        torch.testing.assert_close(caption.alpha, alpha)
+
+
+@pytest.mark.parametrize("width", [1, 3, 20])
+@pytest.mark.parametrize("eos", NEVER)
+def test_a_beam_that_never_ends_returns_its_best(width, eos):
+    """Only <eos> can follow the last word; where even that cannot, the words alone are compared."""
+    decoder, a = make(6, eos=eos), pictures()
+    told = beam_search(decoder, a, width, max_words=4, length_power=0.7)
+    check_rows(told)
+    for n, caption in enumerate(told):
+        assert len(caption.words) == 4
+        can_end = math.isfinite(eos)
+        log_p, _ = teacher_forced(decoder, a[n], caption.words, ends=can_end)
+        assert caption.score == pytest.approx(log_p / (4 + can_end) ** 0.7, abs=1e-3)
+        if width == 20:  # wide enough for all 16
+            tree, end = Tree(decoder, a[n]), [EOS][:can_end]
+            fours = itertools.product((4, 5), repeat=4)
+            assert log_p == pytest.approx(max(tree.log_p(*c, *end) for c in fours), abs=1e-3)
+
+
+@pytest.mark.parametrize(("power", "long_wins"), [(0.0, False), (1.0, True)])
+def test_a_longer_caption_competes_at_the_last_step(power, long_wins):
+    """Shorter ones have ended; one of max_words words is compared with them, its <eos> included."""
+    decoder, a = make(6, seed=3), pictures(1, seed=3)
+    tree = Tree(decoder, a[0])
+    (caption,) = beam_search(decoder, a, 15, 3, power)
+    ended = max(tree.log_p(*c, EOS) / (len(c) + 1) ** power for c in all_captions(6, 2))
+    assert (len(caption.words) == 3) == long_wins
+    assert (caption.score > ended + 1e-4) == long_wins
+
+
+def test_there_may_be_no_words_but_the_special_ones():
+    told = beam_search(make(4), pictures(), 3, max_words=2)
+    assert [caption.words for caption in told] == [[]] * 4
+    check_rows(told)
+
+
+# -------------------------------------------------------------------------------------- all three
+
+
+@pytest.mark.parametrize("tell", [greedy, sample, beam_search])
+def test_pad_bos_and_unk_are_never_told(tell):
+    decoder = make(eos=-3)
+    with torch.no_grad():
+        decoder.bias[UNTOLD] += 20  # the model would say nothing else
+    told = tell(decoder, pictures(10), max_words=5)
+    words = [word for caption in told for word in caption.words]
+    assert words and not {*UNTOLD, EOS} & set(words)
+    assert all(math.isfinite(caption.score) for caption in told)
+
+
+@pytest.mark.parametrize("tell", [greedy, beam_search])
+def test_pictures_do_not_influence_each_other(tell):
+    decoder, a = make(eos=3), pictures(9)
+    together = tell(decoder, a, max_words=6)
+    assert len({len(caption.words) for caption in together}) > 1
+    for n, caption in enumerate(together):
+        (alone,) = tell(decoder, a[n : n + 1], max_words=6)
+        assert caption.words == alone.words
+        assert caption.score == pytest.approx(alone.score, abs=1e-4)
+        torch.testing.assert_close(caption.alpha, alone.alpha)
+
+
+@pytest.mark.parametrize("tell", [greedy, sample, beam_search])
+def test_no_pictures_no_captions(tell):
+    assert tell(make(), pictures(0)) == []
+
+
+@pytest.mark.parametrize("tell", [greedy, sample, beam_search])
+@pytest.mark.parametrize("words", [0, -1, 1001])
+def test_a_caption_must_be_allowed_a_bounded_number_of_words(tell, words):
+    with pytest.raises(ValueError, match=f"max_words must be from 1 to 1000, not {words}"):
+        tell(make(), pictures(), max_words=words)
+
+
+@pytest.mark.parametrize("width", [0, -5, 101, 1_000_000])
+def test_a_beam_has_a_bound(width):
+    with pytest.raises(ValueError, match=f"width must be from 1 to 100, not {width}"):
+        beam_search(make(), pictures(), width=width)
+
+
+@pytest.mark.parametrize("temperature", [0, -1, math.nan])
+def test_a_temperature_is_above_zero(temperature):
+    with pytest.raises(ValueError, match="use greedy instead"):
+        sample(make(), pictures(), temperature=temperature)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"beam": 0}, {"beam": 101}, {"beam": -1}, {"max_words": 0}, {"max_words": 1001},
+              {"length_power": math.nan}, {"length_power": math.inf}, {"length_power": -0.1},
+              {"unrepeated": -1}],
+    ids=str,
+)  # fmt: skip
+def test_a_decoding_is_within_its_bounds(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"{name} must be from"):
+        Decoding(**wrong)
+
+
+def test_a_caption_is_as_long_as_the_model_was_trained_with_and_an_option_comes_first():
+    decoder, a = make(eos=-60.0), pictures()
+    decoder.config = replace(decoder.config, max_words=31)
+
+    def lengths(**how):
+        return {len(caption.words) for caption in Decoding(**how)(decoder, a)}
+
+    assert lengths(beam=1) == lengths(beam=3) == {31}
+    assert lengths(beam=1, max_words=7) == lengths(beam=3, max_words=7) == {7}
+    assert "at most 31 words" in str(Decoding().settled(decoder))
+
+
+def test_greedy_obeys_the_rule_on_repeats_as_a_beam_of_one_does():
+    told = {}
+    for seed in range(10):
+        decoder, a = make(seed=seed, eos=-60.0), pictures(seed=seed)
+        plain = [caption.words for caption in greedy(decoder, a, 20)]
+        decoder.config = replace(decoder.config, unrepeated=3)
+        for n, caption in enumerate(Decoding(beam=1, max_words=20)(decoder, a)):
+            told[seed, n] = (caption.words, plain[n])
+        beam = [caption.words for caption in beam_search(decoder, a, 1, 20)]
+        assert [told[seed, n][0] for n in range(len(a))] == beam
+        free = Decoding(beam=1, max_words=20, unrepeated=0)(decoder, a)
+        assert [caption.words for caption in free] == plain
+    assert any(repeats(plain, 3) for _, plain in told.values())  # or nothing was tested
+    assert not any(repeats(words, 3) for words, _ in told.values())

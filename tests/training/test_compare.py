@@ -1,0 +1,119 @@
+"""Mechanisms side by side, on a store small enough to train many times.
+
+Slow: the scores start Java, and each mechanism is trained (about 30 s).
+"""
+
+import json
+
+import pytest
+import torch
+from test_training import SMALL, make_store
+
+from labkit.training.compare import as_markdown, compare, read_mechanism, summarise
+
+torch.set_num_threads(1)
+
+BEST = "best=reinforce:reward=to_go,baseline=others,samples=2"
+MECHANISMS = ["soft", "argmax", BEST, "gumbel", "marginal"]
+
+
+def test_a_mechanism_is_read():
+    assert read_mechanism("gumbel").settings == {"attention": "gumbel"}
+    best = read_mechanism(BEST)
+    assert best.label == best.folder == "best"
+    assert best.settings == {
+        "attention": "reinforce", "reward": "to_go", "baseline": "others", "samples": 2,
+    }  # fmt: skip
+    plain = read_mechanism("marginal:sum_share=0.7,places=49")
+    assert plain.label == "marginal:sum_share=0.7,places=49"
+    assert plain.folder == "marginal-sum_share-0.7-places-49"
+    with pytest.raises(ValueError, match="no setting 'plcaes'"):
+        read_mechanism("marginal:plcaes=3")
+
+
+def test_mean_and_spread():
+    scores = [{"bleu4": 0.2, "split": "dev"}, {"bleu4": 0.3}, {"bleu4": 0.7, "mass": None}]
+    table = summarise(scores)
+    assert table == {"bleu4": {"mean": pytest.approx(0.4), "spread": pytest.approx(0.0700**0.5)}}
+    assert summarise([{"entropy": 1.5}]) == {"entropy": {"mean": 1.5, "spread": None}}
+
+
+def test_the_table_has_a_row_for_each():
+    table = {
+        "soft": {"bleu4": {"mean": 0.25, "spread": 0.01}, "entropy": {"mean": 2.0, "spread": None}},
+        "argmax": {"bleu4": {"mean": 0.125, "spread": 0.0}},
+    }
+    lines = as_markdown(table, {"soft": "told softly", "argmax": "told hardly"}, 3).splitlines()
+    assert lines[0] == "| mechanism | BLEU-4 | entropy |"
+    assert lines[2] == "| soft | 0.250 ± 0.010 | 2.000 |"
+    assert lines[3] == "| argmax | 0.125 ± 0.000 |  |"
+    assert "3 seeds" in lines[5] and lines[-2:] == ["- soft: told softly", "- argmax: told hardly"]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """All five, two seeds each."""
+    folder = tmp_path_factory.mktemp("compared")
+    store = make_store(folder / "store", dev=True)
+    settings = SMALL | {"epochs": 1}
+    table = compare(store, MECHANISMS, folder / "out", 2, settings, progress=False)
+    return folder, settings, table
+
+
+def test_the_table_is_written(compared):
+    folder, _, table = compared
+    assert json.loads((folder / "out" / "table.json").read_text()) == table
+    assert list(table) == ["soft", "argmax", "best", "gumbel", "marginal"]
+    for label, row in table.items():
+        assert {"bleu4", "meteor", "cider", "entropy", "gradient_variance"} <= set(row), label
+        assert all(set(value) == {"mean", "spread"} for value in row.values())
+        scores = [
+            json.loads((folder / "out" / "runs" / f"{label}-{seed}" / "scores.json").read_text())
+            for seed in (0, 1)
+        ]
+        assert row["meteor"]["mean"] == pytest.approx(sum(s["meteor"] for s in scores) / 2)
+    text = (folder / "out" / "table.md").read_text()
+    assert "soft: beam search" in text and "looking at all places" in text
+    assert text.count("looking at one place, the likeliest") == 4
+    assert (folder / "out" / "loss.png").stat().st_size > 1000
+    curves = json.loads((folder / "out" / "curves.json").read_text())
+    assert list(curves) == list(table)
+    for label, rows in curves.items():
+        kept = (folder / "out" / "runs" / f"{label}-0" / "metrics.jsonl").read_text()
+        assert rows == [json.loads(line) for line in kept.splitlines()]
+
+
+def test_only_what_is_drawn_makes_the_gradient_vary(compared):
+    variance = {label: row["gradient_variance"]["mean"] for label, row in compared[2].items()}
+    for label in ("soft", "argmax"):
+        assert variance[label] == pytest.approx(0, abs=1e-12)
+    assert min(variance[label] for label in ("best", "gumbel", "marginal")) > 1e-9
+
+
+def test_all_had_the_same_seeds_and_budget(compared):
+    runs = [json.loads(path.read_text()) for path in compared[0].glob("out/runs/*/config.json")]
+    assert len(runs) == 10
+    assert sorted(run["train"]["seed"] for run in runs) == [0] * 5 + [1] * 5
+    assert {run["train"]["epochs"] for run in runs} == {1}
+    assert len({run["store"] for run in runs}) == 1
+
+
+def test_what_is_finished_is_not_done_again(compared):
+    folder, settings, table = compared
+    runs = folder / "out" / "runs"
+    kept = {path: path.stat().st_mtime_ns for path in runs.glob("*/*.safetensors")}
+    (runs / "gumbel-1" / "scores.json").unlink()  # as if stopped here
+    assert compare(
+        folder / "store", MECHANISMS[:4], folder / "out", 2, settings, progress=False
+    ) == {label: row for label, row in table.items() if label != "marginal"}
+    assert kept == {path: path.stat().st_mtime_ns for path in runs.glob("*/*.safetensors")}
+
+
+def test_other_settings_in_the_same_folder_are_refused(compared):
+    folder, settings, _ = compared
+    with pytest.raises(ValueError, match="hidden = 24, not 32"):
+        compare(
+            folder / "store", ["soft"], folder / "out", 1, settings | {"hidden": 32}, progress=False
+        )
+    with pytest.raises(ValueError, match="one name"):
+        compare(folder / "store", ["soft", "soft"], folder / "out", 1, progress=False)
