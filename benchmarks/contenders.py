@@ -18,7 +18,7 @@ from torch import Tensor
 
 from labkit.store.loader import Loader
 from labkit.store.shards import FeatureStore
-from labkit.store.shuffle import Order
+from labkit.store.shuffle import ShuffledOrder
 from labkit.store.writer import StoreWriter
 
 LENGTH, DIM, BATCH = 196, 512, 40  # the paper's annotation vectors
@@ -80,7 +80,7 @@ def shards_of(folder: Path) -> tuple[list[Path], int]:
 
 def batches(count: int, epoch: int) -> Iterator[np.ndarray]:
     """Shuffle numbers and cut them into batches."""
-    order = Order(count, 0, epoch)(np.arange(count))
+    order = ShuffledOrder(count, 0, epoch)(np.arange(count))
     return (order[begin : begin + BATCH] for begin in range(0, count, BATCH))
 
 
@@ -106,7 +106,7 @@ def one_shard(folder: Path) -> Epoch:
     ready = float_batch()
 
     def run(epoch: int) -> Iterator[Tensor]:
-        for number in Order(len(paths), 0, epoch)(np.arange(len(paths))).tolist():
+        for number in ShuffledOrder(len(paths), 0, epoch)(np.arange(len(paths))).tolist():
             shard = np.load(paths[number])
             for rows in batches(len(shard), epoch):
                 yield into(ready, shard[rows])

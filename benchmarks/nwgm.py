@@ -42,9 +42,9 @@ def one_word(
     n_output = equations.logits(w.E[y], h_soft, z, w.L_o, w.L_h, w.L_z, w.b_o)  # (L, V)
     found = []
     for n_i in (n, n_output):
-        softly, nwgm = equations.word_probabilities(n_soft), equations.nwgm(n_i, alpha)  # (V,)
+        soft_mask, nwgm = equations.word_probabilities(n_soft), equations.nwgm(n_i, alpha)  # (V,)
         p = equations.word_probabilities(n_i)[:, target]  # (L,)
-        found += [softly[target].log(), nwgm[target].log(), (alpha @ p).log(), alpha @ p.log()]
+        found += [soft_mask[target].log(), nwgm[target].log(), (alpha @ p).log(), alpha @ p.log()]
     return h_soft, c_soft, torch.stack(found).view(2, 4)
 
 
@@ -75,15 +75,15 @@ def main() -> None:
         parser.error("--images must be at least 1")
     torch.set_num_threads(1)
     log_p = measure(given.model, given.photos, given.images)
-    softly, nwgm, mean, bound = log_p.unbind(2)  # (words, 2) each
+    soft_mask, nwgm, mean, bound = log_p.unbind(2)  # (words, 2) each
     rows = {
-        "-log p(y_t): expected context": -softly,
+        "-log p(y_t): expected context": -soft_mask,
         "-log p(y_t): NWGM": -nwgm,
         "-log p(y_t): expectation": -mean,
         "-log p(y_t): bound": -bound,
-        "|difference|: expected context, NWGM": (softly - nwgm).abs(),
+        "|difference|: expected context, NWGM": (soft_mask - nwgm).abs(),
         "|difference|: NWGM, expectation": (nwgm - mean).abs(),
-        "|difference|: expected context, expectation": (softly - mean).abs(),
+        "|difference|: expected context, expectation": (soft_mask - mean).abs(),
     }
     print(f"{given.model}, {len(log_p)} words")
     print(f"{'nats a word, where the place changes':<44} LSTM and output  output alone")

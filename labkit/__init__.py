@@ -22,13 +22,13 @@ from labkit.features.encoder import Encoder, EncoderConfig, load_encoder
 from labkit.figures.strips import attention_strip, loss_curves
 from labkit.figures.viewer import AttentionViewer
 from labkit.model.captioner import Captioner, load, shipped
-from labkit.model.decoder import Decoder, DecoderConfig
-from labkit.model.generation import Decoding, beam_search, greedy, sample
+from labkit.model.decoder import Decoder, ModelConfig
+from labkit.model.generation import GenerationConfig, beam_search, greedy, sample
 from labkit.store.loader import Loader
 from labkit.store.shards import FeatureStore
 from labkit.store.writer import StoreWriter
-from labkit.training.config import TrainConfig
-from labkit.training.trainer import Training, train
+from labkit.training.config import TrainingConfig
+from labkit.training.trainer import Trainer, train
 
 __version__ = "0.1.0"
 __all__ = [

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """One process, this one, among the others."""
 
     rank: int = 0
@@ -27,7 +27,7 @@ class Team:
     device: torch.device = CPU
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
@@ -67,7 +67,7 @@ class Team:
         """
         if self.world == 1:
             return value
-        text = json.dumps(value).encode() if self.leads else b""
+        text = json.dumps(value).encode() if self.is_main else b""
         return json.loads(bytes(self.gather(torch.tensor(list(text), dtype=torch.uint8)).tolist()))
 
     def once(self, work: Callable[[], Any]) -> Any:
@@ -83,7 +83,7 @@ class Team:
             return work()
         found, problem = None, None
         try:
-            found = work() if self.leads else None
+            found = work() if self.is_main else None
         except Exception as error:
             problem = error
         found, message = self.same((found, problem and f"{type(problem).__name__}: {problem}"))
@@ -109,7 +109,7 @@ class Team:
             dist.barrier()
 
 
-def join_team() -> Team:
+def init_distributed() -> ProcessGroup:
     """Meet the other processes that `torchrun` started (gloo on CPUs, NCCL on GPUs)."""
     cuda = torch.cuda.is_available()
     local = int(os.environ.get("LOCAL_RANK", 0))
@@ -117,7 +117,7 @@ def join_team() -> Team:
     if cuda:
         torch.cuda.set_device(device)  # NCCL sends what lies on the current device
     if "WORLD_SIZE" not in os.environ:
-        return Team(device=device)
+        return ProcessGroup(device=device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo")
-    return Team(dist.get_rank(), dist.get_world_size(), device)
+    return ProcessGroup(dist.get_rank(), dist.get_world_size(), device)

@@ -434,7 +434,7 @@ from labkit.evaluation.pointing_game import scene_scores
 
 def scores_of(prepare):
     """Caption the scenes, prepared in one way, and check the captions."""
-    captions = captioner.tell_features(vectors(small, prepare(scene_pixels)))
+    captions = captioner.generate(vectors(small, prepare(scene_pixels)))
     maps = [torch.from_numpy(one.alpha).flatten(1) for one in captions]
     pairs = list(zip([one.words for one in captions], maps, strict=True))
     facts = [things_of(scene.facts) for scene in scenes]

@@ -384,23 +384,23 @@ as_drawn = np.arange(450)
 by_colour = np.array(sorted(range(450), key=first_colour))
 
 # %% [markdown]
-# Now the two shuffles. `Order(n, seed, epoch)` is `labkit`'s own: a shuffle that is a formula. It
+# Now the two shuffles. `ShuffledOrder(n, seed, epoch)` is `labkit`'s own: a shuffle that is a formula. It
 # can be evaluated at any position, and takes no memory.
 
 # %%
-from labkit.store.shuffle import Order
+from labkit.store.shuffle import ShuffledOrder
 
 for epoch in (0, 1):
-    print(Order(10, seed=0, epoch=epoch)(np.arange(10)))
+    print(ShuffledOrder(10, seed=0, epoch=epoch)(np.arange(10)))
 
 # %%
 def perfect(stored, seed, epoch):
-    return stored[Order(450, seed, epoch)(np.arange(450))]
+    return stored[ShuffledOrder(450, seed, epoch)(np.arange(450))]
 
 
 def within_files(stored, seed, epoch):
-    files = Order(9, seed, epoch)(np.arange(9))
-    rows = [50 * file + Order(50, seed, 9 * epoch + file)(np.arange(50))
+    files = ShuffledOrder(9, seed, epoch)(np.arange(9))
+    rows = [50 * file + ShuffledOrder(50, seed, 9 * epoch + file)(np.arange(50))
             for file in files]  # a different order for each file and epoch
     return stored[np.concatenate(rows)]
 
@@ -409,21 +409,21 @@ def within_files(stored, seed, epoch):
 # the loss of a few captions. Lab 5 explains this loss.
 
 # %%
-from labkit import Decoder, DecoderConfig, Vocabulary
+from labkit import Decoder, ModelConfig, Vocabulary
 from labkit.model.decoder import pad_captions
 from labkit.training.objective import Objective
 
 words = Vocabulary.build([text for five in scenes.captions for text in five], 1)
 features = torch.from_numpy(scenes.read(range(450))).float()
 captions = [[words.encode(text) for text in five] for five in scenes.captions]
-objective = Objective(doubly=0.0, smoothing=0.0)
+objective = Objective(doubly_stochastic=0.0, smoothing=0.0)
 
 # %%
 def new_decoder(seed):
     torch.manual_seed(seed)
-    sizes = {"reduced": 64, "embedding": 64, "hidden": 128, "scorer": 64}
+    sizes = {"feature_dim": 64, "embed_dim": 64, "hidden_dim": 128, "attention_dim": 64}
     off = {"dropout": 0.0, "word_dropout": 0.0, "feature_dropout": 0.0}
-    return Decoder(DecoderConfig(len(words), scenes.dim, **sizes, **off))
+    return Decoder(ModelConfig(len(words), scenes.dim, **sizes, **off))
 
 
 def loss_of(decoder, a, references):

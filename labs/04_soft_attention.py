@@ -77,10 +77,10 @@ print(f"L = {L} regions of D = {D} numbers")
 # product is faster than three small ones. `split` separates them.
 
 # %%
-A, H = decoder.config.scorer, decoder.config.hidden
+A, H = decoder.config.attention_dim, decoder.config.hidden
 parts = [A, 1, 4 * H]
-W_s, w_beta, W_h = decoder.of_hidden.weight.split(parts)
-b_s, b_beta, b_h = decoder.of_hidden.bias.split(parts)
+W_s, w_beta, W_h = decoder.W_h.weight.split(parts)
+b_s, b_beta, b_h = decoder.W_h.bias.split(parts)
 print("W_s", tuple(W_s.shape), " w_beta", tuple(w_beta.shape))
 
 # %% [markdown]
@@ -89,10 +89,10 @@ print("W_s", tuple(W_s.shape), " w_beta", tuple(w_beta.shape))
 # them.
 
 # %%
-W_a, v = decoder.attention.of_region.weight, decoder.attention.v
-b = decoder.attention.of_region.bias + b_s
-W_y, W_z = decoder.of_word.weight, decoder.of_context.weight
-b_lstm = decoder.of_word.bias + b_h
+W_a, v = decoder.attention.W_a.weight, decoder.attention.v
+b = decoder.attention.W_a.bias + b_s
+W_y, W_z = decoder.W_y.weight, decoder.W_z.weight
+b_lstm = decoder.W_y.bias + b_h
 E = L_o = decoder.words.weight
 L_h, L_z = decoder.L_h.weight, decoder.L_z.weight
 b_o = decoder.bias + L_o @ decoder.L_h.bias
@@ -126,7 +126,7 @@ def start(a):
 
 
 h, c = start(a)
-encoded, state = decoder.look_at(features)
+encoded, state = decoder.init_state(features)
 print("same as labkit:", torch.allclose(h, state.h[0], atol=1e-5))
 
 # %% [markdown]

@@ -118,15 +118,15 @@ print("shape", tuple(captions.shape), "of which",
 # %%
 def new_decoder(seed=0):
     torch.manual_seed(seed)
-    sizes = {"reduced": 64, "embedding": 64, "hidden": 128, "scorer": 64}
+    sizes = {"feature_dim": 64, "embed_dim": 64, "hidden_dim": 128, "attention_dim": 64}
     off = {"dropout": 0.0, "word_dropout": 0.0, "feature_dropout": 0.0}
     shape = len(vocabulary), store.dim
-    return labkit.Decoder(labkit.DecoderConfig(*shape, **sizes, **off))
+    return labkit.Decoder(labkit.ModelConfig(*shape, **sizes, **off))
 
 # %%
 def predict(decoder, a, captions):
     """Return log p (B, T, V) and alpha (B, T, L), also for padding."""
-    (encoded, state), log_ps, alphas = decoder.look_at(a), [], []
+    (encoded, state), log_ps, alphas = decoder.init_state(a), [], []
     for words in captions[:, :-1].T:  # (B,) each
         log_p, state, attention = decoder.step(words[:, None], encoded, state)
         log_ps.append(log_p[:, 0])
@@ -176,7 +176,7 @@ check("5.2", word_loss)
 # %%
 from labkit.training.objective import Objective
 
-objective = Objective(doubly=0.0, smoothing=0.0)  # the plain loss; more below
+objective = Objective(doubly_stochastic=0.0, smoothing=0.0)  # the plain loss; more below
 loss = objective(decoder(a, captions))
 per_word, mine = loss.total / loss.words, word_loss(log_p, captions)
 print("the same loss:", torch.allclose(per_word, mine, atol=1e-5))
@@ -234,7 +234,7 @@ def penalty(alpha, captions, target=1.0):
 check("5.3", penalty)
 
 # %%
-both = Objective(doubly=1.0, smoothing=0.0)(decoder(a, captions))
+both = Objective(doubly_stochastic=1.0, smoothing=0.0)(decoder(a, captions))
 theirs = (both.total - loss.total) / loss.words
 mine = penalty(alpha, captions)
 print("the same term:", torch.allclose(theirs, mine, rtol=1e-3))
@@ -343,7 +343,7 @@ for _ in range(120):
     loss = objective(decoder(a, captions))
     (loss.total / loss.words).backward()
     adam.step()
-    losses.append(loss.surprise / loss.words)
+    losses.append(loss.nll / loss.words)
 
 # %%
 print("from above 3 to below 0.1:", losses[0] > 3, losses[-1] < 0.1)
@@ -364,24 +364,24 @@ print("captions reproduced exactly:", sum(exact), "of", len(exact))
 #
 # ## A training run
 #
-# Now all 300 scenes. The class `Training` is what `labkit train` uses: it sets up the store, the
+# Now all 300 scenes. The class `Trainer` is what `labkit train` uses: it sets up the store, the
 # loader, the decoder and the optimiser, and writes a run folder. These settings make the run small.
 
 # %%
 from dataclasses import replace
 
 from labkit.training.config import SCENES
-from labkit.training.trainer import Training, train
+from labkit.training.trainer import Trainer, train
 
 runs = Path(folder.name)
-small = {"epochs": 4, "batch_size": 30, "reduced": 64, "embedding": 64,
-         "hidden": 128, "scorer": 64, "dropout": 0.0, "warmup": 20,
-         "learning_rate": 5e-3, "averaging": 0.9, "precision": "fp32",
+small = {"epochs": 4, "batch_size": 30, "feature_dim": 64, "embed_dim": 64,
+         "hidden_dim": 128, "attention_dim": 64, "dropout": 0.0, "warmup_ratio": 20,
+         "learning_rate": 5e-3, "ema_decay": 0.9, "precision": "fp32",
          "log_every": 10, "save_every": 10}
 
 # %%
 config = replace(SCENES, **small)
-training = Training(path, runs / "watched", config, progress=False)
+training = Trainer(path, runs / "watched", config, progress=False)
 samples = training.make_loader().samples()
 print(f"{samples} samples, {training.steps} steps per epoch")
 
@@ -419,7 +419,7 @@ def measure(decoder):
     maps = [output.alpha[n, : len(i) - 2] for n, i in enumerate(ids)]
     hits, named = pointing_known(texts, boxes, maps, (7, 7))
     loss = objective(output)
-    per_word = loss.surprise / loss.words
+    per_word = loss.nll / loss.words
     return (per_word, map_scores(maps).entropy, hits / named), maps
 
 # %% [markdown]
@@ -489,8 +489,8 @@ labkit.attention_strip(image, titles, strip.view(-1, 7, 7))
 # %%
 short = small | {"epochs": 2}  # logs a line every 10 steps, and one after each epoch
 full = train(path, runs / "uninterrupted", short, progress=False)
-log = full.standing.rows
-print(f"{full.standing.step} steps, {len(log)} lines in the log")
+log = full.state.rows
+print(f"{full.state.step} steps, {len(log)} lines in the log")
 
 # %%
 PROGRAM = """
@@ -528,7 +528,7 @@ from labkit.model.checkpoint import load
 
 tensors, facts = load(checkpoint)
 print(Counter(name.partition(".")[0] for name in tensors))
-print("before the last step:", 0 < facts["step"] < full.standing.step)
+print("before the last step:", 0 < facts["step"] < full.state.step)
 
 # %% [markdown]
 # - `model`: the weights.
@@ -554,8 +554,8 @@ save(runs / "without-adam" / checkpoint.name, kept, facts)
 # %%
 resumed = train(path, runs / "killed", resume=True, progress=False)
 without_adam = train(path, runs / "without-adam", resume=True, progress=False)
-print("resumed, the same log:     ", resumed.standing.rows == log)
-print("without adam, the same log:", without_adam.standing.rows == log)
+print("resumed, the same log:     ", resumed.state.rows == log)
+print("without adam, the same log:", without_adam.state.rows == log)
 
 # %%
 mine, theirs = resumed.decoder.state_dict(), full.decoder.state_dict()
@@ -564,8 +564,8 @@ print("the same weights, bit for bit:", all(same))
 
 # %% mystnb={"figure": {"caption": "The loss of three runs: one that was not interrupted, one that was killed and resumed, and one that was resumed without the state of the optimiser. The first two are the same line, so only one of them can be seen.", "name": "fig:resumed"}, "image": {"alt": "Loss against step. The curves of the uninterrupted and the resumed run are one line. The curve of the run without Adam's moments leaves this line where the run was resumed."}} tags=["nbval-ignore-output"]
 labkit.loss_curves({"uninterrupted": log,
-                    "without adam": without_adam.standing.rows,
-                    "resumed": resumed.standing.rows})
+                    "without adam": without_adam.state.rows,
+                    "resumed": resumed.state.rows})
 
 # %% [markdown]
 # The run without Adam's state does not fail. It continues, and its loss looks as good as the

@@ -426,7 +426,7 @@ captions = labkit.model.decoder.pad_captions(references)
 # %%
 def gradient_variance(name, **options):
     decoder = with_attention(soft.decoder, name, **options)
-    objective = Objective(doubly=0, smoothing=0, hard=HardConfig(**options))
+    objective = Objective(doubly_stochastic=0, smoothing=0, hard=HardConfig(**options))
     torch.manual_seed(0)
     found = moments(decoder, objective, a, captions, draws=20)
     return found["attention"].total_variance

@@ -70,7 +70,7 @@ def share_true(texts):
 # ## One word
 #
 # The decoder does not generate whole captions. It answers one question: given a picture and the
-# words so far, how likely is each next word? `look_at` prepares the pictures and returns the first
+# words so far, how likely is each next word? `init_state` prepares the pictures and returns the first
 # state. `step` takes the last word and the state, and returns $\log p$ of each next word and the
 # new state.
 #
@@ -79,7 +79,7 @@ def share_true(texts):
 # %%
 from labkit.data.vocabulary import BOS, EOS
 
-encoded, state = decoder.look_at(a[:1])
+encoded, state = decoder.init_state(a[:1])
 log_p, state, attention = decoder.step(torch.tensor([[BOS]]), encoded, state)
 print(tuple(log_p.shape), "sums to", f"{log_p.exp().sum():.3f}")
 
@@ -115,7 +115,7 @@ check("7.1", greedy_caption)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
 def greedy_caption(decoder, a):
-    (encoded, state), words = decoder.look_at(a), [BOS]
+    (encoded, state), words = decoder.init_state(a), [BOS]
     while words[-1] != EOS and len(words) <= 20:
         last = torch.tensor([words[-1:]])
         log_p, state, _ = decoder.step(last, encoded, state)
@@ -199,8 +199,8 @@ check("7.2", [found_by_greedy, found_by_beam])
 
 # %%
 decoded = {"greedy": labkit.greedy(decoder, a),
-           "1 beam": labkit.beam_search(decoder, a, 1, length_power=0),
-           "5 beams": labkit.beam_search(decoder, a, 5, length_power=0)}
+           "1 beam": labkit.beam_search(decoder, a, 1, length_penalty=0),
+           "5 beams": labkit.beam_search(decoder, a, 5, length_penalty=0)}
 print("1 beam is the same as greedy:",
       texts_of(decoded["1 beam"]) == texts_of(decoded["greedy"]))
 

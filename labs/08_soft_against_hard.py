@@ -321,7 +321,7 @@ print("the maps clearly tell them apart:", abs(apart(groups[True], groups[False]
 # finds. (In lab 0 they chose the caption that agrees most with their other candidates.)
 
 # %% tags=["nbval-ignore-output"]
-from labkit.model.generation import Decoding
+from labkit.model.generation import GenerationConfig
 
 folder = files("skimage") / "data"
 names = ["astronaut.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png",
@@ -329,7 +329,7 @@ names = ["astronaut.png", "camera.png", "chelsea.png", "clock_motion.png", "coff
 models = {name: labkit.load(f"flickr8k-{name}") for name in ("soft", "hard")}
 gallery = {}
 for name in names:
-    gallery[name] = {kind: m.tell(folder / name, Decoding(beam=5)) for kind, m in models.items()}
+    gallery[name] = {kind: m.tell(folder / name, GenerationConfig(beam=5)) for kind, m in models.items()}
     print(name, *(f"\n    {kind}: {caption.text}" for kind, caption in gallery[name].items()))
 
 # %% [markdown]

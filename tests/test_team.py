@@ -12,12 +12,12 @@ import torch
 from small_stores import DIM, make_store
 
 from labkit.data.vocabulary import Vocabulary
-from labkit.distributed import Team
+from labkit.distributed import ProcessGroup
 from labkit.evaluation import evaluate as evaluation
 from labkit.evaluation.evaluate import evaluate
 from labkit.evaluation.metrics import Scores
-from labkit.model.decoder import Decoder, DecoderConfig
-from labkit.model.generation import Decoding
+from labkit.model.decoder import Decoder, ModelConfig
+from labkit.model.generation import GenerationConfig
 
 LABKIT = Path(evaluation.__file__).parent
 SCRIPT = """
@@ -64,7 +64,7 @@ def a_model(root):
     store = FeatureStore(root, "train")
     words = Vocabulary.build([text for some in store.captions for text in some], 1)
     sizes = dict.fromkeys(("reduced", "embedding", "hidden", "scorer"), 8)
-    return Decoder(DecoderConfig(len(words), DIM, **sizes)), words, store
+    return Decoder(ModelConfig(len(words), DIM, **sizes)), words, store
 
 
 @pytest.mark.parametrize("count", [2, 5])  # one rank has no picture, or they have not equally many
@@ -81,7 +81,7 @@ def test_rank_0_scores_and_all_get_the_scores(tmp_path, monkeypatch, count):
     assert done.returncode == 0, done.stderr
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
     monkeypatch.setattr(evaluation, "score", stub)
-    alone = evaluate(*a_model(tmp_path / "store"), Decoding(beam=2), progress=False)
+    alone = evaluate(*a_model(tmp_path / "store"), GenerationConfig(beam=2), progress=False)
     for facts in ranks:
         assert facts["found"]["captions"] == alone.captions
         assert facts["found"]["scores"] == pytest.approx(vars(alone.scores))
@@ -93,7 +93,7 @@ def test_rank_0_scores_and_all_get_the_scores(tmp_path, monkeypatch, count):
 
 
 def test_one_process_is_a_team_too():
-    team, rows = Team(), torch.ones(2, 3)
+    team, rows = ProcessGroup(), torch.ones(2, 3)
     assert team.gather(rows) is rows or (team.gather(rows) == rows).all()
     assert team.same((1, 2)) == (1, 2)
     with pytest.raises(ZeroDivisionError):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from labkit.checks import Unanswered, compare, exercise
-from labkit.store.shuffle import Order
+from labkit.store.shuffle import ShuffledOrder
 
 IMAGE = 196 * 512 * 2  # bytes
 
@@ -57,7 +57,7 @@ def share_of(answer: Callable) -> str | None:
 
 def _shared(answer: Callable, batch: int) -> str | None:
     count, world = 23, 3
-    order = Order(count, 0, 0)(np.arange(count))  # its last step has 5 samples
+    order = ShuffledOrder(count, 0, 0)(np.arange(count))  # its last step has 5 samples
     steps = []
     for step in range(4):
         shares = [answer(order.copy(), step, batch, rank, world) for rank in range(world)]

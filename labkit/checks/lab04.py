@@ -267,7 +267,7 @@ def caption() -> tuple[Tensor, list[int], Tensor, dict[str, list[int]]]:
 
     def decode(feed: bool = True, carry: bool = True, mean: bool = True) -> list[int]:
         """Decode greedily, with a part left out (or none: then as `labkit.model.generation.greedy`)."""
-        encoded, first = decoder.look_at(features)
+        encoded, first = decoder.init_state(features)
         state = first = first if mean else State(0 * first.h, 0 * first.c)
         ids = [BOS]
         while len(ids) <= LONGEST and ids[-1] != EOS:

@@ -38,7 +38,7 @@ def pictures() -> tuple[Decoder, Tensor]:
 @torch.no_grad()
 def faulty_greedy(decoder: Decoder, a: Tensor, feed_last: bool, pass_state: bool) -> list[int]:
     """Generate greedily, but do not feed the last word, or do not pass on the new state."""
-    (encoded, first), words = decoder.look_at(a), [BOS]
+    (encoded, first), words = decoder.init_state(a), [BOS]
     state = first
     while words[-1] != EOS and len(words) <= LONGEST:
         last = words[-1] if feed_last else BOS

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from labkit.data.scenes import is_true, make_scenes, things_of
-from labkit.distributed import Team
+from labkit.distributed import ProcessGroup
 from labkit.evaluation.evaluate import evaluate
 from labkit.evaluation.metrics import start_meteor
 from labkit.features.prepare import SCENE_ENCODER, prepare_scenes
@@ -22,8 +22,8 @@ from labkit.files import only_one, own_folder, whole, write_json
 from labkit.model.captioner import Captioner, load
 from labkit.model.decoder import Decoder
 from labkit.store.shards import FeatureStore
-from labkit.training.config import SCENES, TrainConfig
-from labkit.training.trainer import Training
+from labkit.training.config import SCENES, TrainingConfig
+from labkit.training.trainer import Trainer
 
 MARK = ".labkit-demo"  # a file that says whose folder it is
 SHOWN = 6  # scenes on the page
@@ -38,7 +38,7 @@ SCORES = {
 
 
 def demo(
-    out: str | Path, count: int = 6000, seed: int = 0, config: TrainConfig = SCENES,
+    out: str | Path, count: int = 6000, seed: int = 0, config: TrainingConfig = SCENES,
     say: Callable[[str], None] = print,
 ) -> dict:  # fmt: skip
     """Run it all and write ``out``: the store, the run, ``scores.json`` and ``index.html``.
@@ -67,15 +67,15 @@ def demo(
 
 
 def _demo(
-    out: Path, count: int, seed: int, config: TrainConfig, say: Callable[[str], None]
+    out: Path, count: int, seed: int, config: TrainingConfig, say: Callable[[str], None]
 ) -> dict:  # fmt: skip
     start_meteor()  # Java reads its tables while the scenes are drawn
     say(f"1/4 drawing {count} scenes and looking at them with {SCENE_ENCODER.name}")
     store = prepare_scenes(out / "store", count, seed)
     test = FeatureStore(store, "test")
-    training = Training(store, out / "run", replace(config, seed=seed), resume=True)
+    training = Trainer(store, out / "run", replace(config, seed=seed), resume=True)
     say("2/4 telling held-out scenes before training")
-    with Team().seeded(seed):
+    with ProcessGroup().seeded(seed):
         untrained = Decoder(training.decoder.config)
     before = evaluate(untrained, training.vocabulary, test, progress=False)
     say(f"3/4 training soft attention for {config.epochs} epochs; a checkpoint is kept in {out}")
@@ -84,7 +84,7 @@ def _demo(
     say("4/4 telling held-out scenes after training")
     captioner = load(out / "run")
     after = evaluate(captioner.decoder, captioner.vocabulary, test, progress=False)
-    losses = [row["loss"] for row in training.standing.rows if "loss" in row]
+    losses = [row["loss"] for row in training.state.rows if "loss" in row]
     scores = {**after.as_dict(), "loss": losses[-1], "untrained": before.as_dict()}
     write_json(out / "scores.json", scores)
     write_page(out, captioner, scores, seed)

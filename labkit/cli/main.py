@@ -16,7 +16,7 @@ from labkit import console
 from labkit.cli import store as cli_store
 from labkit.cli.store import Out, Store
 from labkit.files import outputs, write_json
-from labkit.model.generation import MOST_WORDS, WIDEST, Decoding
+from labkit.model.generation import MOST_WORDS, WIDEST, GenerationConfig
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -91,14 +91,14 @@ def train(
 
     Example: labkit train stores/flickr8k --out runs/soft
     """
-    from labkit.distributed import join_team
-    from labkit.training.config import TrainConfig, parse_settings, read_recipe
+    from labkit.distributed import init_distributed
+    from labkit.training.config import TrainingConfig, parse_settings, read_recipe
     from labkit.training.trainer import train
 
-    given = {k: v for k, v in locals().items() if k in {f.name for f in fields(TrainConfig)}}
+    given = {k: v for k, v in locals().items() if k in {f.name for f in fields(TrainingConfig)}}
     given = {name: value for name, value in given.items() if value is not None}
     given = (read_recipe(recipe) if recipe else {}) | given
-    train(store, out, given | parse_settings(settings or []), resume, join_team())
+    train(store, out, given | parse_settings(settings or []), resume, init_distributed())
 
 
 @app.command()
@@ -129,8 +129,8 @@ def evaluate(
     split: Annotated[str | None, Option(help="Which split; the dev split if none.")] = None,
     beam: Beam = None,
     max_words: Words = None,
-    length_power: Power = None,
-    look: Look = None,
+    length_penalty: Power = None,
+    attention_mode: Look = None,
     json: Scores = None,
     captions: Annotated[Path | None, Option(help="Write what was told, as COCO results.")] = None,
     overwrite: Overwrite = False,
@@ -139,11 +139,11 @@ def evaluate(
 
     Example: labkit evaluate runs/soft --split dev --json scores.json
     """
-    from labkit.evaluation.evaluate import evaluate_run
+    from labkit.evaluation.evaluate import evaluate_model
     from labkit.evaluation.results import write_results
 
     outputs(json, captions, overwrite=overwrite)
-    found = evaluate_run(run, data, split, Decoding(beam, max_words, length_power, look))
+    found = evaluate_model(run, data, split, GenerationConfig(beam, max_words, length_penalty, attention_mode))
     show(found.as_dict())
     if json:
         write_json(json, found.as_dict(), new=not overwrite)
@@ -200,7 +200,7 @@ def caption(
     out: Out = Path("captions"),
     beam: Beam = None,
     max_words: Words = None,
-    look: Look = None,
+    attention_mode: Look = None,
 ) -> None:
     """Tell photographs: captions on standard output, attention pictures in --out.
 
@@ -210,7 +210,7 @@ def caption(
     """
     from labkit.figures.caption_photos import caption_photos
 
-    if caption_photos(run, photos, out, Decoding(beam, max_words, look=look)):
+    if caption_photos(run, photos, out, GenerationConfig(beam, max_words, attention_mode=attention_mode)):
         sys.exit(1)
 
 

@@ -12,7 +12,7 @@ from labkit.data.assemble import require_captions
 from labkit.data.coco import is_coco, read_coco
 from labkit.data.flickr import FLICKR8K, FLICKR30K, read_flickr8k, read_flickr30k
 from labkit.data.folders import Folder
-from labkit.data.records import Box, CaptionedImage, DataError, DataReport, tokenize, with_views
+from labkit.data.records import Box, CaptionedImage, DataError, DataReport, tokenize, augment
 from labkit.data.splits import make_splits
 from labkit.data.tables import read_karpathy, read_table
 

@@ -25,7 +25,7 @@ class CaptionedImage:
         split: "train", "dev", "test", "restval", "train2017", ...
         boxes: For each caption one box, or None, a word of `tokenize(caption)`.
         facts: What else the source knows, fit for JSON; "file" is the path below the root.
-        part: The encoder is to see this part of it only; None is all of it, see `with_views`.
+        part: The encoder is to see this part of it only; None is all of it, see `augment`.
         mirrored: The encoder is to see it with left and right exchanged.
     """
 
@@ -39,7 +39,7 @@ class CaptionedImage:
     mirrored: bool = False
 
 
-def with_views(records: Iterable[CaptionedImage], views: int = 2) -> Iterator[CaptionedImage]:
+def augment(records: Iterable[CaptionedImage], views: int = 2) -> Iterator[CaptionedImage]:
     """Add to each training photograph other views of it, with the same captions.
 
     View 1 is the photograph in a mirror. The views after it are parts of it, those of odd number in
@@ -53,19 +53,19 @@ def with_views(records: Iterable[CaptionedImage], views: int = 2) -> Iterator[Ca
     """
     for record in records:
         yield record
-        dice = np.random.default_rng(zlib.crc32(record.id.encode()))
+        rng = np.random.default_rng(zlib.crc32(record.id.encode()))
         for number in range(1, views * record.split.startswith(("train", "restval"))):
-            part = None if number == 1 else _draw_part(dice)
+            part = None if number == 1 else _draw_part(rng)
             told = [mirrored(one) if number % 2 else one for one in record.captions]
             view = replace(record, id=f"{record.id}#{number}", captions=tuple(told), boxes=None)
             yield replace(view, part=part, mirrored=number % 2 == 1)
 
 
-def _draw_part(dice: np.random.Generator) -> Box:
+def _draw_part(rng: np.random.Generator) -> Box:
     """Draw a part of 0.45 to 0.9 of a picture's area, at most a quarter wider or higher."""
-    area, ratio = dice.uniform(0.45, 0.9), np.exp(dice.uniform(-0.22, 0.22))
+    area, ratio = rng.uniform(0.45, 0.9), np.exp(rng.uniform(-0.22, 0.22))
     width, height = (float(min(1, side**0.5)) for side in (area * ratio, area / ratio))
-    x, y = dice.uniform(0, 1 - width), dice.uniform(0, 1 - height)
+    x, y = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
     return x, y, x + width, y + height
 
 

@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from labkit.console import complain
 from labkit.data.vocabulary import Vocabulary
-from labkit.distributed import Team
+from labkit.distributed import ProcessGroup
 from labkit.evaluation.attention_maps import MapScores, map_scores
 from labkit.evaluation.metrics import Scores, score, warn_if_not_english
 from labkit.evaluation.pointing_game import SceneScores, score_scenes
 from labkit.features.encoder import network_of
 from labkit.model.captioner import Captioner, load
 from labkit.model.decoder import Decoder
-from labkit.model.generation import Caption, Decoding
+from labkit.model.generation import Caption, GenerationConfig
 from labkit.store.shards import FeatureStore, find_split
 
 PICTURES = 50  # told at once,
@@ -48,15 +48,15 @@ class Evaluation:
         return facts | (asdict(self.scenes) if self.scenes else {})
 
 
-def tell_split(
-    decoder: Decoder, store: FeatureStore, decoding: Decoding, team: Team | None = None,
+def caption_split(
+    decoder: Decoder, store: FeatureStore, decoding: GenerationConfig, team: ProcessGroup | None = None,
     progress: bool = True,
 ) -> list[Caption]:  # fmt: skip
     """Tell every picture of a store, in its order; the processes of a team share the work.
 
     It computes in float32, whatever the training did: so the scores hold on other processors.
     """
-    team = team or Team()
+    team = team or ProcessGroup()
     mine = np.arange(team.rank, len(store), team.world)
     told: list[Caption] = []
     count = min(PICTURES, BEAMS // decoding.settled(decoder).beam)  # told at once
@@ -69,7 +69,7 @@ def tell_split(
     return told if team.world == 1 else _of_all(team, mine, told, store.length)
 
 
-def _of_all(team: Team, rows: np.ndarray, told: Sequence[Caption], length: int) -> list[Caption]:
+def _of_all(team: ProcessGroup, rows: np.ndarray, told: Sequence[Caption], length: int) -> list[Caption]:
     """Gather the captions of all processes, as tensors, in the order of the store."""
     words = torch.tensor([word for caption in told for word in caption.words], dtype=torch.int64)
     scores = torch.tensor([caption.score for caption in told], dtype=torch.float64)
@@ -99,7 +99,7 @@ def evaluating(decoder: Decoder) -> Iterator[None]:
 
 def evaluate(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore,
-    decoding: Decoding | None = None, team: Team | None = None, progress: bool = True,
+    decoding: GenerationConfig | None = None, team: ProcessGroup | None = None, progress: bool = True,
 ) -> Evaluation:  # fmt: skip
     """Score a model on a split.
 
@@ -115,13 +115,13 @@ def evaluate(
     Raises:
         ValueError: the split has no captions to score against.
     """
-    decoding, team = (decoding or Decoding()).settled(decoder), team or Team()
+    decoding, team = (decoding or GenerationConfig()).settled(decoder), team or ProcessGroup()
     if not any(store.captions):
         split = f"{store.root}: {store.split}"
         raise ValueError(f"{split} has no captions: it can be captioned, not scored")
     with evaluating(decoder):
-        told = tell_split(decoder, store, decoding, team, progress)
-        found = team.once(lambda: _score_told(decoder, vocabulary, store, told, decoding.look))
+        told = caption_split(decoder, store, decoding, team, progress)
+        found = team.once(lambda: _score_told(decoder, vocabulary, store, told, decoding.attention_mode))
     scores, maps, scenes = Scores(**found[0]), MapScores(**found[1]), None
     if found[2] is not None:
         scenes = SceneScores(**found[2])
@@ -138,20 +138,20 @@ def _texts(
 
 def _score_told(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, told: Sequence[Caption],
-    look: str,
+    attention_mode: str,
 ) -> list[dict | None]:  # fmt: skip
     """Give all scores as dictionaries, since they may have to travel to other processes."""
     captions = _texts(vocabulary, store, told)
     references = {k: v for k, v in zip(store.ids, store.captions, strict=True) if v}
     scores = score(references, {image: captions[image] for image in references})
     maps = map_scores([caption.alpha for caption in told])
-    scenes = score_scenes(decoder, vocabulary, store, told, look)
+    scenes = score_scenes(decoder, vocabulary, store, told, attention_mode)
     return [asdict(scores), asdict(maps), scenes and asdict(scenes)]
 
 
-def evaluate_run(
+def evaluate_model(
     run: str | Path, data: str | Path | None = None, split: str | None = None,
-    decoding: Decoding | None = None, progress: bool = True,
+    decoding: GenerationConfig | None = None, progress: bool = True,
 ) -> Evaluation:  # fmt: skip
     """Score a trained model on a split of a store. Nothing is written.
 

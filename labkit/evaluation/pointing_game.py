@@ -12,7 +12,7 @@ from torch import Tensor
 from labkit.data.readers import Box, tokenize
 from labkit.data.scenes import SHAPES, Thing, is_true, objects_right, phrase_ending, things_of
 from labkit.data.vocabulary import Vocabulary
-from labkit.evaluation.teacher_forced import look_teacher_forced
+from labkit.evaluation.teacher_forced import teacher_forced_maps
 from labkit.features.encoder import grid_of
 from labkit.model.decoder import Decoder
 from labkit.model.generation import Caption
@@ -90,7 +90,7 @@ def pointing_known(
     return hits, total
 
 
-def pointing_of_told(
+def pointing_of_generated(
     words: Sequence[str], alpha: Tensor, things: Sequence[Thing], grid: tuple[int, int]
 ) -> tuple[int, float, int]:
     """Count the same for a caption that the model told; words that name nothing there are left out.
@@ -125,7 +125,7 @@ def scene_scores(
     """
     looked, named, true = torch.zeros(3, dtype=torch.float64), torch.zeros(2), 0
     for (words, alpha), things in zip(told, scenes, strict=True):
-        looked += torch.tensor(pointing_of_told(words, alpha, things, grid))
+        looked += torch.tensor(pointing_of_generated(words, alpha, things, grid))
         named += torch.tensor(objects_right(" ".join(words), things))
         true += is_true(" ".join(words), things)
     pointing, mass = (looked[:2] / looked[2].clamp(min=1)).tolist()
@@ -136,7 +136,7 @@ def scene_scores(
 
 def score_scenes(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, told: Sequence[Caption],
-    look: str,
+    attention_mode: str,
 ) -> SceneScores | None:
     """Where it looked, teacher forced and free running, and whether it told the truth.
 
@@ -145,7 +145,7 @@ def score_scenes(
         vocabulary: its words.
         store: the images.
         told: the caption generated for each of them.
-        look: the attention mode they were generated with.
+        attention_mode: the attention mode they were generated with.
 
     Returns:
         None if the store is not one of drawn scenes.
@@ -157,7 +157,7 @@ def score_scenes(
     for start in range(0, len(store), PICTURES):
         rows = range(start, min(start + PICTURES, len(store)))
         pairs = [(row, number) for row in rows for number in range(len(store.captions[row]))]
-        alpha = look_teacher_forced(decoder, vocabulary, store, pairs, look)
+        alpha = teacher_forced_maps(decoder, vocabulary, store, pairs, attention_mode)
         texts = [store.captions[row][number] for row, number in pairs]
         boxes = [store.boxes[row][number] for row, number in pairs]
         found = pointing_known(texts, boxes, alpha, grid)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from labkit.data.vocabulary import Vocabulary
-from labkit.distributed import Team
+from labkit.distributed import ProcessGroup
 from labkit.model.decoder import Decoder, pad_captions
 from labkit.store.shards import FeatureStore
 
@@ -14,9 +14,9 @@ FORCED = 20  # images whose captions go through the decoder at once
 
 
 @torch.inference_mode()
-def look_teacher_forced(
+def teacher_forced_maps(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, pairs: Sequence[tuple[int, int]],
-    look: str | None = None,
+    attention_mode: str | None = None,
 ) -> torch.Tensor:
     """Where the model looks while it is made to tell the human captions.
 
@@ -25,7 +25,7 @@ def look_teacher_forced(
         vocabulary: its words.
         store: the pictures.
         pairs: (row of the store, number of its caption), C of them.
-        look: how to look, see `labkit.model.attention.Attention.see`.
+        attention_mode: how to look, see `labkit.model.attention.Attention.see`.
 
     Returns:
         alpha (C, T, L); row t belongs to word t of the caption.
@@ -34,13 +34,13 @@ def look_teacher_forced(
     rows, where = np.unique([row for row, _ in pairs], return_inverse=True)
     a = torch.from_numpy(store.read(rows)).float()[where].to(device)  # (C, L, D)
     captions = pad_captions([vocabulary.encode(store.captions[r][k]) for r, k in pairs])
-    return decoder(a, captions.to(device), look).alpha.cpu()
+    return decoder(a, captions.to(device), attention_mode).alpha.cpu()
 
 
 @torch.inference_mode()
 def word_loss(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, max_words: int,
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
 ) -> float:  # fmt: skip
     """Mean of -log p of a word of the human captions, in nats, teacher forced, without smoothing.
 
@@ -51,7 +51,7 @@ def word_loss(
         max_words: longer captions are cut, as in training.
         team: the processes that share the work.
     """
-    team, surprise, words = team or Team(), 0.0, 0
+    team, nll, words = team or ProcessGroup(), 0.0, 0
     rows = [row for row in range(len(store)) if store.captions[row]][team.rank :: team.world]
     for start in range(0, len(rows), FORCED):
         some = rows[start : start + FORCED]
@@ -59,7 +59,7 @@ def word_loss(
         a = torch.from_numpy(store.read(some)).float()[where].to(team.device)  # (C, L, D)
         ids = [vocabulary.encode(text, max_words) for row in some for text in store.captions[row]]
         told = decoder(a, pad_captions(ids).to(team.device))
-        surprise -= told.log_p.gather(1, told.targets[:, None]).sum().item()
+        nll -= told.log_p.gather(1, told.targets[:, None]).sum().item()
         words += len(told.targets)
-    surprise, words = team.total(surprise, words)
-    return surprise / words
+    nll, words = team.total(nll, words)
+    return nll / words

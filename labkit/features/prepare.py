@@ -17,7 +17,7 @@ from labkit.data.readers import (
     DataReport,
     find_layout,
     make_splits,
-    with_views,
+    augment,
 )
 from labkit.data.scenes import make_scenes
 from labkit.data.splits import parse_shares
@@ -175,7 +175,7 @@ def read_photos(
         images: the folder of the photographs, if it is not in the root.
         shares: of the splits to make where there are none, see `labkit.data.splits.parse_shares`.
         seed: of these splits.
-        views: how many there are of each photograph for training, see `with_views`.
+        views: how many there are of each photograph for training, see `augment`.
 
     Returns:
         The records, and the facts about their source that a store keeps.
@@ -200,7 +200,7 @@ def read_photos(
             "--make-splits 0.8,0.1,0.1"
         )
     if views > 1:
-        records, facts["views"] = list(with_views(records, views)), views
+        records, facts["views"] = list(augment(records, views)), views
     return records, facts
 
 

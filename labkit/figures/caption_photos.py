@@ -9,12 +9,12 @@ from labkit.data.photos import photos_in, read_photo
 from labkit.figures.strips import attention_strip
 from labkit.files import writable_folder, write_new
 from labkit.model.captioner import load
-from labkit.model.generation import Decoding
+from labkit.model.generation import GenerationConfig
 
 
 def caption_photos(
     run: str | Path, photos: Sequence[str | Path], out: str | Path,
-    decoding: Decoding | None = None,
+    decoding: GenerationConfig | None = None,
 ) -> list[str]:  # fmt: skip
     """Caption photographs: print each caption, draw where each word looked.
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from labkit.figures.strips import as_image, attention_strip, smooth
 from labkit.files import outputs, whole
-from labkit.model.captioner import ToldPhoto
+from labkit.model.captioner import CaptionedPhoto
 
 PHOTO_PIXELS = 320  # the longer side of the photograph
 LIGHT_PIXELS = 64  # the longer side of a map; the page stretches it over the photograph
@@ -71,7 +71,7 @@ class AttentionViewer:
     def __init__(
         self,
         photo: str | Path | Image.Image | np.ndarray,
-        told: Mapping[str, ToldPhoto],
+        told: Mapping[str, CaptionedPhoto],
         alt: str = "The picture that the caption is about.",
     ):
         if not told:

@@ -19,7 +19,7 @@ from torch.nn.functional import one_hot
 
 from labkit.validation import Share, Weight, checked, means
 
-LOOKS = {
+ATTENTION_MODES = {
     "one": "looking at one place, the likeliest",
     "sampled": "looking at one place, drawn by lot",
     "expected": "looking at all places, by their weights",
@@ -69,22 +69,22 @@ class HardConfig:
 
 
 @dataclass
-class Seen:
+class EncodedImage:
     """What the decoder keeps of N pictures while it tells them."""
 
     a: Tensor  # (N, L, D) annotation vectors
     keys: Tensor  # (N, L, A) 2 (W_a a + b): does not depend on the step, computed once
-    look: str | None  # how to look, a key of LOOKS; None: as the mechanism learns
-    softly: Tensor | None = None  # (N, 1, 1) bool: which learn from all places this time
+    attention_mode: str | None  # how to look, a key of LOOKS; None: as the mechanism learns
+    soft_mask: Tensor | None = None  # (N, 1, 1) bool: which learn from all places this time
 
     def first(self, n: int) -> "Seen":
         """Keep the first n pictures."""
-        softly = None if self.softly is None else self.softly[:n]
-        return replace(self, a=self.a[:n], keys=self.keys[:n], softly=softly)
+        soft_mask = None if self.soft_mask is None else self.soft_mask[:n]
+        return replace(self, a=self.a[:n], keys=self.keys[:n], soft_mask=soft_mask)
 
 
 @dataclass
-class Glance:
+class AttentionStep:
     """Where one step looked.
 
     The next word is told from each of P ways to see the picture, and log p(y) is the logarithm of
@@ -95,7 +95,7 @@ class Glance:
     alpha: Tensor  # (N, K, L) the weights; they sum to 1 over the regions
     weights: Tensor  # (N, K, L) what the state is fed with: alpha, or one-hot
     ways: Tensor | None = None  # (N, K, P, L) weights; None: the context is the only way
-    log_ways: Tensor | None = None  # (N, K, P) log of each way's share
+    log_mixture: Tensor | None = None  # (N, K, P) log of each way's share
     log_choice: Tensor | None = None  # (N, K) log alpha of the place drawn; 0 for a soft step
     entropy: Tensor | None = None  # (N, K) of alpha, in nats
     baseline: Tensor | None = None  # (N, K) the log p of a word that is expected
@@ -114,33 +114,33 @@ class Attention(nn.Module):
         config: options of the hard mechanisms.
     """
 
-    looks = tuple(LOOKS)  # how it may look when it does not learn; the first is its own way
+    attention_modes = tuple(ATTENTION_MODES)  # how it may look when it does not learn; the first is its own way
     progress = 1.0  # how much of the training is done, of 1; set by the training at each step
 
     def __init__(self, feature: int, size: int, hidden: int = 1, config: HardConfig | None = None):
         super().__init__()
         self.config = config or HardConfig()
-        self.of_region = nn.Linear(feature, size)  # W_a and b
+        self.W_a = nn.Linear(feature, size)  # W_a and b
         self.v = nn.Parameter(torch.empty(size).uniform_(-1, 1) * size**-0.5)
 
-    def see(self, a: Tensor, look: str | None = None) -> Seen:
+    def see(self, a: Tensor, attention_mode: str | None = None) -> EncodedImage:
         """Project the annotation vectors once, for all steps.
 
         Args:
             a: (N, L, D).
-            look: a key of `LOOKS`. By default it looks as it learns while it is trained, and in
+            attention_mode: a key of `ATTENTION_MODES`. By default it looks as it learns while it is trained, and in
                 evaluation in its own way.
 
         Raises:
             ValueError: this mechanism cannot look so.
         """
-        if look not in (None, *self.looks):
-            raise ValueError(f"this attention cannot look {look!r}: {' or '.join(self.looks)}")
+        if attention_mode not in (None, *self.attention_modes):
+            raise ValueError(f"this attention cannot look {attention_mode!r}: {' or '.join(self.attention_modes)}")
         # W_a a_i + b of `equations.scores`, once for all steps, and doubled for the sigmoid there
-        keys = 2 * self.of_region(a)  # (N, L, A), twice W_a a + b: see `scores`
-        return Seen(a, keys, look or (None if self.training else self.looks[0]))
+        keys = 2 * self.W_a(a)  # (N, L, A), twice W_a a + b: see `scores`
+        return EncodedImage(a, keys, attention_mode or (None if self.training else self.attention_modes[0]))
 
-    def scores(self, seen: Seen, query: Tensor) -> Tensor:
+    def scores(self, seen: EncodedImage, query: Tensor) -> Tensor:
         """e_ti = v . tanh(W_a a_i + W_s h_{t-1} + b), eq. 4.
 
         Args:
@@ -157,19 +157,19 @@ class Attention(nn.Module):
         half = torch.sigmoid(seen.keys.unsqueeze(1) + 2 * query.unsqueeze(2))  # (N, K, L, A)
         return at_least_float32(2 * (half @ self.v) - self.v.sum())  # (N, K, L)
 
-    def choose(self, scores: Tensor, seen: Seen, h: Tensor) -> Glance:
+    def choose(self, scores: Tensor, seen: EncodedImage, h: Tensor) -> AttentionStep:
         """Turn scores (N, K, L) into weights, to learn from; ``h`` is h_{t-1}, (N, K, H)."""
         raise NotImplementedError
 
-    def expect(self, scores: Tensor) -> Glance:
+    def expect(self, scores: Tensor) -> AttentionStep:
         """Use all places by their weights."""
         alpha = scores.softmax(-1)  # (N, K, L), eq. 5: `equations.weights`
-        return Glance(alpha, alpha)
+        return AttentionStep(alpha, alpha)
 
     def note(self, log_p: float) -> None:
         """Hear what log p a word of the last batch had in the mean."""
 
-    def forward(self, seen: Seen, query: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Glance]:
+    def forward(self, seen: EncodedImage, query: Tensor, h: Tensor) -> tuple[Tensor, Tensor, AttentionStep]:
         """Look once.
 
         Args:
@@ -179,17 +179,17 @@ class Attention(nn.Module):
 
         Returns:
             Before the gate: phi(a, alpha) (N, K, D), what the state is fed with, and the ways to
-            see the picture (N, K, P, D). And the `Glance`.
+            see the picture (N, K, P, D). And the `AttentionStep`.
         """
         scores = self.scores(seen, query)
-        if seen.look is None:
+        if seen.attention_mode is None:
             glance = self.choose(scores, seen, h)
-        elif seen.look == "expected":
+        elif seen.attention_mode == "expected":
             glance = self.expect(scores)
         else:
             alpha = scores.softmax(-1)
-            place = draw(alpha) if seen.look == "sampled" else scores.argmax(-1)
-            glance = Glance(alpha, one_place(place, alpha))
+            place = draw(alpha) if seen.attention_mode == "sampled" else scores.argmax(-1)
+            glance = AttentionStep(alpha, one_place(place, alpha))
         ways, a = glance.ways, seen.a
         # `equations.soft_context`, or `hard_context` where weights are one-hot: one product for all
         fed = glance.weights.to(a.dtype) @ a  # (N, K, L) x (N, L, D) -> (N, K, D)
@@ -202,9 +202,9 @@ class Attention(nn.Module):
 class SoftAttention(Attention):
     """Deterministic 'soft' attention: the context is the expected annotation vector (eq. 13)."""
 
-    looks = ("expected",)
+    attention_modes = ("expected",)
 
-    def choose(self, scores: Tensor, seen: Seen, h: Tensor) -> Glance:
+    def choose(self, scores: Tensor, seen: EncodedImage, h: Tensor) -> AttentionStep:
         """alpha_ti = softmax over the regions (eq. 5), used as it is."""
         return self.expect(scores)
 

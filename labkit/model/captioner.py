@@ -13,12 +13,12 @@ from labkit.data.vocabulary import Vocabulary
 from labkit.features.encoder import Encoder, EncoderConfig, grid_of, load_encoder, network_of
 from labkit.files import keep_freed_memory
 from labkit.model.decoder import Decoder
-from labkit.model.generation import Decoding
+from labkit.model.generation import GenerationConfig
 from labkit.model.model_files import read_model
 
 
 @dataclass(frozen=True)
-class ToldPhoto:
+class CaptionedPhoto:
     """What a model tells of one photograph."""
 
     words: list[str]  # T words
@@ -71,12 +71,12 @@ class Captioner:
         return encoder
 
     @torch.inference_mode()
-    def tell(self, photo: Any, decoding: Decoding | None = None) -> ToldPhoto:
+    def tell(self, photo: Any, decoding: GenerationConfig | None = None) -> CaptionedPhoto:
         """Tell one photograph.
 
         Args:
             photo: a file, a PIL image of any mode, or an array (height, width, 3) of bytes.
-            decoding: how; by default as the model was made to tell, see `Decoding`.
+            decoding: how; by default as the model was made to tell, see `GenerationConfig`.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -84,16 +84,16 @@ class Captioner:
         """
         image = read_photo(photo) if isinstance(photo, str | Path) else photo
         pixels = torch.from_numpy(to_input(image, self.encoder.config.size))[None]
-        return self.tell_features(self.encoder(pixels), decoding)[0]
+        return self.generate(self.encoder(pixels), decoding)[0]
 
-    def tell_features(self, a: torch.Tensor, decoding: Decoding | None = None) -> list[ToldPhoto]:
+    def generate(self, a: torch.Tensor, decoding: GenerationConfig | None = None) -> list[CaptionedPhoto]:
         """Tell pictures from their annotation vectors (N, L, D)."""
         rows, columns = grid_of(self.encoder_facts, a.shape[1])
         told = []
-        for caption in (decoding or Decoding())(self.decoder, a):
+        for caption in (decoding or GenerationConfig())(self.decoder, a):
             words = [self.vocabulary.words[word] for word in caption.words]
             alpha = caption.alpha.reshape(-1, rows, columns).numpy()
-            told.append(ToldPhoto(words, caption.score, alpha))
+            told.append(CaptionedPhoto(words, caption.score, alpha))
         return told
 
 

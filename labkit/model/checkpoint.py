@@ -2,7 +2,7 @@
 
 One file is renamed into place in one step, so weights, optimiser and position can never be of
 different moments. A random state need not be kept: what a training draws by lot is a function of
-its seed and the step (`Training.train_step`), on every process.
+its seed and the step (`Trainer.train_step`), on every process.
 """
 
 import json

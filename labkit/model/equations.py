@@ -267,16 +267,16 @@ class Parameters:
         What it keeps as one tensor is cut, and two biases are added up. Before all else come two
         steps of our own: the paper's ``a`` is ``decoder.reduce(decoder.norm(features))``.
         """
-        A, H = decoder.config.scorer, decoder.config.hidden
-        W_s, w_beta, W_h = decoder.of_hidden.weight.split([A, 1, 4 * H])
-        b_s, b_beta, b_h = decoder.of_hidden.bias.split([A, 1, 4 * H])
-        first, scorer = decoder.first, decoder.attention
+        A, H = decoder.config.attention_dim, decoder.config.hidden
+        W_s, w_beta, W_h = decoder.W_h.weight.split([A, 1, 4 * H])
+        b_s, b_beta, b_h = decoder.W_h.bias.split([A, 1, 4 * H])
+        first, attention_dim = decoder.first, decoder.attention
         (W_init_h, W_init_c), (b_init_h, b_init_c) = first.weight.chunk(2), first.bias.chunk(2)
         E = L_o = decoder.words.weight  # one matrix reads and predicts words
         return cls(
             E, W_init_h, b_init_h, W_init_c, b_init_c,
-            scorer.of_region.weight, W_s, scorer.of_region.bias + b_s, scorer.v, w_beta, b_beta,
-            decoder.of_word.weight, W_h, decoder.of_context.weight, decoder.of_word.bias + b_h,
+            attention_dim.W_a.weight, W_s, attention_dim.W_a.bias + b_s, attention_dim.v, w_beta, b_beta,
+            decoder.W_y.weight, W_h, decoder.W_z.weight, decoder.W_y.bias + b_h,
             L_o, decoder.L_h.weight, decoder.L_z.weight, decoder.bias + L_o @ decoder.L_h.bias,
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ gumbel     a drawn place             a gradient with bias; it varies little
 marginal   all places at the output  exact at the output, Gumbel's way in the state
 =========  ========================  =================================================
 
-All of them look at one place when they do not learn, unless told otherwise (`Decoding.look`).
+All of them look at one place when they do not learn, unless told otherwise (`GenerationConfig.attention_mode`).
 """
 
 import torch
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from labkit.model.attention import (
     Attention,
-    Glance,
+    AttentionStep,
     HardConfig,
-    Seen,
+    EncodedImage,
     SoftAttention,
     draw,
     one_place,
@@ -36,10 +36,10 @@ class ArgmaxAttention(Attention):
     they learn from the doubly stochastic term alone, which knows no picture.
     """
 
-    def choose(self, scores: Tensor, seen: Seen, h: Tensor) -> Glance:
+    def choose(self, scores: Tensor, seen: EncodedImage, h: Tensor) -> AttentionStep:
         """One-hot at the largest score."""
         alpha = scores.softmax(-1)
-        return Glance(alpha, one_place(scores.argmax(-1), alpha))
+        return AttentionStep(alpha, one_place(scores.argmax(-1), alpha))
 
 
 class ReinforceAttention(Attention):
@@ -65,14 +65,14 @@ class ReinforceAttention(Attention):
             nn.init.zeros_(self.guess.weight)
             nn.init.zeros_(self.guess.bias)
 
-    def see(self, a: Tensor, look: str | None = None) -> Seen:
+    def see(self, a: Tensor, attention_mode: str | None = None) -> EncodedImage:
         """Toss the coins, too: one for each caption, or one for the batch."""
-        seen = super().see(a, look)
+        seen = super().see(a, attention_mode)
         coins = torch.rand(1 if self.config.one_coin else len(a), device=a.device)
-        seen.softly = (coins < self.config.soft_share).expand(len(a))[:, None, None]
+        seen.soft_mask = (coins < self.config.soft_share).expand(len(a))[:, None, None]
         return seen
 
-    def choose(self, scores: Tensor, seen: Seen, h: Tensor) -> Glance:
+    def choose(self, scores: Tensor, seen: EncodedImage, h: Tensor) -> AttentionStep:
         """Draw a place, or take a soft step."""
         log_alpha = scores.log_softmax(-1)  # (N, K, L); a logarithm of alpha could be of 0
         alpha = log_alpha.exp()
@@ -82,10 +82,10 @@ class ReinforceAttention(Attention):
         baseline = self.average.expand_as(place)
         if self.config.baseline == "learned":
             baseline = baseline + self.guess(h.detach())[..., 0]
-        return Glance(
+        return AttentionStep(
             alpha,
-            weights=torch.where(seen.softly, alpha, one_place(place, alpha)),
-            log_choice=log_choice.masked_fill(seen.softly[..., 0], 0),
+            weights=torch.where(seen.soft_mask, alpha, one_place(place, alpha)),
+            log_choice=log_choice.masked_fill(seen.soft_mask[..., 0], 0),
             entropy=-(alpha * log_alpha).sum(-1),  # `equations.entropy`; 0 log 0 cannot be nan
             baseline=baseline,
         )
@@ -104,9 +104,9 @@ class GumbelAttention(Attention):
     less the gradient varies and the larger is its bias.
     """
 
-    def choose(self, scores: Tensor, seen: Seen, h: Tensor) -> Glance:
+    def choose(self, scores: Tensor, seen: EncodedImage, h: Tensor) -> AttentionStep:
         """Draw a place with the softmax's gradient."""
-        return Glance(scores.softmax(-1), straight_through(scores, self.temperature()))
+        return AttentionStep(scores.softmax(-1), straight_through(scores, self.temperature()))
 
     def temperature(self) -> float:
         """At `progress`, between the begin's and the end's."""
@@ -131,39 +131,39 @@ class MarginalAttention(GumbelAttention):
     as in `GumbelAttention`, and teach each place to say no more than it knows.
     """
 
-    def see(self, a: Tensor, look: str | None = None) -> Seen:
+    def see(self, a: Tensor, attention_mode: str | None = None) -> EncodedImage:
         """Toss the coins, too."""
-        seen = super().see(a, look)
+        seen = super().see(a, attention_mode)
         coins = torch.rand(len(a), device=a.device)
-        seen.softly = (coins < self.config.sum_share)[:, None, None]
+        seen.soft_mask = (coins < self.config.sum_share)[:, None, None]
         return seen
 
-    def choose(self, scores: Tensor, seen: Seen, h: Tensor) -> Glance:
+    def choose(self, scores: Tensor, seen: EncodedImage, h: Tensor) -> AttentionStep:
         """Take each likely place as a way and the rest as one, or a drawn place as the only way."""
         glance, place = self.expect(scores), straight_through(scores, self.temperature())
         alone = torch.zeros_like(glance.ways)
         alone[:, :, 0] = place  # (N, K, P, L)
-        sure = torch.full_like(glance.log_ways, -torch.inf)
+        sure = torch.full_like(glance.log_mixture, -torch.inf)
         sure[:, :, 0] = 0  # (N, K, P)
-        return Glance(
+        return AttentionStep(
             glance.alpha,
             weights=place,
-            ways=torch.where(seen.softly[..., None], glance.ways, alone),
-            log_ways=torch.where(seen.softly, glance.log_ways, sure),
+            ways=torch.where(seen.soft_mask[..., None], glance.ways, alone),
+            log_mixture=torch.where(seen.soft_mask, glance.log_mixture, sure),
         )
 
-    def expect(self, scores: Tensor) -> Glance:
+    def expect(self, scores: Tensor) -> AttentionStep:
         """Sum over the places."""
         log_alpha = scores.log_softmax(-1)
         alpha = log_alpha.exp()
         k, L = min(self.config.places, scores.shape[-1]), scores.shape[-1]
-        log_ways, places = log_alpha.topk(k)  # (N, K, k)
+        log_mixture, places = log_alpha.topk(k)  # (N, K, k)
         ways = one_place(places, alpha)  # (N, K, k, L)
         if k < L:
             rest = log_alpha.scatter(-1, places, -torch.inf)  # (N, K, L)
             ways = torch.cat([ways, rest.softmax(-1).unsqueeze(2)], 2)
-            log_ways = torch.cat([log_ways, rest.logsumexp(-1, keepdim=True)], -1)
-        return Glance(alpha, alpha, ways, log_ways)
+            log_mixture = torch.cat([log_mixture, rest.logsumexp(-1, keepdim=True)], -1)
+        return AttentionStep(alpha, alpha, ways, log_mixture)
 
 
 def straight_through(scores: Tensor, temperature: float) -> Tensor:

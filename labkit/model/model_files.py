@@ -9,7 +9,7 @@ from torch import Tensor
 from labkit.data.vocabulary import Vocabulary
 from labkit.files import read_json
 from labkit.model import checkpoint
-from labkit.model.decoder import Decoder, DecoderConfig
+from labkit.model.decoder import Decoder, ModelConfig
 
 
 def read_model(
@@ -49,7 +49,7 @@ def read_model(
     return decoder, vocabulary, config
 
 
-def read_config(file: Path) -> tuple[dict[str, Any], DecoderConfig]:
+def read_config(file: Path) -> tuple[dict[str, Any], ModelConfig]:
     """Read the ``config.json`` of a run, and the decoder that it describes.
 
     Raises:
@@ -62,7 +62,7 @@ def read_config(file: Path) -> tuple[dict[str, Any], DecoderConfig]:
     if not whole or not all(isinstance(config.get(part), dict) for part in parts):
         raise ValueError(f"{file} is no config.json of a run: take the one that the training wrote")
     try:
-        return config, DecoderConfig(**config["decoder"])
+        return config, ModelConfig(**config["decoder"])
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{file} is of another version of labkit, of its decoder {error}: use the version that "
@@ -70,7 +70,7 @@ def read_config(file: Path) -> tuple[dict[str, Any], DecoderConfig]:
         ) from None
 
 
-def _shapes(config: DecoderConfig, file: Path) -> dict[str, tuple[int, ...]]:
+def _shapes(config: ModelConfig, file: Path) -> dict[str, tuple[int, ...]]:
     """Give the shape of each tensor of a decoder, taking no memory, however large it is."""
     try:
         with torch.device("meta"):

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from labkit.store.loader import Batch, Loader
 from labkit.store.memory import memory_left
 from labkit.store.shards import HALF, FeatureStore
-from labkit.store.shuffle import Order
+from labkit.store.shuffle import ShuffledOrder
 
 
 class Strategy(Protocol):
@@ -45,7 +45,7 @@ def _with_captions(store: FeatureStore) -> np.ndarray:
 
 def _shuffled(images: np.ndarray, seed: int, epoch: int, size: int) -> Iterator[np.ndarray]:
     """Give all images in a random order, `size` at a time."""
-    order = images[Order(len(images), seed, epoch)(np.arange(len(images)))]
+    order = images[ShuffledOrder(len(images), seed, epoch)(np.arange(len(images)))]
     return (order[begin : begin + size] for begin in range(0, len(order), size))
 
 
@@ -85,7 +85,7 @@ class OneShard:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Deliver the batches, file by file."""
         store, images = self.store, _with_captions(self.store)
-        for number in Order(len(store.shards), self.seed, epoch)(np.arange(len(store.shards))):
+        for number in ShuffledOrder(len(store.shards), self.seed, epoch)(np.arange(len(store.shards))):
             first, after = store.starts[number], store.starts[number + 1]
             mine = images[(images >= first) & (images < after)]
             if not len(mine):

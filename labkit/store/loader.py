@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from labkit.store.shards import FeatureStore
-from labkit.store.shuffle import Order
+from labkit.store.shuffle import ShuffledOrder
 
 AHEAD = 64  # steps whose samples are drawn at once, which is quicker
 
@@ -219,7 +219,7 @@ class Loader:
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Draw this rank's samples of each step; their features are yet to be read."""
         count, size = self.samples(), self.batch_size
-        order = Order(count, self.seed, epoch) if self.shuffle else np.asarray
+        order = ShuffledOrder(count, self.seed, epoch) if self.shuffle else np.asarray
         for begin in range(start, count, AHEAD * size):
             positions = np.arange(begin, min(begin + AHEAD * size, count))
             mine = positions[(positions - begin) % size % self.world == self.rank]

@@ -23,7 +23,7 @@ SMALLEST = 6  # bits; with fewer, some orders would come up more often than othe
 ODD = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)  # those of SplitMix64
 
 
-class Order:
+class ShuffledOrder:
     """A permutation of `range(count)`, a pure function of (count, seed, epoch).
 
     Args:

@@ -22,17 +22,17 @@ import torch
 
 from labkit.data.photos import read_photo
 from labkit.data.scenes import make_scenes
-from labkit.distributed import Team
+from labkit.distributed import ProcessGroup
 from labkit.evaluation.evaluate import evaluate
 from labkit.figures.strips import attention_strip, loss_curves
 from labkit.files import only_one, own_folder, read_json, whole, write_json
 from labkit.model.captioner import load
 from labkit.model.decoder import pad_captions
 from labkit.store.shards import FeatureStore, source_of
-from labkit.training.config import parse_settings, recommended
+from labkit.training.config import parse_settings, defaults_for
 from labkit.training.gradient_variance import moments
 from labkit.training.schedule import DevSplit, with_splits
-from labkit.training.trainer import Training, train
+from labkit.training.trainer import Trainer, train
 
 TITLES = {
     "bleu4": "BLEU-4",
@@ -91,7 +91,7 @@ def compare(
         out: the folder to write, absent or empty; a comparison that was interrupted there is
             resumed.
         seeds: how many, from 0 on.
-        given: settings for all, names of `TrainConfig`.
+        given: settings for all, names of `TrainingConfig`.
         photos: pictures for the strips; of a store of scenes some scenes, if there are none.
         progress: show bars, where the standard error is a terminal.
 
@@ -122,7 +122,7 @@ def _dev_split(store: str | Path, settings: dict[str, Any]) -> FeatureStore:
     Raises:
         ValueError: the settings are refused, or there is no such split with captions.
     """
-    config = with_splits(store, replace(recommended(source_of(store)), **settings))
+    config = with_splits(store, replace(defaults_for(source_of(store)), **settings))
     dev = DevSplit(store, config.dev_split)
     if dev.store is None:
         raise ValueError(f"{store} cannot be compared on: {dev.notes[0]}")
@@ -141,7 +141,7 @@ def _train_and_score(
             run = out / "runs" / f"{one.folder}-{seed}"
             settings = given | one.settings | {"seed": seed}
             training = train(store, run, settings, resume=True, progress=progress)
-            curves.setdefault(one.label, training.standing.rows)
+            curves.setdefault(one.label, training.state.rows)
             found[one.label].append(_score(training, progress))
     table = {label: summarise(scores) for label, scores in found.items()}
     write_json(out / "table.json", table)
@@ -154,7 +154,7 @@ def _train_and_score(
     return table
 
 
-def _score(training: Training, progress: bool) -> dict[str, Any]:
+def _score(training: Trainer, progress: bool) -> dict[str, Any]:
     """Score a finished run, once."""
     path = training.out / "scores.json"
     if not path.exists():
@@ -164,7 +164,7 @@ def _score(training: Training, progress: bool) -> dict[str, Any]:
     return read_json(path)
 
 
-def gradient_variance(training: Training) -> float:
+def gradient_variance(training: Trainer) -> float:
     """How much the gradient of the scores' parameters varies at a trained model.
 
     It is the sum of the variances of all their numbers, for one batch of the split "dev": the
@@ -175,7 +175,7 @@ def gradient_variance(training: Training) -> float:
     a = torch.from_numpy(dev.read(np.array(rows))).float()
     limit = training.config.max_words
     captions = [model.vocabulary.encode(dev.captions[row][0], limit) for row in rows]
-    with Team().seeded(0):
+    with ProcessGroup().seeded(0):
         found = moments(model.decoder, training.objective, a, pad_captions(captions), DRAWS)
     return found["attention"].total_variance
 

@@ -10,7 +10,7 @@ import torch
 
 from labkit.features.encoder import bf16_is_fast
 from labkit.files import read_json
-from labkit.model.decoder import DecoderConfig, DecoderOptions
+from labkit.model.decoder import ModelConfig, ModelOptions
 from labkit.validation import (
     Count,
     Part,
@@ -26,10 +26,10 @@ from labkit.validation import (
 
 
 @checked()
-class TrainConfig(DecoderOptions):
+class TrainingConfig(ModelOptions):
     """All that a training can be asked for. The defaults are recommended for photographs.
 
-    The options of the decoder are those of `labkit.model.decoder.DecoderOptions`, the options of hard
+    The options of the decoder are those of `labkit.model.decoder.ModelOptions`, the options of hard
     attention those of `labkit.model.attention.HardConfig`.
     """
 
@@ -46,7 +46,7 @@ class TrainConfig(DecoderOptions):
         Literal["one", "all", "pairs"], means("what a sample is, see `labkit.store.loader.Loader`")
     ] = "pairs"
     learning_rate: Annotated[float, means("Adam's, at its highest", gt=0, le=1)] = 1e-3
-    warmup: Annotated[
+    warmup_ratio: Annotated[
         Share, means("of all steps, in which the rate rises in a line to its highest; all along it "
                      "falls to nothing along a cosine")
     ] = 0.1667  # fmt: skip
@@ -54,14 +54,14 @@ class TrainConfig(DecoderOptions):
     clip: Annotated[
         float, means("the largest norm of the gradient; 0 leaves it as it is", ge=0, le=1_000_000)
     ] = 5.0
-    averaging: Annotated[
+    ema_decay: Annotated[
         Part, means("decay of the moving average of the weights, which is what is kept")
     ] = 0.999
-    doubly: Annotated[Weight, means("lambda of eq. 14, see `labkit.training.objective`")] = 0.1
+    doubly_stochastic: Annotated[Weight, means("lambda of eq. 14, see `labkit.training.objective`")] = 0.1
     target: Annotated[Weight, means("what each region's weights should sum to")] = 1.0
     smoothing: Annotated[Part, means("label smoothing")] = 0.1
-    unrepeated: Annotated[
-        Count, means("as in `labkit.model.decoder.DecoderOptions`; people hardly ever say three words "
+    no_repeat_ngram_size: Annotated[
+        Count, means("as in `labkit.model.decoder.ModelOptions`; people hardly ever say three words "
                      "twice in a caption of a photograph")
     ] = 3  # fmt: skip
     min_count: Annotated[
@@ -86,21 +86,21 @@ class TrainConfig(DecoderOptions):
     ] = 200  # fmt: skip
 
 
-SCENES = TrainConfig(
-    epochs=6, batch_size=50, learning_rate=3e-3, warmup=0.0556, averaging=0.99, doubly=0.0,
-    smoothing=0.0, reduced=128, embedding=128, hidden=256, scorer=128, dropout=0.1,
-    word_dropout=0.0, feature_dropout=0.0, unrepeated=0, min_count=1,
+SCENES = TrainingConfig(
+    epochs=6, batch_size=50, learning_rate=3e-3, warmup_ratio=0.0556, ema_decay=0.99, doubly_stochastic=0.0,
+    smoothing=0.0, feature_dim=128, embedding=128, hidden=256, attention_dim=128, dropout=0.1,
+    word_dropout=0.0, feature_dropout=0.0, no_repeat_ngram_size=0, min_count=1,
 )  # fmt: skip
 """Recommended for drawn scenes: thirty words and as many scenes as one likes ask for a small model
 and no regularisation."""
 
 
-def recommended(source: dict) -> TrainConfig:
+def defaults_for(source: dict) -> TrainingConfig:
     """The settings for a store, by what it says it was prepared from."""
-    return SCENES if source.get("source") == "scenes" else TrainConfig()
+    return SCENES if source.get("source") == "scenes" else TrainingConfig()
 
 
-def settle(config: TrainConfig) -> TrainConfig:
+def with_precision(config: TrainingConfig) -> TrainingConfig:
     """Decide what 'auto' means on this machine."""
     if config.precision != "auto":
         return config
@@ -108,21 +108,21 @@ def settle(config: TrainConfig) -> TrainConfig:
     return replace(config, precision="bf16" if fast else "fp32")
 
 
-def decoder_config(config: TrainConfig, vocabulary: int, feature: int) -> DecoderConfig:
+def decoder_config(config: TrainingConfig, vocabulary: int, feature: int) -> ModelConfig:
     """The decoder's shape, for V words and annotation vectors of D numbers."""
-    names = {f.name for f in fields(DecoderConfig)} & {f.name for f in fields(TrainConfig)}
+    names = {f.name for f in fields(ModelConfig)} & {f.name for f in fields(TrainingConfig)}
     shared = {name: getattr(config, name) for name in names}
-    return DecoderConfig(vocabulary, feature, **shared)
+    return ModelConfig(vocabulary, feature, **shared)
 
 
-def read_config(path: str | Path) -> TrainConfig:
+def read_config(path: str | Path) -> TrainingConfig:
     """Read the settings that a run was started with, from its config.json.
 
     Raises:
         ValueError: the file is damaged, or has a setting that is refused.
     """
     facts = read_json(path)
-    return from_file(TrainConfig, facts.get("train") if isinstance(facts, dict) else None, path)
+    return from_file(TrainingConfig, facts.get("train") if isinstance(facts, dict) else None, path)
 
 
 def compare(old: Any, new: dict, path: Path) -> None:
@@ -136,7 +136,7 @@ def compare(old: Any, new: dict, path: Path) -> None:
     for part in ("train", "decoder"):  # the store's fingerprint stands for its encoder, too
         was = old[part] if isinstance(old.get(part), dict) else {}
         for name, value in new[part].items():
-            free = part == "train" and name in free_settings(TrainConfig)
+            free = part == "train" and name in free_settings(TrainingConfig)
             if not free and was.get(name) != value:
                 raise ValueError(
                     f"{path} has {name} = {was.get(name)}, not {value}: go on with what it has"
@@ -153,7 +153,7 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
         recipe: a file, or the name of one that comes with the package. A file comes first.
 
     Returns:
-        What differs from the recommended settings, names of `TrainConfig`.
+        What differs from the recommended settings, names of `TrainingConfig`.
 
     Raises:
         FileNotFoundError: there is no such recipe.
@@ -166,18 +166,18 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no recipe {recipe}: name a file, or one of {known}")
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        check_values(TrainConfig, found)
+        check_values(TrainingConfig, found)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return found
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Read settings as a user types them: ``name=value``, any field of `TrainConfig`.
+    """Read settings as a user types them: ``name=value``, any field of `TrainingConfig`.
 
     Raises:
         ValueError: there is no such field, or the value is not of its type or out of its range.
     """
     parts = [text.partition("=") for text in texts]
     pairs = [(name.strip(), value.strip()) for name, _, value in parts]
-    return {name: from_text(TrainConfig, name, value) for name, value in pairs}
+    return {name: from_text(TrainingConfig, name, value) for name, value in pairs}

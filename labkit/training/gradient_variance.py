@@ -76,7 +76,7 @@ def moments(
     for _ in range(30):  # as if training had gone on: until a moving average has come to rest
         with torch.no_grad():
             loss = objective(decoder(a, captions))
-        decoder.attention.note(-loss.surprise / loss.words)
+        decoder.attention.note(-loss.nll / loss.words)
     sums: dict[str, list[Tensor]] = {}
     for draw in range(1, draws + 1):
         for name, grad in _gradient(decoder, objective, a, captions).items():
@@ -95,7 +95,7 @@ def _gradient(
     decoder.zero_grad()
     loss = objective(decoder(a, captions))
     (loss.total / loss.words).backward()
-    decoder.attention.note(-loss.surprise / loss.words)
+    decoder.attention.note(-loss.nll / loss.words)
     parts: dict[str, list[Tensor]] = {}
     for name, parameter in decoder.named_parameters():
         if parameter.grad is not None and "guess" not in name:  # a baseline is no part of the model

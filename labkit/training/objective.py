@@ -9,7 +9,7 @@ The second term is the paper's 'doubly stochastic' one: over the words, every re
 its share of attention. Steps after a caption's end are padding and have no weights at all.
 
 Our scaling: the losses of all captions of a batch are summed and divided by the batch's number of
-words. So `doubly` is the paper's lambda, and the gradient's size depends neither on the batch nor
+words. So `doubly_stochastic` is the paper's lambda, and the gradient's size depends neither on the batch nor
 on the captions' lengths. A peer that takes the mean over captions and over regions, with a
 mean over words for the first term, has lambda_peer = lambda * L / T; a sum over regions and a mean
 over captions beside a mean over words has lambda_peer = lambda / T.
@@ -38,7 +38,7 @@ The paper's own code differs from the paper: one coin for the whole batch (`one_
 over a caption's words as its reward (`reward="mean"`), this term with weight 0.1 and the entropy's
 with 0.002, both summed over the batch of B beside a mean of the word losses
 (`lambda_r` = 0.1 B, `lambda_e` = 0.002 B), and no gradient of the doubly stochastic term
-(`doubly` = 0). It also takes log(alpha), which may be of 0; a log-softmax is finite.
+(`doubly_stochastic` = 0). It also takes log(alpha), which may be of 0; a log-softmax is finite.
 """
 
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from labkit.model.attention import HardConfig
-from labkit.model.decoder import Drawn, Told
+from labkit.model.decoder import SampledPlaces, DecoderOutput
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Loss:
     """The loss of some captions, summed over them."""
 
     total: Tensor  # () with gradient; divide by the number of words
-    surprise: float  # sum of -log p(y_t), in nats: the plain word loss without smoothing
+    nll: float  # sum of -log p(y_t), in nats: the plain word loss without smoothing
     words: int  # how many words, <eos> included
 
 
@@ -70,24 +70,24 @@ class Objective:
         hard: options for places drawn by lot.
     """
 
-    doubly: float = 0.1
+    doubly_stochastic: float = 0.1
     target: float = 1.0
     smoothing: float = 0.1
     hard: HardConfig = field(default_factory=HardConfig)
 
-    def __call__(self, told: Told) -> Loss:
+    def __call__(self, told: DecoderOutput) -> Loss:
         """Score what was told of a batch, teacher forced."""
-        surprise = -told.log_p.gather(1, told.targets[:, None]).sum()
+        nll = -told.log_p.gather(1, told.targets[:, None]).sum()
         evenly = -told.log_p.mean(1).sum()
-        total = (1 - self.smoothing) * surprise + self.smoothing * evenly
+        total = (1 - self.smoothing) * nll + self.smoothing * evenly
         # `equations.doubly_stochastic_loss` of all captions of the batch
         spread = (self.target - told.alpha.sum(1)).square().sum()  # over t, then regions, captions
-        total = total + self.doubly * spread
+        total = total + self.doubly_stochastic * spread
         if told.drawn is not None:
             total = total + self.of_choices(told.drawn)
-        return Loss(total, surprise.item(), len(told.targets))
+        return Loss(total, nll.item(), len(told.targets))
 
-    def of_choices(self, drawn: Drawn) -> Tensor:
+    def of_choices(self, drawn: SampledPlaces) -> Tensor:
         """The terms of places drawn by lot, summed over the captions."""
         reward, words = self.reward(drawn)
         advantage = (reward - self.baseline(drawn, reward, words)).detach()  # (B, T)
@@ -98,7 +98,7 @@ class Objective:
             loss = loss + ((reward / words - drawn.baseline) * drawn.there).square().sum()
         return loss
 
-    def reward(self, drawn: Drawn) -> tuple[Tensor, Tensor]:
+    def reward(self, drawn: SampledPlaces) -> tuple[Tensor, Tensor]:
         """R_t, and the number of words that it counts: (B, T) each."""
         if self.hard.reward == "to_go":
             return to_go(drawn.log_p), to_go(drawn.there).clamp(min=1)
@@ -106,7 +106,7 @@ class Objective:
         reward = drawn.log_p.sum(1, keepdim=True).expand_as(words)
         return (reward, words) if self.hard.reward == "caption" else (reward / words, words / words)
 
-    def baseline(self, drawn: Drawn, reward: Tensor, words: Tensor) -> Tensor:
+    def baseline(self, drawn: SampledPlaces, reward: Tensor, words: Tensor) -> Tensor:
         """b_t, (B, T): nothing in it depends on the place that was drawn at t."""
         if self.hard.baseline != "others":
             return drawn.baseline * words

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from labkit.data.vocabulary import Vocabulary
-from labkit.distributed import Team
+from labkit.distributed import ProcessGroup
 from labkit.figures.strips import loss_curves
 from labkit.files import only_one, own_folder, read_json, whole, write_json
 from labkit.model import checkpoint
 from labkit.training.config import compare
-from labkit.training.schedule import Standing
+from labkit.training.schedule import TrainState
 
 
 class RunFolder:
@@ -37,7 +37,7 @@ class RunFolder:
         team: this process among those that train together.
     """
 
-    def __init__(self, path: str | Path, team: Team):
+    def __init__(self, path: str | Path, team: ProcessGroup):
         self.path, self.team = Path(path), team
         self.config = self.path / "config.json"
         self.checkpoint = self.path / "checkpoint.safetensors"
@@ -101,11 +101,11 @@ class RunFolder:
             self.team.once(enter)
             yield
 
-    def save(self, tensors: dict[str, Tensor], standing: dict[str, Any]) -> None:
+    def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write the checkpoint, then the log; for rank 0 alone."""
-        checkpoint.save(self.checkpoint, tensors, standing)
+        checkpoint.save(self.checkpoint, tensors, state)
         with whole(self.path / "metrics.jsonl") as part:
-            part.write_text("".join(json.dumps(row) + "\n" for row in standing["rows"]))
+            part.write_text("".join(json.dumps(row) + "\n" for row in state["rows"]))
 
     def draw(self, rows: list[dict], title: str) -> None:
         """Draw the log; for rank 0 alone."""
@@ -114,7 +114,7 @@ class RunFolder:
 
     def restore(
         self, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> Standing:
+    ) -> TrainState:
         """Put back what the checkpoint holds, and say where the training stood.
 
         Raises:
@@ -123,7 +123,7 @@ class RunFolder:
         tensors, facts = checkpoint.load(self.checkpoint)
         try:
             checkpoint.restore(tensors, model, average, optimizer)
-            return Standing(**facts)
+            return TrainState(**facts)
         except (RuntimeError, TypeError, ValueError, KeyError):
             raise ValueError(
                 f"{self.checkpoint} is of another version of labkit: start another run"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from labkit.store.shards import FeatureStore, find_split, splits, splits_like
-from labkit.training.config import TrainConfig
+from labkit.training.config import TrainingConfig
 
 ENOUGH = 50  # images with captions from which on CIDEr decides
 
@@ -24,13 +24,13 @@ class DivergedError(FloatingPointError, ValueError):
 
 
 @dataclass
-class Standing:
+class TrainState:
     """Where a training stands; all of it goes into the checkpoint."""
 
     epoch: int = 0  # epochs that were trained and scored
     position: int = 0  # samples of the next that were delivered; with all, it is yet to be scored
     step: int = 0
-    surprise: float = 0.0  # sum of -log p(y_t) since the last line of the log
+    nll: float = 0.0  # sum of -log p(y_t) since the last line of the log
     words: int = 0  # the words of that sum
     best: list[float] | None = None  # the kept epoch's CIDEr and negative loss on the dev split
     kept: int = 0  # the epoch whose weights were kept; 0: none yet
@@ -47,7 +47,7 @@ class Standing:
         return better
 
 
-def check_finite(loss: float, norm: float, at: Standing) -> None:
+def check_finite(loss: float, norm: float, at: TrainState) -> None:
     """Stop where a step's loss, or the norm of its gradient, is no number any more.
 
     Raises:
@@ -96,7 +96,7 @@ class DevSplit:
         return [scores["cider"]] * (self._images >= ENOUGH) + [-scores["dev_loss"]]
 
 
-def with_splits(root: str | Path, config: TrainConfig) -> TrainConfig:
+def with_splits(root: str | Path, config: TrainingConfig) -> TrainingConfig:
     """Put the names that the store has in the place of those that were asked for.
 
     Raises:
@@ -112,7 +112,7 @@ def with_splits(root: str | Path, config: TrainConfig) -> TrainConfig:
 class Schedule:
     """The course of a training of `steps` steps an epoch."""
 
-    config: TrainConfig
+    config: TrainingConfig
     steps: int
 
     @property
@@ -121,20 +121,20 @@ class Schedule:
         return self.config.epochs * self.steps
 
     @property
-    def warmup(self) -> int:
+    def warmup_ratio(self) -> int:
         """The steps of the warm-up."""
-        return round(self.config.warmup * self.total)
+        return round(self.config.warmup_ratio * self.total)
 
     def rate(self, step: int) -> float:
         """A line up to the highest rate, and all along a cosine down to nothing at the end."""
-        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        rise = min(1.0, (step + 1) / max(1, self.warmup_ratio))
         return self.config.learning_rate * rise * (1 + math.cos(math.pi * step / self.total)) / 2
 
-    def over(self, at: Standing) -> bool:
+    def over(self, at: TrainState) -> bool:
         """Whether the training has come to its end."""
         return at.epoch >= self.config.epochs or at.waited >= self.config.patience
 
-    def ending(self, at: Standing) -> str:
+    def ending(self, at: TrainState) -> str:
         """Say in a sentence why it ended, and which epoch was kept."""
         if at.epoch >= self.config.epochs:
             why = f"all {at.epoch} epochs are done"

@@ -19,35 +19,35 @@ from tqdm import tqdm
 
 from labkit.data.readers import tokenize
 from labkit.data.vocabulary import Vocabulary
-from labkit.distributed import Team
+from labkit.distributed import ProcessGroup
 from labkit.evaluation.evaluate import evaluate
 from labkit.evaluation.metrics import start_meteor
 from labkit.evaluation.teacher_forced import word_loss
 from labkit.files import keep_freed_memory
 from labkit.model import checkpoint
 from labkit.model.decoder import Decoder, pad_captions
-from labkit.model.generation import Decoding
+from labkit.model.generation import GenerationConfig
 from labkit.store.loader import Batch, Loader
 from labkit.store.shards import FeatureStore, source_of
-from labkit.training.config import TrainConfig, decoder_config, read_config, recommended, settle
+from labkit.training.config import TrainingConfig, decoder_config, read_config, defaults_for, with_precision
 from labkit.training.objective import Objective
 from labkit.training.run_folder import RunFolder
 from labkit.training.schedule import (
     DevSplit,
     DivergedError,
     Schedule,
-    Standing,
+    TrainState,
     check_finite,
     with_splits,
 )
 
 
-class Training:
+class Trainer:
     """One run: started from a store, or resumed from its folder.
 
     Args:
         store: folder of a feature store; of its splits one is learned from, and another, if there
-            is one, chooses the epoch: see `TrainConfig`.
+            is one, chooses the epoch: see `TrainingConfig`.
         out: the run's folder.
         config: what is asked for.
         resume: resume from the checkpoint in ``out``; without one, start.
@@ -65,19 +65,19 @@ class Training:
     """
 
     def __init__(
-        self, store: str | Path, out: str | Path, config: TrainConfig | None = None,
-        resume: bool = False, team: Team | None = None, progress: bool = True,
+        self, store: str | Path, out: str | Path, config: TrainingConfig | None = None,
+        resume: bool = False, team: ProcessGroup | None = None, progress: bool = True,
     ):  # fmt: skip
-        self.team, self.progress = team or Team(), progress
+        self.team, self.progress = team or ProcessGroup(), progress
         self.folder = RunFolder(out, self.team)
         self.out = self.folder.path
-        self.config = config = settle(with_splits(store, config or recommended(source_of(store))))
+        self.config = config = with_precision(with_splits(store, config or defaults_for(source_of(store))))
         self.folder.claim(resume)
         self.train = FeatureStore(store, config.train_split)
         self.judge = DevSplit(store, config.dev_split)
         self.dev, self.notes = self.judge.store, [*self.judge.notes]
         keep_freed_memory()
-        if self.dev is not None and self.team.leads:
+        if self.dev is not None and self.team.is_main:
             start_meteor()  # it takes its time, and is not waited for
         told = [caption for captions in self.train.captions for caption in captions]
         self.vocabulary = Vocabulary.build(told, config.min_count)
@@ -99,10 +99,10 @@ class Training:
         self.loader = self.make_loader()
         self.steps = self.loader.steps()  # of an epoch
         self.schedule = Schedule(config, self.steps)
-        self.objective = Objective(config.doubly, config.target, config.smoothing, config)
-        self.standing = Standing()
+        self.objective = Objective(config.doubly_stochastic, config.target, config.smoothing, config)
+        self.state = TrainState()
         if self.folder.begin(self._facts(), self.vocabulary, resume):
-            self.standing = self.folder.restore(self.decoder, self.average, self.optimizer)
+            self.state = self.folder.restore(self.decoder, self.average, self.optimizer)
         self.model: nn.Module = self.decoder
         if self.team.world > 1:
             self.model = DistributedDataParallel(self.decoder)
@@ -118,7 +118,7 @@ class Training:
             "cut": self.cut,
         }
 
-    def run(self) -> Standing:
+    def run(self) -> TrainState:
         """Train to the end, or until `patience` epochs brought nothing better.
 
         Raises:
@@ -126,7 +126,7 @@ class Training:
                 model are of before.
             FileExistsError: another process is training in the run's folder.
         """
-        at = self.standing
+        at = self.state
         with self.folder.alone():
             while not self.schedule.over(at):
                 self._train_epoch()
@@ -140,13 +140,13 @@ class Training:
     @property
     def ending(self) -> str:
         """Why the training ended, and which epoch was kept."""
-        return self.schedule.ending(self.standing)
+        return self.schedule.ending(self.state)
 
     def _train_epoch(self) -> None:
-        config, at = self.config, self.standing
+        config, at = self.config, self.state
         bar = tqdm(
             total=self.steps, unit="step", desc=f"epoch {at.epoch + 1}",
-            disable=None if self.progress and self.team.leads else True,
+            disable=None if self.progress and self.team.is_main else True,
         )  # fmt: skip
         self.model.train()
         with bar:
@@ -169,23 +169,23 @@ class Training:
         Raises:
             DivergedError: the loss or its gradient is no number; nothing was learned from it.
         """
-        at = self.standing
+        at = self.state
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(at.step)
         self.decoder.attention.progress = at.step / self.schedule.total
         self.optimizer.zero_grad(set_to_none=True)
         # what a step draws at random is a function of seed, step and process: alike when resumed
         with self.team.seeded((self.config.seed * 1_000_003 + at.step) * 1_009 + self.team.rank):
-            loss, surprise, words = self.loss(batch)
+            loss, nll, words = self.loss(batch)
             loss.backward()
         limit = self.config.clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.decoder.parameters(), limit)  # alike on all processes
-        check_finite(surprise / words, float(norm), at)
+        check_finite(nll / words, float(norm), at)
         self.optimizer.step()
         self.average.update_parameters(self.decoder)
         at.step += 1
-        at.surprise, at.words = at.surprise + surprise, at.words + int(words)
-        return surprise / words
+        at.nll, at.words = at.nll + nll, at.words + int(words)
+        return nll / words
 
     def loss(self, batch: Batch) -> tuple[Tensor, float, float]:
         """The batch's loss per word; with it the surprise and words of all processes.
@@ -204,9 +204,9 @@ class Training:
         with torch.autocast(self.team.device.type, torch.bfloat16, enabled=bf16):
             told = self.model(a, captions.to(self.team.device))
         mine = self.objective(told)
-        surprise, words = self.team.total(mine.surprise * share, mine.words * share)
-        self.decoder.attention.note(-surprise / words)
-        return mine.total * (share * self.team.world / words), surprise, words
+        nll, words = self.team.total(mine.nll * share, mine.words * share)
+        self.decoder.attention.note(-nll / words)
+        return mine.total * (share * self.team.world / words), nll, words
 
     def make_loader(self) -> Loader:
         """The training split in this run's order, this process's share."""
@@ -219,25 +219,25 @@ class Training:
 
     def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         """Move the average towards the weights; faster at first, while they still change much."""
-        decay = min(self.config.averaging, (1 + float(count)) / (10 + float(count)))
+        decay = min(self.config.ema_decay, (1 + float(count)) / (10 + float(count)))
         torch._foreach_lerp_(averaged, current, 1 - decay)
 
     def _log(self) -> None:
-        at = self.standing
-        row = {"epoch": at.epoch, "step": at.step, "loss": round(at.surprise / at.words, 4)}
+        at = self.state
+        row = {"epoch": at.epoch, "step": at.step, "loss": round(at.nll / at.words, 4)}
         at.rows.append(row)
-        at.surprise, at.words = 0.0, 0
+        at.nll, at.words = 0.0, 0
 
     def _score_epoch(self) -> None:
         """Score the epoch on the dev split; keep its weights if they are the best so far."""
-        at, found = self.standing, None
+        at, found = self.state, None
         row = {"epoch": at.epoch + 1, "step": at.step}
         if self.dev is not None:
             scores = self.team.same(self._scores())
             row |= {name: round(value, 4) for name, value in scores.items()}
             found = self.judge.rank(scores)
         at.rows.append(row)
-        if at.judge(found, counts=at.step > self.schedule.warmup):
+        if at.judge(found, counts=at.step > self.schedule.warmup_ratio):
             self.team.once(self._keep)
 
     def _scores(self) -> dict[str, float]:
@@ -246,12 +246,12 @@ class Training:
         loss = word_loss(model, self.vocabulary, self.dev, config.max_words, self.team)
         try:
             found = evaluate(
-                model, self.vocabulary, self.dev, Decoding(beam=1), self.team, progress=False
+                model, self.vocabulary, self.dev, GenerationConfig(beam=1), self.team, progress=False
             )
         except ChildProcessError as error:  # a Java program
-            saved = f"epoch {self.standing.epoch + 1} is saved, --resume scores it"
+            saved = f"epoch {self.state.epoch + 1} is saved, --resume scores it"
             raise ChildProcessError(f"{error}; {saved}") from error
-        if not self.team.leads:
+        if not self.team.is_main:
             return {}
         scores = {k: v for k, v in found.as_dict().items() if isinstance(v, float)}
         return scores | {"dev_loss": loss}
@@ -263,36 +263,36 @@ class Training:
                 "training stopped: the weights have grown too large to be kept in half precision: "
                 "start another run with a lower learning_rate"
             )
-        checkpoint.save(self.folder.model, tensors, {"epoch": self.standing.kept})
+        checkpoint.save(self.folder.model, tensors, {"epoch": self.state.kept})
 
     def save(self) -> None:
         """Write the checkpoint and the log."""
         tensors = checkpoint.state_of(self.decoder, self.average, self.optimizer)
-        self.team.once(partial(self.folder.save, tensors, asdict(self.standing)))
+        self.team.once(partial(self.folder.save, tensors, asdict(self.state)))
 
 
 def train(
     store: str | Path, out: str | Path, given: dict | None = None, resume: bool = False,
-    team: Team | None = None, progress: bool = True,
-) -> Training:  # fmt: skip
+    team: ProcessGroup | None = None, progress: bool = True,
+) -> Trainer:  # fmt: skip
     """Train a captioner, or resume a training. It is said on standard error how it ended.
 
     Args:
         store: folder of a feature store.
         out: the run's folder.
-        given: what is asked for other than recommended, names of `TrainConfig`. When a run is
+        given: what is asked for other than recommended, names of `TrainingConfig`. When a run is
             resumed, what is not given is as it was.
         resume: resume from the last checkpoint in ``out``, or start if there is none.
         team: this process among those that train together.
         progress: show a bar, where the standard error is a terminal.
 
     Raises:
-        FileExistsError, ValueError: see `Training` and `Training.run`.
+        FileExistsError, ValueError: see `Trainer` and `Trainer.run`.
     """
     path = Path(out) / "config.json"
-    config = read_config(path) if resume and path.exists() else recommended(source_of(store))
-    training = Training(store, out, replace(config, **(given or {})), resume, team, progress)
-    say = partial(print, file=sys.stderr) if training.team.leads else lambda line: None
+    config = read_config(path) if resume and path.exists() else defaults_for(source_of(store))
+    training = Trainer(store, out, replace(config, **(given or {})), resume, team, progress)
+    say = partial(print, file=sys.stderr) if training.team.is_main else lambda line: None
     for note in training.notes:
         say(note)
     training.run()

@@ -13,7 +13,7 @@ from labkit.data.vocabulary import BOS, EOS
 
 def generate(decoder, a, feed_last=True, pass_state=True, after=0, limit=20):
     """Generate greedily; the options are mistakes."""
-    (encoded, first), words = decoder.look_at(a), [BOS]
+    (encoded, first), words = decoder.init_state(a), [BOS]
     state = first
     while len(words) <= limit and (EOS not in words or after):
         last = words[-1] if feed_last else BOS

@@ -18,7 +18,7 @@ from labkit.data.readers import (
     read_karpathy,
     require_captions,
     tokenize,
-    with_views,
+    augment,
 )
 
 
@@ -469,7 +469,7 @@ def test_the_shared_coco(shared):
 def test_a_mirror_exchanges_left_and_right():
     told = ("Right of a bright car, the leftmost man", "he copyrights the LEFT-HAND one, left")
     records = [CaptionedImage(name, Path(name), told, name) for name in ("train", "dev")]
-    plain, mirrored, dev = with_views(records)
+    plain, mirrored, dev = augment(records)
     assert (plain, dev) == tuple(records)
     assert (mirrored.id, mirrored.split, mirrored.mirrored) == ("train#1", "train", True)
     assert mirrored.part is None
@@ -481,9 +481,9 @@ def test_a_mirror_exchanges_left_and_right():
 
 def test_further_views_are_parts_the_same_each_time():
     records = [CaptionedImage(f"{n}", Path("x"), ("the left one",), "train") for n in range(50)]
-    views = list(with_views(records, 4))
+    views = list(augment(records, 4))
     assert [view.id for view in views[:5]] == ["0", "0#1", "0#2", "0#3", "1"]
-    assert views == list(with_views(records, 4))
+    assert views == list(augment(records, 4))
     parts = np.array([view.part for view in views if view.part])
     assert len(np.unique(parts, axis=0)) == len(parts) == 100
     assert (parts >= 0).all() and (parts <= 1).all()

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from labkit.data.photos import read_photo, to_input
-from labkit.data.readers import CaptionedImage, DataError, DataReport, read_coco, with_views
+from labkit.data.readers import CaptionedImage, DataError, DataReport, read_coco, augment
 from labkit.features.encoder import EncoderConfig, encode, load_encoder
 
 
@@ -288,7 +288,7 @@ def test_encode_of_nothing(small):
 def test_a_view_is_seen_in_a_mirror_or_in_part(small):
     picture = pictures(1, 64)[0]
     plain = CaptionedImage("a", picture.permute(1, 2, 0).numpy(), (), "train")
-    twin, _, both = list(with_views([plain], 4))[1:]
+    twin, _, both = list(augment([plain], 4))[1:]
     both = replace(both, part=(0.25, 0.5, 1, 1))
     part = to_input(picture[:, 32:, 16:].permute(1, 2, 0).numpy(), 64)
     wanted = torch.stack([picture.flip(2), torch.from_numpy(part).flip(2)])

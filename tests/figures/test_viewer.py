@@ -15,7 +15,7 @@ from PIL import Image
 
 from labkit import AttentionViewer, make_scenes
 from labkit.figures.viewer import describe, partners
-from labkit.model.captioner import ToldPhoto
+from labkit.model.captioner import CaptionedPhoto
 
 ROOT = Path(__file__).parents[2]
 SOFT = ["a", "red", "circle", "is", "left", "of", "a", "square"]
@@ -30,7 +30,7 @@ def told(words, rows=7, columns=7, sharp=1.0, start=0):
     for k in range(len(words)):
         row, column = CORNERS[(k + start) % 4]
         alpha[k, min(row, rows - 1), min(column, columns - 1)] = sharp
-    return ToldPhoto(list(words), -1.0, alpha)
+    return CaptionedPhoto(list(words), -1.0, alpha)
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +94,13 @@ def test_a_photograph_with_long_captions_is_small_too():
     photo = Image.fromarray(rough).resize((1600, 1200), Image.Resampling.BICUBIC)
     words = [*SOFT, "and", *HARD[4:]]
     weights = np.random.default_rng(1).dirichlet(np.full(196, 0.1), len(words))
-    one = ToldPhoto(words, -1.0, weights.reshape(-1, 14, 14).astype(np.float32))
+    one = CaptionedPhoto(words, -1.0, weights.reshape(-1, 14, 14).astype(np.float32))
     assert len(AttentionViewer(photo, {"soft": one, "hard": one})._repr_html_()) < 150_000
 
 
 def test_the_same_content_gives_the_same_text(viewer, text):
     nudged = {
-        name: ToldPhoto(words, 0.0, viewer.alpha[name] + np.float32(1e-5))
+        name: CaptionedPhoto(words, 0.0, viewer.alpha[name] + np.float32(1e-5))
         for name, words in viewer.words.items()
     }
     assert AttentionViewer(viewer.photo, nudged, viewer.alt)._repr_html_() == text
@@ -147,9 +147,9 @@ def test_the_light_lies_where_the_weight_is(grid, height, width):
     "models, complaint",
     [
         ({}, "what a model told"),
-        ({"soft": ToldPhoto(["two", "words"], 0.0, np.ones((3, 7, 7)))}, "soft needs one map"),
-        ({"hard": ToldPhoto(["two", "words"], 0.0, np.ones((2, 49)))}, "hard needs one map"),
-        ({"hard": ToldPhoto([], 0.0, np.ones((0, 7, 7)))}, "hard needs one map"),
+        ({"soft": CaptionedPhoto(["two", "words"], 0.0, np.ones((3, 7, 7)))}, "soft needs one map"),
+        ({"hard": CaptionedPhoto(["two", "words"], 0.0, np.ones((2, 49)))}, "hard needs one map"),
+        ({"hard": CaptionedPhoto([], 0.0, np.ones((0, 7, 7)))}, "hard needs one map"),
     ],
 )
 def test_what_cannot_be_shown(models, complaint):

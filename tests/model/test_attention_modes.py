@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from labkit.data.vocabulary import BOS, EOS
-from labkit.model.attention import LOOKS
-from labkit.model.decoder import Decoder, DecoderConfig, pad_captions
-from labkit.model.generation import Decoding, beam_search, greedy, sample
+from labkit.model.attention import ATTENTION_MODES
+from labkit.model.decoder import Decoder, ModelConfig, pad_captions
+from labkit.model.generation import GenerationConfig, beam_search, greedy, sample
 from labkit.model.hard_attention import ATTENTIONS
 
 torch.set_num_threads(1)
 
 L, V = 5, 9
-SIZES = DecoderConfig(
-    V, feature=5, reduced=5, embedding=6, hidden=6, scorer=4,
+SIZES = ModelConfig(
+    V, feature=5, feature_dim=5, embedding=6, hidden=6, attention_dim=4,
     dropout=0, word_dropout=0, feature_dropout=0,
 )  # fmt: skip
 CAPTIONS = [[BOS, 4, 5, EOS], [BOS, 6, EOS], [BOS, 7, 8, 5, 4, EOS], [BOS, EOS]]
@@ -49,10 +49,10 @@ def assert_close(one: Tensor, other: Tensor) -> None:
 # ------------------------------------------------------------------------------ where it looks
 
 
-def contexts(decoder: Decoder, look: str | None, a: Tensor):
+def contexts(decoder: Decoder, attention_mode: str | None, a: Tensor):
     """What one step was fed with, before the gate (N, D); alpha (N, L); and the pictures."""
-    seen, state = decoder.look_at(a, look=look)
-    query = decoder.of_hidden(state.h)[..., : SIZES.scorer]
+    seen, state = decoder.init_state(a, attention_mode=attention_mode)
+    query = decoder.W_h(state.h)[..., : SIZES.attention_dim]
     fed, views, glance = decoder.attention(seen, query, state.h)
     return fed[:, 0], views[:, 0], glance.alpha[:, 0], seen.a
 
@@ -60,8 +60,8 @@ def contexts(decoder: Decoder, look: str | None, a: Tensor):
 @pytest.mark.parametrize("kind", KINDS[1:], ids=name_of)
 def test_one_place_is_the_likeliest(kind):
     a = pictures()
-    for look in (None, "one"):  # it is the default
-        fed, views, alpha, regions = contexts(make(**kind), look, a)
+    for attention_mode in (None, "one"):  # it is the default
+        fed, views, alpha, regions = contexts(make(**kind), attention_mode, a)
         assert_close(fed, regions[torch.arange(4), alpha.argmax(1)])
         assert_close(views, fed[:, None])  # and the word is told from that place, too
 
@@ -92,34 +92,34 @@ def test_weights_sum_to_one_while_it_learns(kind):
 
 def test_soft_attention_never_looks_at_one_place():
     with pytest.raises(ValueError, match="cannot look 'one': expected"):
-        greedy(make(), pictures(), look="one")
+        greedy(make(), pictures(), attention_mode="one")
 
 
 def test_an_unknown_way_to_look_is_named():
     with pytest.raises(ValueError, match="cannot look 'twice': one or sampled or expected"):
-        make(attention="gumbel").look_at(pictures(), look="twice")
+        make(attention="gumbel").init_state(pictures(), attention_mode="twice")
 
 
 def test_a_decoding_says_how_it_looked():
-    assert str(Decoding(beam=1, look="one")).endswith("looking at one place, the likeliest")
-    assert len({str(Decoding(look=look)) for look in LOOKS}) == 3
-    assert "no 3 words twice" in str(Decoding(unrepeated=3))
-    assert "agrees most" in str(Decoding(agreed=True))
+    assert str(GenerationConfig(beam=1, attention_mode="one")).endswith("looking at one place, the likeliest")
+    assert len({str(GenerationConfig(attention_mode=attention_mode)) for attention_mode in ATTENTION_MODES}) == 3
+    assert "no 3 words twice" in str(GenerationConfig(no_repeat_ngram_size=3))
+    assert "agrees most" in str(GenerationConfig(mbr=True))
 
 
 def test_a_decoder_says_how_it_is_told_and_a_given_beam_comes_first():
     decoder = make()
-    plain = Decoding().settled(decoder)
-    assert (plain.beam, plain.length_power, plain.agreed) == (5, 0.7, False)
-    decoder.config = replace(decoder.config, consensus=7, unrepeated=3)
-    agreed = Decoding().settled(decoder)
-    assert (agreed.beam, agreed.length_power, agreed.agreed) == (7, 0.6, True)
-    assert agreed.unrepeated == 3
-    given = Decoding(beam=4, length_power=0.0).settled(decoder)
-    assert (given.beam, given.length_power, given.agreed) == (4, 0.0, False)
-    assert Decoding(beam=4, agreed=True).settled(decoder).agreed
-    told = [caption.words for caption in Decoding()(decoder, pictures())]
-    same = beam_search(decoder, pictures(), 7, length_power=0.6, agreed=True)
+    plain = GenerationConfig().settled(decoder)
+    assert (plain.beam, plain.length_penalty, plain.mbr) == (5, 0.7, False)
+    decoder.config = replace(decoder.config, mbr_candidates=7, no_repeat_ngram_size=3)
+    mbr = GenerationConfig().settled(decoder)
+    assert (mbr.beam, mbr.length_penalty, mbr.mbr) == (7, 0.6, True)
+    assert mbr.no_repeat_ngram_size == 3
+    given = GenerationConfig(beam=4, length_penalty=0.0).settled(decoder)
+    assert (given.beam, given.length_penalty, given.mbr) == (4, 0.0, False)
+    assert GenerationConfig(beam=4, mbr=True).settled(decoder).mbr
+    told = [caption.words for caption in GenerationConfig()(decoder, pictures())]
+    same = beam_search(decoder, pictures(), 7, length_penalty=0.6, mbr=True)
     assert told == [caption.words for caption in same]
 
 
@@ -127,13 +127,13 @@ def test_a_decoder_says_how_it_is_told_and_a_given_beam_comes_first():
 
 
 @pytest.mark.parametrize(("kind", "look"), WAYS, ids=name_of)
-def test_teacher_forcing_equals_stepping(kind, look):
+def test_teacher_forcing_equals_stepping(kind, attention_mode):
     decoder, a = make(**kind), pictures()
-    told = decoder(a, pad_captions(CAPTIONS), look)
+    told = decoder(a, pad_captions(CAPTIONS), attention_mode)
     each = told.log_p.split([sum(len(c) - 1 > t for c in CAPTIONS) for t in range(5)])
     order = sorted(range(4), key=lambda n: -len(CAPTIONS[n]))
     for n, caption in enumerate(CAPTIONS):
-        seen, state = decoder.look_at(a[n : n + 1], look=look)
+        seen, state = decoder.init_state(a[n : n + 1], attention_mode=attention_mode)
         for t, word in enumerate(caption[:-1]):
             log_p, state, glance = decoder.step(torch.tensor([[word]]), seen, state)
             assert_close(each[t][order.index(n)], log_p[0, 0])
@@ -148,23 +148,23 @@ def test_argmax_learns_as_it_looks():
 
 
 @pytest.mark.parametrize(("kind", "look"), WAYS, ids=name_of)
-def test_beams_are_scored_as_by_teacher_forcing(kind, look):
+def test_beams_are_scored_as_by_teacher_forcing(kind, attention_mode):
     decoder, a = make(**kind), pictures()
-    found = beam_search(decoder, a, 3, max_words=6, length_power=0, look=look)
+    found = beam_search(decoder, a, 3, max_words=6, length_penalty=0, attention_mode=attention_mode)
     assert len({len(caption.words) for caption in found}) > 1
     for n, caption in enumerate(found):
         with torch.no_grad():
-            told = decoder(a[n : n + 1], torch.tensor([[BOS, *caption.words, EOS]]), look)
+            told = decoder(a[n : n + 1], torch.tensor([[BOS, *caption.words, EOS]]), attention_mode)
         log_p = told.log_p.gather(1, told.targets[:, None]).sum()
         assert caption.score == pytest.approx(log_p.item(), abs=1e-4)
         assert_close(caption.alpha, told.alpha[0, : len(caption.words)])
 
 
 @pytest.mark.parametrize(("kind", "look"), WAYS, ids=name_of)
-def test_a_beam_of_one_is_greedy(kind, look):
+def test_a_beam_of_one_is_greedy(kind, attention_mode):
     decoder, a = make(**kind), pictures(6)
-    ones = beam_search(decoder, a, 1, max_words=5, look=look)
-    for one, plain in zip(ones, greedy(decoder, a, 5, look), strict=True):
+    ones = beam_search(decoder, a, 1, max_words=5, attention_mode=attention_mode)
+    for one, plain in zip(ones, greedy(decoder, a, 5, attention_mode), strict=True):
         assert one.words == plain.words
         assert_close(one.alpha, plain.alpha)
 
@@ -173,7 +173,7 @@ def test_a_beam_of_one_is_greedy(kind, look):
 def test_sampled_looks_are_told_by_every_decoding(kind):
     decoder, a = make(**kind), pictures(2).repeat(20, 1, 1)
     for tell in (greedy, sample, beam_search):
-        found = tell(decoder, a, max_words=5, look="sampled")
+        found = tell(decoder, a, max_words=5, attention_mode="sampled")
         assert len({tuple(caption.words) for caption in found}) > 2  # of two pictures
 
 

@@ -12,7 +12,7 @@ import labkit
 from labkit.data.readers import DataReport
 from labkit.data.scenes import is_true, make_scenes, things_of
 from labkit.evaluation import evaluate as evaluation
-from labkit.evaluation.evaluate import evaluate_run
+from labkit.evaluation.evaluate import evaluate_model
 from labkit.evaluation.metrics import Scores
 from labkit.features.prepare import SCENE_ENCODER, prepare
 from labkit.model.captioner import PRETRAINED
@@ -176,19 +176,19 @@ def test_a_shipped_model_is_scored_on_stores_of_each_precision(tmp_path, capsys,
         store = tmp_path / str(bf16)
         records = make_scenes(4, 3, "dev", pixels=112)
         prepare(records, store, SCENE_ENCODER, {"source": "x"}, DataReport(), bf16=bf16)
-        evaluate_run("scenes-soft", store, progress=False)
+        evaluate_model("scenes-soft", store, progress=False)
         assert capsys.readouterr().err == ""  # the model does not say which it was
         said = FeatureStore(store, "dev").encoder["precision"]
         assert said == ("bf16" if bf16 else "fp32")
     run = shutil.copytree(PRETRAINED / "scenes-soft", tmp_path / "run")
     rewrite(run, lambda c: c["encoder"].update(precision="bf16"))
-    evaluate_run(run, tmp_path / "True", progress=False)
+    evaluate_model(run, tmp_path / "True", progress=False)
     assert capsys.readouterr().err == ""
-    evaluate_run(run, tmp_path / "False", progress=False)
+    evaluate_model(run, tmp_path / "False", progress=False)
     (line,) = capsys.readouterr().err.splitlines()
     assert "was prepared in fp32" in line and "features in bf16" in line
     rewrite(run, lambda c: c["encoder"].update(weights="/elsewhere/lite0.pth"))
-    evaluate_run(run, tmp_path / "True", progress=False)
+    evaluate_model(run, tmp_path / "True", progress=False)
     rewrite(run, lambda c: c["encoder"].update(weights_hash="0" * 16))
     with pytest.raises(ValueError, match="prepared with another encoder"):
-        evaluate_run(run, tmp_path / "True", progress=False)
+        evaluate_model(run, tmp_path / "True", progress=False)

@@ -9,14 +9,14 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from labkit.data.vocabulary import BOS, EOS, PAD
 from labkit.model.attention import SoftAttention
-from labkit.model.decoder import Decoder, DecoderConfig, State, Told, pad_captions
+from labkit.model.decoder import Decoder, ModelConfig, State, DecoderOutput, pad_captions
 from labkit.training.objective import Objective
 
 torch.set_num_threads(1)
 
 V, L, D, H, A = 11, 6, 5, 7, 4
-SIZES = DecoderConfig(
-    V, feature=8, reduced=D, embedding=3, hidden=H, scorer=A,
+SIZES = ModelConfig(
+    V, feature=8, feature_dim=D, embedding=3, hidden=H, attention_dim=A,
     dropout=0, word_dropout=0, feature_dropout=0,
 )  # fmt: skip
 CAPTIONS = [[BOS, 4, 5, EOS], [BOS, 6, EOS], [BOS, 7, 8, 9, 10, 4, EOS], [BOS, EOS], [BOS, 5, EOS]]
@@ -41,7 +41,7 @@ def assert_close(one: Tensor, other: Tensor) -> None:
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def of_each(told: Told, captions: Tensor) -> list[Tensor]:
+def of_each(told: DecoderOutput, captions: Tensor) -> list[Tensor]:
     """log p (T, V) of each caption, from the words that lie step by step."""
     ids = captions[:, 1:]
     numbers = torch.arange(ids.numel()).view_as(ids)  # a number for each place of the batch
@@ -61,7 +61,7 @@ def test_scores_are_equation_4():
     attention = SoftAttention(D, A)
     a, query = torch.randn(2, L, D), torch.randn(2, 3, A)
     scores = attention.scores(attention.see(a), query)
-    W, b = attention.of_region.weight.tolist(), attention.of_region.bias.tolist()
+    W, b = attention.W_a.weight.tolist(), attention.W_a.bias.tolist()
     (v,) = (p.flatten().tolist() for name, p in attention.named_parameters() if name[0] == "v")
     regions, queries = a.tolist(), query.tolist()
     for n in range(2):
@@ -104,8 +104,8 @@ def test_regions_have_no_order():
 
 
 def test_first_state_comes_from_the_mean_annotation_vector(decoder, a):
-    seen, state = decoder.look_at(a, captions=2)
-    mean = seen.a.mean(1)  # of the reduced vectors
+    seen, state = decoder.init_state(a, captions=2)
+    mean = seen.a.mean(1)  # of the feature_dim vectors
     W, b = decoder.first.weight, decoder.first.bias
     for k in range(2):
         assert_close(state.h[:, k], torch.tanh(mean @ W[:H].T + b[:H]))
@@ -116,7 +116,7 @@ def test_a_region_is_seen_by_itself(decoder, a):
     """Another region in one place changes no other place, nor another picture."""
     changed = a.clone()
     changed[1, 2] = torch.arange(8.0)
-    seen, other = decoder.look_at(a)[0], decoder.look_at(changed)[0]
+    seen, other = decoder.init_state(a)[0], decoder.init_state(changed)[0]
     assert seen.a.shape == (len(a), L, D) and seen.keys.shape == (len(a), L, A)
     for one, two in ((seen.a, other.a), (seen.keys, other.keys)):
         assert (one != two).any(-1).nonzero().tolist() == [[1, 2]]
@@ -124,12 +124,12 @@ def test_a_region_is_seen_by_itself(decoder, a):
 
 def test_a_step_is_equations_1_to_7(decoder, a):
     """The LSTM against torch's with the weights copied over, the rest written out."""
-    seen, first = decoder.look_at(a)
+    seen, first = decoder.init_state(a)
     words = torch.tensor([[4], [5], [6], [7], [8]])
     state = State(first.h + 0.3, first.c - 0.2)  # any state
     log_p, new, glance = decoder.step(words, seen, state)
 
-    W, b = decoder.of_hidden.weight, decoder.of_hidden.bias
+    W, b = decoder.W_h.weight, decoder.W_h.bias
     h = state.h[:, 0]
     query = h @ W[:A].T + b[:A]
     alpha = decoder.attention.scores(seen, query[:, None]).softmax(-1)[:, 0]
@@ -140,10 +140,10 @@ def test_a_step_is_equations_1_to_7(decoder, a):
     cell = nn.LSTMCell(3 + D, H)
     order = [0, 1, 3, 2]  # torch has the gates as i, f, g, o; we as i, f, o, g
     with torch.no_grad():
-        inputs = torch.cat([decoder.of_word.weight, decoder.of_context.weight], 1)
+        inputs = torch.cat([decoder.W_y.weight, decoder.W_z.weight], 1)
         for mine, theirs in (
             (inputs, cell.weight_ih),
-            (decoder.of_word.bias, cell.bias_ih),
+            (decoder.W_y.bias, cell.bias_ih),
             (W[A + 1 :], cell.weight_hh),
             (b[A + 1 :], cell.bias_hh),
         ):
@@ -160,9 +160,9 @@ def test_a_step_is_equations_1_to_7(decoder, a):
 def test_a_closed_gate_hides_the_picture(decoder, a):
     """With beta = 0 the step depends on the words alone."""
     with torch.no_grad():
-        decoder.of_hidden.weight[A] = 0
-        decoder.of_hidden.bias[A] = -200
-    seen, state = decoder.look_at(a)
+        decoder.W_h.weight[A] = 0
+        decoder.W_h.bias[A] = -200
+    seen, state = decoder.init_state(a)
     same = State(torch.zeros_like(state.h), torch.zeros_like(state.c))
     log_p, _, _ = decoder.step(torch.full((len(a), 1), 4), seen, same)
     assert_close(log_p, log_p[:1].expand_as(log_p))
@@ -170,7 +170,7 @@ def test_a_closed_gate_hides_the_picture(decoder, a):
 
 def test_forget_gate_starts_open():
     decoder = Decoder(SIZES)
-    i, f, o, g = decoder.of_hidden.bias[A + 1 :].chunk(4)
+    i, f, o, g = decoder.W_h.bias[A + 1 :].chunk(4)
     assert f.tolist() == [1.0] * H
     assert max(part.abs().max() for part in (i, o, g)) < 1
 
@@ -182,7 +182,7 @@ def test_one_call_equals_one_word_at_a_time(decoder, a):
     captions = pad_captions(CAPTIONS)
     told = decoder(a, captions)
     for n, log_p in enumerate(of_each(told, captions)):
-        seen, state = decoder.look_at(a[n : n + 1])
+        seen, state = decoder.init_state(a[n : n + 1])
         assert len(log_p) == len(CAPTIONS[n]) - 1
         for t, word in enumerate(CAPTIONS[n][:-1]):
             stepped, state, glance = decoder.step(torch.tensor([[word]]), seen, state)
@@ -245,7 +245,7 @@ def test_gradients_reach_every_parameter(decoder, a):
     Objective()(decoder(a, pad_captions(CAPTIONS))).total.backward()
     for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 1e-6, name
-    assert decoder.of_hidden.weight.grad.abs().sum(1).min() > 0  # query, gate, all four gates
+    assert decoder.W_h.weight.grad.abs().sum(1).min() > 0  # query, gate, all four gates
 
 
 def test_gradient_is_the_slope(decoder, a):
@@ -269,17 +269,17 @@ def test_gradient_is_the_slope(decoder, a):
 
 def test_captions_side_by_side_equal_separate_ones(decoder, a):
     words = torch.randint(4, V, (len(a), 3, 4), generator=torch.Generator().manual_seed(2))
-    seen, state = decoder.look_at(a, captions=3)
-    alone = [decoder.look_at(a)[1] for _ in range(3)]
+    seen, state = decoder.init_state(a, captions=3)
+    alone = [decoder.init_state(a)[1] for _ in range(3)]
     for t in range(4):
         log_p, state, glance = decoder.step(words[..., t], seen, state)
         assert log_p.shape == (len(a), 3, V) and glance.alpha.shape == (len(a), 3, L)
         for k in range(3):
-            one, alone[k], look = decoder.step(words[:, k : k + 1, t], seen, alone[k])
+            one, alone[k], attention_mode = decoder.step(words[:, k : k + 1, t], seen, alone[k])
             assert_close(log_p[:, k], one[:, 0])
             assert_close(state.h[:, k], alone[k].h[:, 0])
             assert_close(state.c[:, k], alone[k].c[:, 0])
-            assert_close(glance.alpha[:, k], look.alpha[:, 0])
+            assert_close(glance.alpha[:, k], attention_mode.alpha[:, 0])
 
 
 # ---------------------------------------------------------------------------------- and the rest
@@ -287,20 +287,20 @@ def test_captions_side_by_side_equal_separate_ones(decoder, a):
 
 def test_a_dropped_channel_is_dropped_in_all_regions():
     torch.manual_seed(0)
-    decoder = Decoder(DecoderConfig(V, feature=40, reduced=40, feature_dropout=0.5))
+    decoder = Decoder(ModelConfig(V, feature=40, feature_dim=40, feature_dropout=0.5))
     with torch.no_grad():
         decoder.reduce.weight.copy_(torch.eye(40))
     a = torch.randn(3, L, 40)
-    dropped = decoder.train().look_at(a)[0].a == 0
+    dropped = decoder.train().init_state(a)[0].a == 0
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
     assert 0.3 < dropped.float().mean() < 0.7
     assert not torch.equal(dropped[0], dropped[1])  # each picture has its own
-    assert not (decoder.eval().look_at(a)[0].a == 0).any()
+    assert not (decoder.eval().init_state(a)[0].a == 0).any()
 
 
 def test_evaluation_draws_no_lots(a):
     torch.manual_seed(0)
-    decoder = Decoder(DecoderConfig(V, feature=8, reduced=D, embedding=3, hidden=H, scorer=A))
+    decoder = Decoder(ModelConfig(V, feature=8, feature_dim=D, embedding=3, hidden=H, attention_dim=A))
     captions = pad_captions(CAPTIONS)
     decoder.eval()
     assert torch.equal(decoder(a, captions).log_p, decoder(a, captions).log_p)
@@ -325,4 +325,4 @@ def test_pad_captions():
 
 def test_an_unknown_attention_is_named():
     with pytest.raises(ValueError, match=r"attention is soft, .* or marginal, not 'sotf'"):
-        DecoderConfig(V, 8, attention="sotf")
+        ModelConfig(V, 8, attention="sotf")

@@ -26,9 +26,9 @@ from labkit.data.vocabulary import BOS, EOS
 from labkit.model import attention, equations
 from labkit.model import hard_attention as hard
 from labkit.model.attention import HardConfig
-from labkit.model.decoder import Decoder, DecoderConfig, pad_captions
+from labkit.model.decoder import Decoder, ModelConfig, pad_captions
 from labkit.model.equations import Parameters, hard_context, soft_context
-from labkit.model.generation import UNTOLD
+from labkit.model.generation import NEVER_GENERATED
 from labkit.model.hard_attention import ATTENTIONS
 from labkit.training.objective import Objective
 
@@ -36,8 +36,8 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[2]
 L, V, SEED = 5, 9, 3
-SIZES = DecoderConfig(
-    V, feature=8, reduced=6, embedding=4, hidden=7, scorer=3, temperature_end=0.7,
+SIZES = ModelConfig(
+    V, feature=8, feature_dim=6, embedding=4, hidden=7, attention_dim=3, temperature_end=0.7,
     dropout=0, word_dropout=0, feature_dropout=0,
 )  # fmt: skip
 # The longest first: the fast decoder handles them in this order, and draws in it.
@@ -89,7 +89,7 @@ def paper_a(decoder: Decoder, features: Tensor) -> Tensor:
 
 
 def plain_forward(
-    decoder: Decoder, features: Tensor, look: Look, caption: list[int] | None = None,
+    decoder: Decoder, features: Tensor, attention_mode: Look, caption: list[int] | None = None,
     max_words: int = T,
 ) -> Plain:  # fmt: skip
     """One caption, word by word: teacher forced, or greedily where none is given."""
@@ -99,7 +99,7 @@ def plain_forward(
     for t in range(len(caption) - 1 if caption else max_words):
         beta = equations.context_gate(h, w.w_beta, w.b_beta)
         alpha = equations.weights(equations.scores(a, h, w.W_a, w.W_s, w.b_att, w.v))
-        phi, ways = look(t, alpha)
+        phi, ways = attention_mode(t, alpha)
         h, c, alpha, n = equations.step(words[t], a, h, c, phi, w)
         p = equations.word_probabilities(n)
         if ways is not None:  # of the mechanism that sums the place out
@@ -121,14 +121,14 @@ def logits(y: int, h: Tensor, z: Tensor, w: Parameters) -> Tensor:
 
 
 def likeliest_word(p: Tensor) -> int:
-    allowed = [word for word in range(V) if word not in UNTOLD]
+    allowed = [word for word in range(V) if word not in NEVER_GENERATED]
     return max(allowed, key=lambda word: p[word].item())
 
 
 # ------------------------------------------------------- how each mechanism looks, in plain words
 
 
-def softly(t: int, alpha: Tensor):
+def soft_mask(t: int, alpha: Tensor):
     return soft_context, None
 
 
@@ -159,7 +159,7 @@ def gumbel_place(alpha: Tensor, noise: Tensor) -> Tensor:
 def summed_out(places: int, noise: Tensor | None) -> Look:
     """The likeliest places one by one, and the others as one. The state: Gumbel, or softly."""
 
-    def look(t: int, alpha: Tensor):
+    def attention_mode(t: int, alpha: Tensor):
         order = alpha.argsort(descending=True).tolist()
         ways = [(alpha[i], one_hot(torch.tensor(i), L).double()) for i in order[:places]]
         if rest := order[places:]:
@@ -167,7 +167,7 @@ def summed_out(places: int, noise: Tensor | None) -> Look:
             ways += [(share, sum(alpha[i] / share * one_hot(torch.tensor(i), L) for i in rest))]
         return soft_context if noise is None else at(gumbel_place(alpha, noise[t])), ways
 
-    return look
+    return attention_mode
 
 
 @dataclass(frozen=True)
@@ -175,13 +175,13 @@ class Case:
     """A mechanism, and how the fast decoder and the plain one are run with it."""
 
     attention: str
-    look: str | None = None  # as in labkit.model.attention.LOOKS; None: as it learns
+    attention_mode: str | None = None  # as in labkit.model.attention.LOOKS; None: as it learns
     soft_share: float = 0.5
     sum_share: float = 0.5
     places: int = 3
 
     def __str__(self) -> str:
-        values = (self.attention, self.look, self.soft_share, self.sum_share, self.places)
+        values = (self.attention, self.attention_mode, self.soft_share, self.sum_share, self.places)
         count = {"reinforce": 3, "marginal": 5}.get(self.attention, 2)
         return "-".join(map(str, values[:count]))
 
@@ -189,21 +189,21 @@ class Case:
         shares = {"soft_share": self.soft_share, "sum_share": self.sum_share}
         return make(self.attention, places=self.places, **shares)
 
-    def looks(self) -> list[Look]:
+    def attention_modes(self) -> list[Look]:
         """The plain way to look for each caption, after the fast decoder ran from `SEED`."""
-        if self.look == "sampled":
+        if self.attention_mode == "sampled":
             return [at_places(n) for n in range(B)]
-        if self.attention == "marginal" and self.look == "expected":
+        if self.attention == "marginal" and self.attention_mode == "expected":
             return B * [summed_out(self.places, None)]
-        if self.look == "expected" or self.attention == "soft":
-            return B * [softly]
-        if self.look == "one" or self.attention == "argmax":
+        if self.attention_mode == "expected" or self.attention == "soft":
+            return B * [soft_mask]
+        if self.attention_mode == "one" or self.attention == "argmax":
             return B * [likeliest]
         torch.manual_seed(SEED)
         coins = torch.rand(B) if self.attention in ("reinforce", "marginal") else None
         if self.attention == "reinforce":
             soft = coins < self.soft_share
-            return [softly if soft[n] else at_places(n) for n in range(B)]
+            return [soft_mask if soft[n] else at_places(n) for n in range(B)]
         noise = torch.zeros(B, T, L).double()
         for t in range(T):
             n = sum(len(caption) - 1 > t for caption in CAPTIONS)
@@ -223,7 +223,7 @@ LEARNING = [
 ]  # fmt: skip
 LOOKING = [
     *(Case(name, "expected") for name in ATTENTIONS),
-    *(Case(name, look) for name in list(ATTENTIONS)[1:] for look in ("one", "sampled")),
+    *(Case(name, attention_mode) for name in list(ATTENTIONS)[1:] for attention_mode in ("one", "sampled")),
 ]
 
 
@@ -244,10 +244,10 @@ def handed_places(monkeypatch):
 
 def test_every_mechanism_is_compared():
     assert {case.attention for case in LEARNING} == set(ATTENTIONS)
-    soft = {case.look for case in LOOKING if case.attention == "soft"}
+    soft = {case.attention_mode for case in LOOKING if case.attention == "soft"}
     assert soft == {"expected"}
     for name in set(ATTENTIONS) - {"soft"}:
-        assert {case.look for case in LOOKING if case.attention == name} == set(attention.LOOKS)
+        assert {case.attention_mode for case in LOOKING if case.attention == name} == set(attention.ATTENTION_MODES)
 
 
 @pytest.mark.parametrize("case", LEARNING + LOOKING, ids=str)
@@ -258,24 +258,24 @@ def test_loss_gradients_and_maps_are_the_same(case):
     if case.attention == "reinforce":
         decoder.attention.note(-15.0)  # a baseline of -1.5 a word
     torch.manual_seed(SEED)
-    told = decoder(a, pad_captions(CAPTIONS), case.look)
+    told = decoder(a, pad_captions(CAPTIONS), case.attention_mode)
     fast = Objective(0.4, smoothing=0, hard=options)(told)
-    losses, gradients, surprise = [], [], 0.0
-    for n, (caption, look) in enumerate(zip(CAPTIONS, case.looks(), strict=True)):
-        plain = plain_forward(decoder, a[n], look, caption)
+    losses, gradients, nll = [], [], 0.0
+    for n, (caption, attention_mode) in enumerate(zip(CAPTIONS, case.attention_modes(), strict=True)):
+        plain = plain_forward(decoder, a[n], attention_mode, caption)
         same(told.alpha[n, : len(caption) - 1], plain.alpha, "alpha")
         assert not told.alpha[n, len(caption) - 1 :].any()
         log_p_y = plain.log_p.gather(1, torch.tensor(caption[1:])[:, None]).sum()
         loss = equations.doubly_stochastic_loss(log_p_y, plain.alpha, 0.4)
         gradient = derivative(loss, decoder)
         if told.drawn is not None:
-            s = None if look is softly else one_hot(PLACES[n, : len(plain.alpha)], L)
+            s = None if attention_mode is soft_mask else one_hot(PLACES[n, : len(plain.alpha)], L)
             more = by_the_rule(decoder, plain.alpha, log_p_y, s, options)
             loss, gradient = loss + more[0], gradient + more[1]
         losses.append(loss)
         gradients.append(gradient)
-        surprise -= log_p_y.item()
-    assert fast.surprise == pytest.approx(surprise, rel=1e-9)
+        nll -= log_p_y.item()
+    assert fast.nll == pytest.approx(nll, rel=1e-9)
     same(fast.total, sum(losses), "loss")
     fast.total.backward()
     ends = itertools.accumulate(p.numel() for p in decoder.parameters())
@@ -316,8 +316,8 @@ def derivative(value: Tensor, decoder: Decoder) -> Tensor:
 def test_greedy_captions_and_their_maps_are_the_same(case):
     decoder, a = case.decoder().eval(), features()
     with torch.no_grad():
-        plain = [plain_forward(decoder, a[n], look) for n, look in enumerate(case.looks())]
-    fast = greedy(decoder, a, T, case.look)
+        plain = [plain_forward(decoder, a[n], attention_mode) for n, attention_mode in enumerate(case.attention_modes())]
+    fast = greedy(decoder, a, T, case.attention_mode)
     assert len({tuple(one.words) for one in plain}) > 1
     for one, other in zip(fast, plain, strict=True):
         assert one.words == other.words
@@ -425,9 +425,9 @@ def test_the_expected_context_gives_the_nwgm_where_the_logits_are_linear_in_it()
     w, a = Parameters.of(decoder), paper_a(decoder, image)
     h, alpha = torch.randn(7).double(), torch.randn(L).double().softmax(-1)
     n = torch.stack([logits(4, h, a[i], w) for i in range(L)])
-    softly = equations.word_probabilities(logits(4, h, soft_context(a, alpha), w))
-    same(equations.nwgm(n, alpha), softly)
-    assert (softly - alpha @ n.softmax(-1)).abs().max() > 1e-3  # E[p] is something else
+    soft_mask = equations.word_probabilities(logits(4, h, soft_context(a, alpha), w))
+    same(equations.nwgm(n, alpha), soft_mask)
+    assert (soft_mask - alpha @ n.softmax(-1)).abs().max() > 1e-3  # E[p] is something else
 
 
 def test_the_benchmark_of_the_chapter_runs():

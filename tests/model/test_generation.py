@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from labkit.data.vocabulary import BOS, EOS
-from labkit.model.decoder import Decoder, DecoderConfig, State
+from labkit.model.decoder import Decoder, ModelConfig, State
 from labkit.model.generation import (
-    UNTOLD,
+    NEVER_GENERATED,
     Caption,
-    Decoding,
+    GenerationConfig,
     beam_search,
     greedy,
-    most_agreed,
+    minimum_bayes_risk,
     sample,
 )
 
@@ -29,7 +29,7 @@ NEVER = (-60.0, -math.inf)  # biases with which <eos> is never told
 def make(vocabulary: int = 9, seed: int = 0, eos: float | None = None) -> Decoder:
     """A small decoder with large weights; ``eos`` is added to the score of <eos>."""
     torch.manual_seed(seed)
-    config = DecoderConfig(vocabulary, feature=5, reduced=5, embedding=6, hidden=6, scorer=4)
+    config = ModelConfig(vocabulary, feature=5, feature_dim=5, embedding=6, hidden=6, attention_dim=4)
     decoder = Decoder(config).eval()
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, std=0.7)
@@ -56,7 +56,7 @@ class Tree:
 
     def __init__(self, decoder: Decoder, a: Tensor):
         self.decoder = decoder
-        self.seen, first = decoder.look_at(a[None])
+        self.seen, first = decoder.init_state(a[None])
         self.known = {(): self._step(BOS, first)}
 
     @torch.no_grad()
@@ -120,7 +120,7 @@ def plain_beams(decoder: Decoder, a: Tensor, width: int, longest: int, power: fl
 
 
 def plainly_agreed(scores: list[float], captions: list[list[int]], temperature: float) -> int:
-    """The docstring of `most_agreed` word by word, with lists."""
+    """The docstring of `minimum_bayes_risk` word by word, with lists."""
 
     def runs(words: list[int]) -> list[tuple]:
         return [tuple(words[k : k + n]) for n in (1, 2, 3, 4) for k in range(len(words) - n + 1)]
@@ -158,7 +158,7 @@ def test_greedy_takes_the_likeliest_word_each_time():
         words = [*caption.words, EOS][:6]
         with torch.no_grad():
             log_p = decoder(a[n : n + 1], torch.tensor([[BOS, *caption.words, EOS]])).log_p
-        log_p[:, UNTOLD] = -math.inf
+        log_p[:, NEVER_GENERATED] = -math.inf
         assert log_p[: len(words)].argmax(-1).tolist() == words
 
 
@@ -218,7 +218,7 @@ def test_sampling_follows_the_distribution(temperature):
         with torch.no_grad():
             log_p = decoder(a, torch.tensor([[BOS, *words, EOS]])).log_p[len(words)]
         p = log_p.div(temperature).exp()
-        p[UNTOLD] = 0
+        p[NEVER_GENERATED] = 0
         return (p / p.sum()).tolist()
 
     expected = {(): chances([])[EOS]}
@@ -245,7 +245,7 @@ def test_a_cold_sample_is_greedy():
 @pytest.mark.parametrize("seed", range(5))
 def test_width_one_is_greedy(seed):
     decoder, a = make(seed=seed, eos=2), pictures(6, seed)
-    ones = beam_search(decoder, a, 1, max_words=6, length_power=0)
+    ones = beam_search(decoder, a, 1, max_words=6, length_penalty=0)
     for one, plain in zip(ones, greedy(decoder, a, max_words=6), strict=True):
         assert one.words == plain.words
         torch.testing.assert_close(one.alpha, plain.alpha)
@@ -259,7 +259,7 @@ def test_a_beam_as_wide_as_all_captions_is_brute_force():
     lengths = set()
     for seed, power in itertools.product(range(6), (0.0, 0.7, 1.5)):
         decoder, a = make(6, seed), pictures(3, seed)
-        told = beam_search(decoder, a, width, max_words=3, length_power=power)
+        told = beam_search(decoder, a, width, max_words=3, length_penalty=power)
         check_rows(told)
         for n, caption in enumerate(told):
             score, words = brute_force(decoder, a[n], 3, power)
@@ -287,7 +287,7 @@ def test_no_run_of_words_is_told_twice(n):
     differ = 0
     for seed in range(4):
         decoder, a = make(8, seed, eos=-4.0), pictures(3, seed)
-        free, told = (beam_search(decoder, a, 3, 7, unrepeated=k) for k in (0, n))
+        free, told = (beam_search(decoder, a, 3, 7, no_repeat_ngram_size=k) for k in (0, n))
         check_rows(told)
         for row, caption in enumerate(told):
             score, words = plain_beam(decoder, a[row], 3, 7, 0.7, n)
@@ -304,15 +304,15 @@ def caption(words: str, score: float) -> Caption:
 
 def test_two_that_agree_outvote_a_likelier_one():
     alone, two, alike = caption("abcde", -0.5), caption("fghij", -0.6), caption("fghik", -0.61)
-    assert most_agreed([alone, two, alike]) is two
-    assert most_agreed([alone, two, alike], temperature=0.01) is alone  # its score decides
-    assert most_agreed([alone]) is alone
+    assert minimum_bayes_risk([alone, two, alike]) is two
+    assert minimum_bayes_risk([alone, two, alike], temperature=0.01) is alone  # its score decides
+    assert minimum_bayes_risk([alone]) is alone
 
 
 def test_a_caption_without_words_agrees_with_none():
     empty = caption("", -0.1)
-    assert most_agreed([empty, caption("ab", -3.0)]).words == [ord("a"), ord("b")]
-    assert most_agreed([empty, empty]) is empty
+    assert minimum_bayes_risk([empty, caption("ab", -3.0)]).words == [ord("a"), ord("b")]
+    assert minimum_bayes_risk([empty, empty]) is empty
 
 
 @pytest.mark.parametrize("width", [2, 3, 6])
@@ -321,9 +321,9 @@ def test_the_caption_that_agrees_most_is_told(width):
     differ = 0
     for seed in range(6):
         decoder, a = make(8, seed), pictures(3, seed)
-        agreed = beam_search(decoder, a, width, 5, agreed=True)
-        check_rows(agreed)
-        for row, one in enumerate(agreed):
+        mbr = beam_search(decoder, a, width, 5, mbr=True)
+        check_rows(mbr)
+        for row, one in enumerate(mbr):
             ended = plain_beams(decoder, a[row], width, 5, 0.7)
             best = ended[plainly_agreed(*zip(*ended, strict=True), 0.35)]
             assert one.words == best[1]
@@ -334,15 +334,15 @@ def test_the_caption_that_agrees_most_is_told(width):
 
 def test_the_decoders_own_limit_of_repeats_is_kept():
     decoder, a = make(8, eos=-4.0), pictures(6)
-    given = [caption.words for caption in beam_search(decoder, a, 3, 7, unrepeated=1)]
-    decoder.config = replace(decoder.config, unrepeated=1)
+    given = [caption.words for caption in beam_search(decoder, a, 3, 7, no_repeat_ngram_size=1)]
+    decoder.config = replace(decoder.config, no_repeat_ngram_size=1)
     assert [caption.words for caption in beam_search(decoder, a, 3, 7)] == given
 
 
 @pytest.mark.parametrize("power", [0.0, 0.7])
 def test_beam_scores_and_weights_are_those_of_teacher_forcing(power):
     decoder, a = make(eos=1), pictures(8)
-    told = beam_search(decoder, a, 4, max_words=6, length_power=power)
+    told = beam_search(decoder, a, 4, max_words=6, length_penalty=power)
     check_rows(told)
     for n, caption in enumerate(told):
         score, alpha = teacher_forced(decoder, a[n], caption.words)
@@ -355,7 +355,7 @@ def test_beam_scores_and_weights_are_those_of_teacher_forcing(power):
 def test_a_beam_that_never_ends_returns_its_best(width, eos):
     """Only <eos> can follow the last word; where even that cannot, the words alone are compared."""
     decoder, a = make(6, eos=eos), pictures()
-    told = beam_search(decoder, a, width, max_words=4, length_power=0.7)
+    told = beam_search(decoder, a, width, max_words=4, length_penalty=0.7)
     check_rows(told)
     for n, caption in enumerate(told):
         assert len(caption.words) == 4
@@ -392,10 +392,10 @@ def test_there_may_be_no_words_but_the_special_ones():
 def test_pad_bos_and_unk_are_never_told(tell):
     decoder = make(eos=-3)
     with torch.no_grad():
-        decoder.bias[UNTOLD] += 20  # the model would say nothing else
+        decoder.bias[NEVER_GENERATED] += 20  # the model would say nothing else
     told = tell(decoder, pictures(10), max_words=5)
     words = [word for caption in told for word in caption.words]
-    assert words and not {*UNTOLD, EOS} & set(words)
+    assert words and not {*NEVER_GENERATED, EOS} & set(words)
     assert all(math.isfinite(caption.score) for caption in told)
 
 
@@ -437,14 +437,14 @@ def test_a_temperature_is_above_zero(temperature):
 
 @pytest.mark.parametrize(
     "wrong", [{"beam": 0}, {"beam": 101}, {"beam": -1}, {"max_words": 0}, {"max_words": 1001},
-              {"length_power": math.nan}, {"length_power": math.inf}, {"length_power": -0.1},
-              {"unrepeated": -1}],
+              {"length_penalty": math.nan}, {"length_penalty": math.inf}, {"length_penalty": -0.1},
+              {"no_repeat_ngram_size": -1}],
     ids=str,
 )  # fmt: skip
 def test_a_decoding_is_within_its_bounds(wrong):
     (name,) = wrong
     with pytest.raises(ValueError, match=f"{name} must be from"):
-        Decoding(**wrong)
+        GenerationConfig(**wrong)
 
 
 def test_a_caption_is_as_long_as_the_model_was_trained_with_and_an_option_comes_first():
@@ -452,11 +452,11 @@ def test_a_caption_is_as_long_as_the_model_was_trained_with_and_an_option_comes_
     decoder.config = replace(decoder.config, max_words=31)
 
     def lengths(**how):
-        return {len(caption.words) for caption in Decoding(**how)(decoder, a)}
+        return {len(caption.words) for caption in GenerationConfig(**how)(decoder, a)}
 
     assert lengths(beam=1) == lengths(beam=3) == {31}
     assert lengths(beam=1, max_words=7) == lengths(beam=3, max_words=7) == {7}
-    assert "at most 31 words" in str(Decoding().settled(decoder))
+    assert "at most 31 words" in str(GenerationConfig().settled(decoder))
 
 
 def test_greedy_obeys_the_rule_on_repeats_as_a_beam_of_one_does():
@@ -464,12 +464,12 @@ def test_greedy_obeys_the_rule_on_repeats_as_a_beam_of_one_does():
     for seed in range(10):
         decoder, a = make(seed=seed, eos=-60.0), pictures(seed=seed)
         plain = [caption.words for caption in greedy(decoder, a, 20)]
-        decoder.config = replace(decoder.config, unrepeated=3)
-        for n, caption in enumerate(Decoding(beam=1, max_words=20)(decoder, a)):
+        decoder.config = replace(decoder.config, no_repeat_ngram_size=3)
+        for n, caption in enumerate(GenerationConfig(beam=1, max_words=20)(decoder, a)):
             told[seed, n] = (caption.words, plain[n])
         beam = [caption.words for caption in beam_search(decoder, a, 1, 20)]
         assert [told[seed, n][0] for n in range(len(a))] == beam
-        free = Decoding(beam=1, max_words=20, unrepeated=0)(decoder, a)
+        free = GenerationConfig(beam=1, max_words=20, no_repeat_ngram_size=0)(decoder, a)
         assert [caption.words for caption in free] == plain
     assert any(repeats(plain, 3) for _, plain in told.values())  # or nothing was tested
     assert not any(repeats(words, 3) for words, _ in told.values())

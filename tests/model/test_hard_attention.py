@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from labkit.data.vocabulary import BOS, EOS
-from labkit.model.attention import Attention, Glance, HardConfig, one_place
-from labkit.model.decoder import Decoder, DecoderConfig, State, pad_captions
+from labkit.model.attention import Attention, AttentionStep, HardConfig, one_place
+from labkit.model.decoder import Decoder, ModelConfig, State, pad_captions
 from labkit.model.hard_attention import ATTENTIONS
 from labkit.training.objective import Objective
 
 torch.set_num_threads(1)
 
 L, V = 3, 6
-SIZES = DecoderConfig(
-    V, feature=4, reduced=4, embedding=3, hidden=4, scorer=3,
+SIZES = ModelConfig(
+    V, feature=4, feature_dim=4, embedding=3, hidden=4, attention_dim=3,
     dropout=0, word_dropout=0, feature_dropout=0,
 )  # fmt: skip
 TWO, THREE = [BOS, 4, EOS], [BOS, 5, 4, EOS]  # captions of T = 2 and T = 3 words
@@ -45,7 +45,7 @@ def picture(seed: int = 1) -> Tensor:
 class Forced(Attention):
     """Looks where it is told to: row n of `places` (N, T) says where picture n is looked at."""
 
-    def see(self, a, look=None):
+    def see(self, a, attention_mode=None):
         self.step = 0
         return super().see(a, None)
 
@@ -54,17 +54,17 @@ class Forced(Attention):
         self.step += 1
         log_alpha = scores.log_softmax(-1)
         chosen = log_alpha.gather(-1, place[..., None])[..., 0]
-        return Glance(log_alpha.exp(), one_place(place, log_alpha), log_choice=chosen)
+        return AttentionStep(log_alpha.exp(), one_place(place, log_alpha), log_choice=chosen)
 
 
 def list_all(decoder: Decoder, a: Tensor, caption: list[int]) -> tuple[Tensor, Tensor]:
     """log p(s|a) and log p(y|s,a) of every sequence of places s, word by word, with gradient."""
     T = len(caption) - 1
     forced = Forced(4, 3)
-    forced.of_region, forced.v = decoder.attention.of_region, decoder.attention.v
+    forced.W_a, forced.v = decoder.attention.W_a, decoder.attention.v
     forced.places = torch.tensor(list(itertools.product(range(L), repeat=T)))  # (L^T, T)
     own, decoder.attention = decoder.attention, forced
-    seen, state = decoder.look_at(a.expand(L**T, -1, -1))
+    seen, state = decoder.init_state(a.expand(L**T, -1, -1))
     log_s = log_y = torch.zeros(L**T, dtype=torch.double)
     for word, target in itertools.pairwise(caption):
         log_p, state, glance = decoder.step(torch.full((L**T, 1), word), seen, state)
@@ -102,7 +102,7 @@ def sampled(
     for _ in range(batches):
         loss = objective(decoder(pictures, rows))
         found.append(-slopes(loss.total, decoder) / len(rows))
-        decoder.attention.note(-loss.surprise / loss.words)
+        decoder.attention.note(-loss.nll / loss.words)
     each = torch.stack(found)
     return each.mean(0), each.std(0) / math.sqrt(batches)
 
@@ -112,7 +112,7 @@ def settle_the_average(decoder: Decoder, objective: Objective, a: Tensor, rows: 
     for _ in range(50):
         with torch.no_grad():
             loss = objective(decoder(a, rows))
-        decoder.attention.note(-loss.surprise / loss.words)
+        decoder.attention.note(-loss.nll / loss.words)
 
 
 def worst(mean: Tensor, error: Tensor, true: Tensor) -> float:
@@ -246,8 +246,8 @@ def in_scores(decoder: Decoder) -> Tensor:
 def of_scores(decoder: Decoder) -> list[Tensor]:
     """The gradients of what makes the scores: W_a and b, v, W_s."""
     attention = decoder.attention
-    parts = [attention.of_region.weight, attention.of_region.bias, attention.v]
-    return [p.grad for p in parts] + [decoder.of_hidden.weight.grad[: decoder.config.scorer]]
+    parts = [attention.W_a.weight, attention.W_a.bias, attention.v]
+    return [p.grad for p in parts] + [decoder.W_h.weight.grad[: decoder.config.attention_dim]]
 
 
 @pytest.mark.parametrize("name", ATTENTIONS)
@@ -308,7 +308,7 @@ def test_the_temperature_is_a_function_of_the_progress():
 # -------------------------------------------------------------------------------- the paper's coins
 
 
-def softly(told) -> Tensor:
+def soft_mask(told) -> Tensor:
     """Which captions took soft steps: (B, T) bool."""
     return told.drawn.log_choice == 0
 
@@ -316,7 +316,7 @@ def softly(told) -> Tensor:
 def test_a_caption_takes_soft_steps_or_none():
     decoder = make("reinforce")
     told = decoder(picture().expand(2000, -1, -1), torch.tensor([THREE]).expand(2000, -1))
-    soft = softly(told)
+    soft = soft_mask(told)
     assert torch.equal(soft.all(1), soft.any(1))
     assert 0.45 < soft[:, 0].double().mean() < 0.55
 
@@ -331,7 +331,7 @@ def test_a_soft_caption_is_told_as_by_soft_attention_and_draws_nothing():
 def test_the_papers_code_tosses_one_coin_for_the_batch():
     decoder = make("reinforce", one_coin=True)
     a, captions = picture().expand(50, -1, -1), torch.tensor([TWO]).expand(50, -1)
-    found = [softly(decoder(a, captions))[:, 0] for _ in range(60)]
+    found = [soft_mask(decoder(a, captions))[:, 0] for _ in range(60)]
     assert all(torch.equal(soft.all(), soft.any()) for soft in found)
     assert 10 < sum(bool(soft.any()) for soft in found) < 50
 
@@ -361,7 +361,7 @@ def test_the_objective_by_hand():
             alpha = told.alpha[n, t]
             added -= 0.25 * -(alpha * alpha.log()).sum().item()
     assert with_it.total.item() == pytest.approx(plain.total.item() + added)
-    assert (with_it.surprise, with_it.words) == (plain.surprise, plain.words)
+    assert (with_it.nll, with_it.words) == (plain.nll, plain.words)
 
 
 def test_the_learned_baseline_learns_and_moves_nothing_else():
@@ -376,7 +376,7 @@ def test_the_learned_baseline_learns_and_moves_nothing_else():
         error = (told.drawn.log_p.sum(1) / 3 - told.drawn.baseline[:, 0]).square().mean()
         errors.append(error.item())
         assert all(g is None for g in torch.autograd.grad(
-            told.drawn.baseline.sum(), [decoder.of_hidden.weight, decoder.first.weight],
+            told.drawn.baseline.sum(), [decoder.W_h.weight, decoder.first.weight],
             allow_unused=True, retain_graph=True))  # fmt: skip
         optimizer.zero_grad()
         objective(told).total.backward()
@@ -389,15 +389,15 @@ def test_the_learned_baseline_learns_and_moves_nothing_else():
 
 def parts(decoder: Decoder, a: Tensor, word: int, state: State):
     """What a step is made of, written out: alpha (L,), beta a (L, D), E y, and the LSTM."""
-    seen = decoder.look_at(a)[0]
-    H, A = decoder.config.hidden, decoder.config.scorer
-    query, gate, gates = decoder.of_hidden(state.h[0, 0]).split([A, 1, 4 * H])
+    seen = decoder.init_state(a)[0]
+    H, A = decoder.config.hidden, decoder.config.attention_dim
+    query, gate, gates = decoder.W_h(state.h[0, 0]).split([A, 1, 4 * H])
     alpha = decoder.attention.scores(seen, query[None, None])[0, 0].softmax(-1)
     places = torch.sigmoid(gate) * seen.a[0]
     embedded = decoder.words.weight[word]
 
     def lstm(z):
-        i, f, o, g = (decoder.of_word(embedded) + gates + decoder.of_context(z)).chunk(4)
+        i, f, o, g = (decoder.W_y(embedded) + gates + decoder.W_z(z)).chunk(4)
         c = torch.sigmoid(f) * state.c[0, 0] + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
 
@@ -410,7 +410,7 @@ def parts(decoder: Decoder, a: Tensor, word: int, state: State):
 
 def summed_out(decoder: Decoder, a: Tensor, caption: list[int]) -> Tensor:
     """log p(y) of the marginal, each sum a loop over places."""
-    state, total = decoder.look_at(a)[1], 0.0
+    state, total = decoder.init_state(a)[1], 0.0
     for word, target in itertools.pairwise(caption):
         alpha, places, lstm, p = parts(decoder, a, word, state)
         h, c = lstm((alpha[:, None] * places).sum(0))
@@ -464,18 +464,18 @@ def test_captions_without_the_sum_are_told_as_by_gumbel(places):
 
 def test_a_share_of_the_captions_is_summed_and_all_are_fed_with_a_drawn_place():
     decoder, a = make("marginal", sum_share=0.5, places=L), picture().expand(40, -1, -1)
-    seen, state = decoder.look_at(a)
-    query = decoder.of_hidden(state.h)[..., : decoder.config.scorer]
+    seen, state = decoder.init_state(a)
+    query = decoder.W_h(state.h)[..., : decoder.config.attention_dim]
     glance = decoder.attention(seen, query, state.h)[2]
-    summed = glance.log_ways.isfinite().all(-1)  # (40, 1)
-    assert torch.equal(summed, seen.softly[..., 0]) and 8 < summed.sum() < 32
+    summed = glance.log_mixture.isfinite().all(-1)  # (40, 1)
+    assert torch.equal(summed, seen.soft_mask[..., 0]) and 8 < summed.sum() < 32
     ones = torch.ones(40, 1).double()
     torch.testing.assert_close(glance.weights.max(-1).values, ones)
     torch.testing.assert_close(glance.weights.sum(-1), ones)
-    torch.testing.assert_close(glance.log_ways.exp().sum(-1), ones)
+    torch.testing.assert_close(glance.log_mixture.exp().sum(-1), ones)
     alone = ~summed[:, 0]
     torch.testing.assert_close(glance.ways[alone, :, 0], glance.weights[alone])
-    assert (glance.log_ways[alone, :, 0] == 0).all()
+    assert (glance.log_mixture[alone, :, 0] == 0).all()
 
 
 # -------------------------------------------------------------------------- settings that cannot be

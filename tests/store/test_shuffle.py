@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.store.shuffle import Order
+from labkit.store.shuffle import ShuffledOrder
 
 seeds = st.integers()
 
 
 def whole(count: int, seed: int, epoch: int) -> np.ndarray:
-    return Order(count, seed, epoch)(np.arange(count))
+    return ShuffledOrder(count, seed, epoch)(np.arange(count))
 
 
 @settings(deadline=None)
@@ -23,7 +23,7 @@ def test_every_sample_stands_at_one_position(count, seed, epoch):
 @settings(deadline=None)
 @given(st.integers(1, 3000), seeds, st.data())
 def test_a_position_is_the_same_asked_for_alone_or_with_others(count, seed, data):
-    order, all_at_once = Order(count, seed, 3), whole(count, seed, 3)
+    order, all_at_once = ShuffledOrder(count, seed, 3), whole(count, seed, 3)
     some = data.draw(st.lists(st.integers(0, count - 1), max_size=20))
     assert order(np.array(some, dtype=np.int64)).tolist() == all_at_once[some].tolist()
 
@@ -32,11 +32,11 @@ def test_golden():
     """The order must never change: trainings go on from states that were written years ago."""
     assert whole(10, 0, 0).tolist() == [4, 8, 0, 6, 9, 5, 3, 1, 7, 2]
     assert whole(10, 0, 1).tolist() == [7, 5, 9, 4, 1, 6, 8, 3, 2, 0]
-    coco = Order(82_783, 1, 0)(np.array([0, 1, 41_391, 82_782]))
+    coco = ShuffledOrder(82_783, 1, 0)(np.array([0, 1, 41_391, 82_782]))
     assert coco.tolist() == [55198, 6803, 52859, 57723]
-    many = Order(10**9, 2026, 7)(np.arange(5))
+    many = ShuffledOrder(10**9, 2026, 7)(np.arange(5))
     assert many.tolist() == [746693074, 713433013, 250887867, 904087441, 691308778]
-    most = Order(2**62, 2**64 - 1, 2**64 - 1)(np.array([0, 2**62 - 1]))
+    most = ShuffledOrder(2**62, 2**64 - 1, 2**64 - 1)(np.array([0, 2**62 - 1]))
     assert most.tolist() == [2294147128497576662, 3833374439677310733]
 
 
@@ -66,7 +66,7 @@ def test_a_thousand_million_images_take_no_memory():
     """10^9 images in 10^6 shards: an epoch starts at once, anywhere, in a few kilobytes."""
     seen: list[int] = []
     tracemalloc.start()
-    order = Order(10**9, seed=1, epoch=2)
+    order = ShuffledOrder(10**9, seed=1, epoch=2)
     for start in (0, 123_456_789, 10**9 - 4000):
         for step in range(100):
             seen += order(np.arange(start + 40 * step, start + 40 * step + 40)).tolist()
@@ -81,10 +81,10 @@ def test_a_thousand_million_images_take_no_memory():
 @pytest.mark.parametrize("count", [-1, 0, 2**62 + 1])
 def test_too_few_or_too_many_samples_are_refused(count):
     with pytest.raises(ValueError, match="an order is of 1 to"):
-        Order(count, 0, 0)
+        ShuffledOrder(count, 0, 0)
 
 
 @pytest.mark.parametrize("position", [-1, 7, 60])
 def test_positions_outside_are_refused(position):
     with pytest.raises(IndexError, match="order of 7 samples"):
-        Order(7, 0, 0)(np.array([position]))
+        ShuffledOrder(7, 0, 0)(np.array([position]))

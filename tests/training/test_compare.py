@@ -113,7 +113,7 @@ def test_other_settings_in_the_same_folder_are_refused(compared):
     folder, settings, _ = compared
     with pytest.raises(ValueError, match="hidden = 24, not 32"):
         compare(
-            folder / "store", ["soft"], folder / "out", 1, settings | {"hidden": 32}, progress=False
+            folder / "store", ["soft"], folder / "out", 1, settings | {"hidden_dim": 32}, progress=False
         )
     with pytest.raises(ValueError, match="one name"):
         compare(folder / "store", ["soft", "soft"], folder / "out", 1, progress=False)

@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from labkit.model.attention import HardConfig
-from labkit.model.decoder import DecoderConfig, DecoderOptions
+from labkit.model.decoder import ModelConfig, ModelOptions
 from labkit.training.config import (
     RECIPES,
     SCENES,
-    TrainConfig,
+    TrainingConfig,
     compare,
     decoder_config,
     parse_settings,
     read_config,
     read_recipe,
-    recommended,
+    defaults_for,
 )
 from labkit.training.schedule import Schedule
 
@@ -32,7 +32,7 @@ def test_settings_are_read_with_their_types():
         "epochs": 3, "learning_rate": 0.002, "one_coin": True, "reward": "to_go", "soft_share": 0.0,
     }  # fmt: skip
     assert type(found["epochs"]) is int and type(found["soft_share"]) is float
-    assert TrainConfig(**found).reward == "to_go"
+    assert TrainingConfig(**found).reward == "to_go"
 
 
 def test_every_setting_can_be_typed():
@@ -80,9 +80,9 @@ BAD = (
 
 
 def test_each_setting_has_its_range():
-    assert set(BAD) == {f.name for f in fields(TrainConfig)}
+    assert set(BAD) == {f.name for f in fields(TrainingConfig)}
     for name, texts in BAD.items():
-        fractions = type(getattr(TrainConfig(), name)) is float
+        fractions = type(getattr(TrainingConfig(), name)) is float
         for text in [*texts, *(("nan", "inf", "-inf", "x") if fractions else ())]:
             with pytest.raises(ValueError, match=rf"^{name} is ") as error:
                 parse_settings([f"{name}={text}"])
@@ -90,15 +90,15 @@ def test_each_setting_has_its_range():
 
 
 def test_a_wrong_type_is_refused_wherever_it_comes_from():
-    for name in {f.name for f in fields(TrainConfig)} - {"train_split", "dev_split"}:
+    for name in {f.name for f in fields(TrainingConfig)} - {"train_split", "dev_split"}:
         for value in (None, "1", [1], True) if name != "one_coin" else (None, "1", [1], 1):
             with pytest.raises(ValueError, match=f"^{name} is "):
-                replace(TrainConfig(), **{name: value})
+                replace(TrainingConfig(), **{name: value})
     with pytest.raises(ValueError, match="no setting 'hiden': choose from"):
-        replace(TrainConfig(), hiden=3)
+        replace(TrainingConfig(), hiden=3)
     with pytest.raises(ValueError, match="the setting feature is missing"):
-        DecoderConfig(10)
-    assert type(TrainConfig(dropout=0).dropout) is float
+        ModelConfig(10)
+    assert type(TrainingConfig(dropout=0).dropout) is float
 
 
 MEANT = """soft_share=0 lambda_r=0 lambda_r=2 lambda_e=0 lambda_e=2 temperature=2 temperature_end=2
@@ -112,58 +112,58 @@ def test_of_the_values_that_were_tried_the_bad_ones_are_refused(shared):
     texts, taken = [line.split()[0] for line in lines], []
     for text in texts:
         with suppress(ValueError):
-            TrainConfig(**parse_settings([text]))
+            TrainingConfig(**parse_settings([text]))
             taken.append(text)
     assert len(texts) > 150 and sorted(taken) == sorted(MEANT.split())
 
 
 def test_the_reference_tells_each_setting():
-    lines = "".join(cls.__doc__ for cls in (HardConfig, DecoderOptions, TrainConfig))
-    for field in fields(TrainConfig):
+    lines = "".join(cls.__doc__ for cls in (HardConfig, ModelOptions, TrainingConfig))
+    for field in fields(TrainingConfig):
         assert f"    {field.name}: " in lines, field.name
     assert "(a share from 0 to less than 1; by default 0.999)" in lines
 
 
 @pytest.mark.parametrize(("config", "steps", "warmup"), [
-    (TrainConfig(), 300, 300),  # of an epoch: 6,000 photographs of five captions
-    *((replace(TrainConfig(), **read_recipe(file.stem)), 1200, 300)  # and four views of each
+    (TrainingConfig(), 300, 300),  # of an epoch: 6,000 photographs of five captions
+    *((replace(TrainingConfig(), **read_recipe(file.stem)), 1200, 300)  # and four views of each
       for file in RECIPES.glob("*.toml")),
     (SCENES, 600, 200),  # 6,000 scenes
-    (replace(TrainConfig(), epochs=30), 5, 25),  # 100 photographs
-    (replace(TrainConfig(), warmup=0), 5, 0),
+    (replace(TrainingConfig(), epochs=30), 5, 25),  # 100 photographs
+    (replace(TrainingConfig(), warmup_ratio=0), 5, 0),
 ])  # fmt: skip
-def test_the_warm_up_is_a_share_of_the_run(config, steps, warmup):
+def test_the_warm_up_is_a_share_of_the_run(config, steps, warmup_ratio):
     course = Schedule(config, steps)
-    assert course.warmup == warmup
+    assert course.warmup_ratio == warmup_ratio
     rates = [course.rate(step) for step in range(course.total)]
     assert all(0 < rate <= config.learning_rate for rate in rates)
-    assert abs(int(np.argmax(rates)) - warmup) <= 0.1 * course.total
+    assert abs(int(np.argmax(rates)) - warmup_ratio) <= 0.1 * course.total
 
 
 def test_the_decoder_gets_all_that_it_shares():
-    config = TrainConfig(attention="gumbel", temperature=2.0, hidden=77, places=3)
+    config = TrainingConfig(attention="gumbel", temperature=2.0, hidden=77, places=3)
     decoder = decoder_config(config, vocabulary=10, feature=20)
     assert (decoder.vocabulary, decoder.feature) == (10, 20)
-    shared = {f.name for f in fields(DecoderConfig)} - {"vocabulary", "feature"}
+    shared = {f.name for f in fields(ModelConfig)} - {"vocabulary", "feature"}
     assert {"temperature", "hidden", "places", "attention"} <= shared
     assert all(getattr(decoder, name) == getattr(config, name) for name in shared)
 
 
 def test_scenes_have_settings_of_their_own():
-    assert recommended({"source": "scenes", "count": 3}) == SCENES != TrainConfig()
-    assert recommended({"source": "flickr8k"}) == TrainConfig()
+    assert defaults_for({"source": "scenes", "count": 3}) == SCENES != TrainingConfig()
+    assert defaults_for({"source": "flickr8k"}) == TrainingConfig()
 
 
 @pytest.mark.parametrize("recipe", [file.stem for file in RECIPES.glob("*.toml")])
 def test_the_recipes_of_the_package_can_be_followed(recipe):
     found = read_recipe(recipe)
-    assert replace(TrainConfig(), **found).attention == found["attention"]
+    assert replace(TrainingConfig(), **found).attention == found["attention"]
 
 
 def test_a_recipe_of_ones_own_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flickr8k-soft").write_text("epochs = 2  # few\none_coin = true\nhidden = 64\n")
-    assert read_recipe("flickr8k-soft") == {"epochs": 2, "one_coin": True, "hidden": 64}
+    assert read_recipe("flickr8k-soft") == {"epochs": 2, "one_coin": True, "hidden_dim": 64}
 
 
 @pytest.mark.parametrize(
@@ -193,12 +193,12 @@ def test_a_recipe_of_an_editor_that_marks_its_files(tmp_path):
 def test_rules_between_two_settings_wait_until_all_are_known(tmp_path):
     (tmp_path / "mine.toml").write_text('baseline = "others"\n')
     found = read_recipe(tmp_path / "mine.toml") | parse_settings(["samples=2"])
-    assert TrainConfig(**found).samples == 2
+    assert TrainingConfig(**found).samples == 2
     with pytest.raises(ValueError, match="samples to be 2"):
-        TrainConfig(**read_recipe(tmp_path / "mine.toml"))
+        TrainingConfig(**read_recipe(tmp_path / "mine.toml"))
 
 
-KEPT = {"train": asdict(SCENES), "decoder": {"vocabulary": 9}, "encoder": {"name": "x"},
+KEPT = {"train": asdict(SCENES), "decoder": {"vocab_size": 9}, "encoder": {"name": "x"},
         "store": "0f", "data": "somewhere", "cut": 0}  # fmt: skip
 ANYTHING = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=5),
@@ -223,7 +223,7 @@ def test_a_spoiled_config_gets_one_sentence(tmp_path_factory, place, value):
     path.write_text(json.dumps(facts))
     with suppress(ValueError):
         config = read_config(path)
-        TrainConfig(**asdict(config))
+        TrainingConfig(**asdict(config))
         compare(facts, KEPT, path)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ValueError, match=r"config\.json"):
@@ -233,7 +233,7 @@ def test_a_spoiled_config_gets_one_sentence(tmp_path_factory, place, value):
 def test_where_a_config_is_wrong_is_said(tmp_path):
     path = tmp_path / "config.json"
     for train, says in (
-        ({"warmup": 300}, "warmup is a share from 0 to 1, not 300"),
+        ({"warmup_ratio": 300}, "warmup is a share from 0 to 1, not 300"),
         ({"colour": "red"}, "no setting 'colour'"),
         ({"dropout": float("nan")}, "dropout is a share"),
         (["epochs"], "of another version"),

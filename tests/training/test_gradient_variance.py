@@ -8,7 +8,7 @@ from torch import nn
 
 from labkit.data.vocabulary import BOS, EOS
 from labkit.model.attention import HardConfig
-from labkit.model.decoder import Decoder, DecoderConfig, pad_captions
+from labkit.model.decoder import Decoder, ModelConfig, pad_captions
 from labkit.training.gradient_variance import Moments, moments, with_attention
 from labkit.training.objective import Objective
 
@@ -21,7 +21,7 @@ PLAIN = {"soft_share": 0.0, "lambda_e": 0.0}
 @pytest.fixture
 def decoder() -> Decoder:
     torch.manual_seed(0)
-    config = DecoderConfig(9, feature=5, reduced=5, embedding=6, hidden=6, scorer=4)
+    config = ModelConfig(9, feature=5, feature_dim=5, embedding=6, hidden=6, attention_dim=4)
     decoder = Decoder(config)  # with its dropout
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, std=0.7)

@@ -8,30 +8,30 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labkit.data.vocabulary import BOS, EOS, PAD
-from labkit.model.decoder import Decoder, DecoderConfig, Told, pad_captions
+from labkit.model.decoder import Decoder, ModelConfig, DecoderOutput, pad_captions
 from labkit.training.objective import Objective
 
 torch.set_num_threads(1)
 
 
-def told_by_hand() -> Told:
+def told_by_hand() -> DecoderOutput:
     """Two captions, one of two words and one of one, of a picture of two regions."""
     p = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]])
     alpha = torch.tensor([[[0.9, 0.1], [0.5, 0.5]], [[0.2, 0.8], [0.0, 0.0]]])
-    return Told(p.log(), torch.tensor([0, 1, 2]), alpha)
+    return DecoderOutput(p.log(), torch.tensor([0, 1, 2]), alpha)
 
 
 def test_the_sums_by_hand():
-    loss = Objective(doubly=0.5, target=1.0, smoothing=0)(told_by_hand())
-    surprise = -(math.log(0.5) + math.log(0.8) + math.log(0.5))
+    loss = Objective(doubly_stochastic=0.5, target=1.0, smoothing=0)(told_by_hand())
+    nll = -(math.log(0.5) + math.log(0.8) + math.log(0.5))
     spread = (1 - 1.4) ** 2 + (1 - 0.6) ** 2 + (1 - 0.2) ** 2 + (1 - 0.8) ** 2
-    assert loss.total.item() == pytest.approx(surprise + 0.5 * spread, abs=1e-6)
-    assert loss.surprise == pytest.approx(surprise, abs=1e-6)
+    assert loss.total.item() == pytest.approx(nll + 0.5 * spread, abs=1e-6)
+    assert loss.nll == pytest.approx(nll, abs=1e-6)
     assert loss.words == 3
 
 
 def test_the_target_by_hand():
-    one, none = (Objective(doubly, 0.75, 0)(told_by_hand()).total.item() for doubly in (2.0, 0.0))
+    one, none = (Objective(doubly_stochastic, 0.75, 0)(told_by_hand()).total.item() for doubly_stochastic in (2.0, 0.0))
     spread = 0.65**2 + 0.15**2 + 0.55**2 + 0.05**2
     assert one - none == pytest.approx(2 * spread, abs=1e-5)
 
@@ -39,17 +39,17 @@ def test_the_target_by_hand():
 def test_smoothing_is_torchs_and_leaves_the_surprise_alone():
     torch.manual_seed(0)
     scores, targets = torch.randn(7, 9), torch.randint(9, (7,))
-    told = Told(scores.log_softmax(-1), targets, torch.zeros(2, 4, 3))
-    loss = Objective(doubly=0, smoothing=0.2)(told)
+    told = DecoderOutput(scores.log_softmax(-1), targets, torch.zeros(2, 4, 3))
+    loss = Objective(doubly_stochastic=0, smoothing=0.2)(told)
     expected = cross_entropy(scores, targets, reduction="sum", label_smoothing=0.2)
     torch.testing.assert_close(loss.total, expected)
     plain = cross_entropy(scores, targets, reduction="sum")
-    assert loss.surprise == pytest.approx(plain.item(), rel=1e-6)
+    assert loss.nll == pytest.approx(plain.item(), rel=1e-6)
 
 
 def test_equal_weights_meet_the_target_where_words_are_as_many_as_regions():
     alpha = torch.full((3, 5, 5), 0.2)
-    told = Told(torch.zeros(15, 1), torch.zeros(15, dtype=torch.long), alpha)
+    told = DecoderOutput(torch.zeros(15, 1), torch.zeros(15, dtype=torch.long), alpha)
     assert Objective()(told).total.item() == pytest.approx(0, abs=1e-6)
 
 
@@ -59,7 +59,7 @@ def test_the_least_value_of_the_doubly_stochastic_term():
     none = torch.zeros(T, 1), torch.zeros(T, dtype=torch.long)
 
     def term(alpha):
-        return Objective(doubly=1, smoothing=0)(Told(*none, alpha[None])).total.item()
+        return Objective(doubly_stochastic=1, smoothing=0)(DecoderOutput(*none, alpha[None])).total.item()
 
     least = (1 - T / L) ** 2 * L
     assert term(torch.full((T, L), 1 / L)) == pytest.approx(least, rel=1e-5)
@@ -70,8 +70,8 @@ def test_the_least_value_of_the_doubly_stochastic_term():
 @pytest.fixture
 def decoder() -> Decoder:
     torch.manual_seed(0)
-    sizes = {"feature": 5, "reduced": 5, "embedding": 6, "hidden": 6, "scorer": 4}
-    decoder = Decoder(DecoderConfig(9, **sizes)).eval()
+    sizes = {"encoder_dim": 5, "feature_dim": 5, "embed_dim": 6, "hidden_dim": 6, "attention_dim": 4}
+    decoder = Decoder(ModelConfig(9, **sizes)).eval()
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, std=0.7)
     return decoder
@@ -83,11 +83,11 @@ CAPTIONS = [[BOS, 4, 5, 6, EOS], [BOS, 7, EOS], [BOS, EOS]]
 def test_a_batch_is_the_sum_of_its_captions(decoder):
     """So padding counts nowhere, neither in the words nor in the weights."""
     a = torch.randn(3, 4, 5)
-    captions, objective = pad_captions(CAPTIONS), Objective(doubly=0.3)
+    captions, objective = pad_captions(CAPTIONS), Objective(doubly_stochastic=0.3)
     whole = objective(decoder(a, captions))
     each = [objective(decoder(a[n : n + 1], torch.tensor([CAPTIONS[n]]))) for n in range(3)]
     torch.testing.assert_close(whole.total, sum(loss.total for loss in each))
-    assert whole.surprise == pytest.approx(sum(loss.surprise for loss in each), rel=1e-5)
+    assert whole.nll == pytest.approx(sum(loss.nll for loss in each), rel=1e-5)
     assert whole.words == sum(loss.words for loss in each) == 4 + 2 + 1
     padded = objective(decoder(a, nn.functional.pad(captions, (0, 3), value=PAD)))
     assert torch.equal(padded.total, whole.total)
@@ -96,22 +96,22 @@ def test_a_batch_is_the_sum_of_its_captions(decoder):
 def test_the_doubly_stochastic_term_moves_the_scores(decoder):
     a, captions = torch.randn(3, 4, 5), pad_captions(CAPTIONS)
     slopes = []
-    for doubly in (0.0, 1.0):
+    for doubly_stochastic in (0.0, 1.0):
         decoder.zero_grad()
-        Objective(doubly)(decoder(a, captions)).total.backward()
-        slopes.append(decoder.attention.of_region.weight.grad.clone())
+        Objective(doubly_stochastic)(decoder(a, captions)).total.backward()
+        slopes.append(decoder.attention.W_a.weight.grad.clone())
     assert (slopes[0] - slopes[1]).norm() > 1e-3
 
 
 def test_learning_lowers_the_loss(decoder):
     """Some steps on three captions: the words are learned by heart."""
     a, captions = torch.randn(3, 4, 5), pad_captions(CAPTIONS)
-    objective = Objective(doubly=0, smoothing=0)
+    objective = Objective(doubly_stochastic=0, smoothing=0)
     optimizer = torch.optim.Adam(decoder.parameters(), 0.05)
-    before = objective(decoder(a, captions)).surprise
+    before = objective(decoder(a, captions)).nll
     for _ in range(40):
         optimizer.zero_grad()
         loss = objective(decoder(a, captions))
         (loss.total / loss.words).backward()
         optimizer.step()
-    assert loss.surprise / loss.words < 0.1 < before / loss.words
+    assert loss.nll / loss.words < 0.1 < before / loss.words

@@ -13,13 +13,13 @@ import pytest
 import torch
 from test_training import SMALL, TORCHRUN, make_store, rows_of
 
-from labkit.evaluation.evaluate import evaluate_run
+from labkit.evaluation.evaluate import evaluate_model
 from labkit.model import checkpoint
 from labkit.model.captioner import load
 from labkit.training import trainer as training
-from labkit.training.config import TrainConfig
-from labkit.training.schedule import ENOUGH, DivergedError, Schedule, Standing
-from labkit.training.trainer import Training, train
+from labkit.training.config import TrainingConfig
+from labkit.training.schedule import ENOUGH, DivergedError, Schedule, TrainState
+from labkit.training.trainer import Trainer, train
 
 torch.set_num_threads(1)
 ENOUGH_SECONDS = 240
@@ -75,7 +75,7 @@ def test_an_epoch_is_saved_before_it_is_scored(scored, tmp_path, monkeypatch):
     assert kept["epoch"] == 1 and kept["step"] == 2 * whole.steps
     assert kept["position"] == whole.loader.samples()
     resumed = train(scored, tmp_path / "cut", resume=True, progress=False)
-    assert resumed.standing == whole.standing
+    assert resumed.state == whole.state
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
     state = load(tmp_path / "cut").decoder.state_dict()
     for name, value in load(tmp_path / "whole").decoder.state_dict().items():
@@ -105,11 +105,11 @@ def test_one_training_at_a_time_writes_a_folder(store, tmp_path, locked):
     with pytest.raises(FileExistsError, match="another process"):
         train(store, locked, SMALL, progress=False)
     assert not (locked / "config.json").exists()
-    first = Training(store, tmp_path / "run", TrainConfig(**SMALL), progress=False)
-    second = Training(store, tmp_path / "run", TrainConfig(**SMALL), progress=False)
+    first = Trainer(store, tmp_path / "run", TrainingConfig(**SMALL), progress=False)
+    second = Trainer(store, tmp_path / "run", TrainingConfig(**SMALL), progress=False)
     with first.folder.alone(), pytest.raises(FileExistsError, match="another process"):
         second.run()
-    third = Training(store, tmp_path / "run", TrainConfig(**SMALL | {"seed": 1}), progress=False)
+    third = Trainer(store, tmp_path / "run", TrainingConfig(**SMALL | {"seed": 1}), progress=False)
     with pytest.raises(FileExistsError, match="another run by now"):
         second.run()  # its settings were written over
     assert third.run().epoch == 3
@@ -155,8 +155,8 @@ def test_a_run_that_died_before_its_first_checkpoint_does_not_block_its_folder(s
     process.communicate(timeout=60)
     for file in ("checkpoint.safetensors", "model.safetensors"):
         (run / file).unlink(missing_ok=True)  # it may have been quick
-    done = train(store, run, SMALL | {"hidden": 16, "epochs": 1}, progress=False)
-    assert done.standing.epoch == 1 and load(run).decoder.config.hidden == 16
+    done = train(store, run, SMALL | {"hidden_dim": 16, "epochs": 1}, progress=False)
+    assert done.state.epoch == 1 and load(run).decoder.config.hidden == 16
     with pytest.raises(FileExistsError, match="--resume"):
         train(store, run, SMALL, progress=False)
 
@@ -172,22 +172,22 @@ def test_files_of_the_user_are_not_written_over(store, tmp_path):
 def test_what_changes_nothing_that_is_learned_may_differ_when_resumed(store, tmp_path):
     whole = train(store, tmp_path / "whole", SMALL | {"log_every": 1}, progress=False)
 
-    class Cut(Training):
+    class Cut(Trainer):
         def save(self):
             super().save()
-            if self.standing.step >= 4:
+            if self.state.step >= 4:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Cut(store, tmp_path / "cut", TrainConfig(**SMALL), progress=False).run()
-    free = {"readers": 0, "log_every": 1, "save_every": 7, "patience": 50}
+        Cut(store, tmp_path / "cut", TrainingConfig(**SMALL), progress=False).run()
+    free = {"num_workers": 0, "log_every": 1, "save_every": 7, "patience": 50}
     train(store, tmp_path / "cut", free, resume=True, progress=False)
     facts = json.loads((tmp_path / "cut" / "config.json").read_text())
     assert {name: facts["train"][name] for name in free} == free
     state = load(tmp_path / "cut").decoder.state_dict()
     for name, value in load(whole.out).decoder.state_dict().items():
         assert torch.equal(state[name], value), name
-    for name, value in {"epochs": 5, "seed": 2, "warmup": 0.1, "batch_size": 9}.items():
+    for name, value in {"epochs": 5, "seed": 2, "warmup_ratio": 0.1, "batch_size": 9}.items():
         with pytest.raises(ValueError, match=f"has {name} = "):
             train(store, tmp_path / "cut", {name: value}, resume=True, progress=False)
 
@@ -219,7 +219,7 @@ def test_splits_go_by_other_names(tmp_path, given, sizes):
     assert (done.train.split, done.dev.split) == (train_split, dev_split)
     facts = json.loads((tmp_path / "run" / "config.json").read_text())["train"]
     assert (facts["train_split"], facts["dev_split"]) == (train_split, dev_split)
-    assert evaluate_run(tmp_path / "run", beam=1, progress=False)["split"] == dev_split
+    assert evaluate_model(tmp_path / "run", beam=1, progress=False)["split"] == dev_split
     train(store, tmp_path / "run", given, resume=True, progress=False)
 
 
@@ -245,7 +245,7 @@ def test_without_captions_to_score_all_epochs_are_trained_and_the_last_is_kept(
     said = capsys.readouterr().err
     assert said.count(says) == 1
     assert "all 6 epochs are done; the last is kept, none was scored" in said
-    assert done.standing.epoch == done.standing.kept == 6
+    assert done.state.epoch == done.state.kept == 6
     assert checkpoint.load(tmp_path / "run" / "model.safetensors")[1] == {"epoch": 6}
 
 
@@ -255,12 +255,12 @@ def test_without_captions_to_score_all_epochs_are_trained_and_the_last_is_kept(
 def test_few_images_are_judged_by_their_loss(tmp_path, capsys):
     """CIDEr of one image is always 0. Slow: the metrics start Java."""
     store = make_store(tmp_path / "store", splits={"train": 24, "dev": 1})
-    config = SMALL | {"epochs": 12, "learning_rate": 0.01, "averaging": 0.5, "patience": 2}
+    config = SMALL | {"epochs": 12, "learning_rate": 0.01, "ema_decay": 0.5, "patience": 2}
     done = train(store, tmp_path / "run", config, progress=False)
     rows = [row for row in rows_of(tmp_path / "run") if "dev_loss" in row]
     best = min(rows, key=lambda row: row["dev_loss"])
-    assert best["epoch"] > 4 and done.standing.kept == best["epoch"]
-    assert done.standing.epoch in (12, best["epoch"] + 2)
+    assert best["epoch"] > 4 and done.state.kept == best["epoch"]
+    assert done.state.epoch in (12, best["epoch"] + 2)
     assert rows[0]["cider"] == 0
     said = capsys.readouterr().err
     assert "captions of 1 image, too few" in said and f"epoch {best['epoch']} is kept, with" in said
@@ -283,11 +283,11 @@ def test_the_loss_on_dev_is_that_of_the_captions(scored, tmp_path):
 
 
 def test_patience_waits_for_the_end_of_the_warm_up():
-    course = Schedule(TrainConfig(epochs=30, warmup=0.5, patience=3), steps=4)  # until epoch 15
-    at = Standing()
+    course = Schedule(TrainingConfig(epochs=30, warmup_ratio=0.5, patience=3), steps=4)  # until epoch 15
+    at = TrainState()
     while not course.over(at):
         at.step += 4
-        at.judge([0.5 if at.epoch == 1 else 0.1, -3.0], counts=at.step > course.warmup)
+        at.judge([0.5 if at.epoch == 1 else 0.1, -3.0], counts=at.step > course.warmup_ratio)
         at.epoch += 1
     assert (at.epoch, at.kept) == (18, 2)
     assert course.ending(at) == (
@@ -297,7 +297,7 @@ def test_patience_waits_for_the_end_of_the_warm_up():
 
 
 def test_where_cider_stands_still_the_loss_decides():
-    at = Standing()
+    at = TrainState()
     for epoch, found in enumerate([[0.0, -5.0], [0.0, -4.0], [0.0, -4.5], [0.1, -6.0]]):
         at.epoch = epoch
         at.judge(found, counts=True)
@@ -307,7 +307,7 @@ def test_where_cider_stands_still_the_loss_decides():
 def test_stopping_early_is_said(tmp_path):
     """Slow: a real training, and Java."""
     store = make_store(tmp_path / "store", splits={"train": 24, "dev": ENOUGH})
-    more = SMALL | {"epochs": 40, "patience": 1, "averaging": 0, "learning_rate": 0.1}
+    more = SMALL | {"epochs": 40, "patience": 1, "ema_decay": 0, "learning_rate": 0.1}
     done = labkit("train", store, "--out", tmp_path / "run", *typed(more))
     assert done.returncode == 0, done.stderr
     last = done.stderr.splitlines()[-1]
@@ -318,17 +318,17 @@ def test_stopping_early_is_said(tmp_path):
 # ------------------------------------------------------------------------- no number any more
 
 
-class Spoiling(Training):
+class Spoiling(Trainer):
     """From a step on, the loss or the gradient is no number."""
 
     at_step, spoil = 7, "loss"
 
     def loss(self, batch):
-        loss, surprise, words = super().loss(batch)
-        if self.standing.step >= self.at_step:
+        loss, nll, words = super().loss(batch)
+        if self.state.step >= self.at_step:
             return (loss, math.nan, words) if self.spoil == "loss" else (loss * 1e38 * 1e38, *[
-                surprise, words])  # fmt: skip
-        return loss, surprise, words
+                nll, words])  # fmt: skip
+        return loss, nll, words
 
 
 @pytest.mark.parametrize(("spoil", "says"), [
@@ -336,13 +336,13 @@ class Spoiling(Training):
     ("gradient", r"epoch 2, at step 8: its gradient is (inf|nan); epoch 1 is kept"),
 ])  # fmt: skip
 def test_training_stops_at_the_first_loss_that_is_no_number(store, tmp_path, spoil, says):
-    run = Spoiling(store, tmp_path / "run", TrainConfig(**SMALL), progress=False)
+    run = Spoiling(store, tmp_path / "run", TrainingConfig(**SMALL), progress=False)
     run.spoil = spoil
     with pytest.raises(DivergedError, match=says) as error:
         run.run()
     assert isinstance(error.value, FloatingPointError) and isinstance(error.value, ValueError)
-    tensors, standing = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
-    assert (standing["step"], standing["epoch"]) == (6, 1)
+    tensors, state = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
+    assert (state["step"], state["epoch"]) == (6, 1)
     assert all(value.isfinite().all() for value in tensors.values())
     assert all(value.isfinite().all() for value in run.decoder.parameters())
     assert checkpoint.load(tmp_path / "run" / "model.safetensors")[1] == {"epoch": 1}
@@ -353,16 +353,16 @@ def test_a_loss_that_is_no_number_gets_one_sentence_on_the_command_line(store, t
     """A real one: a checkpoint whose weights were spoiled."""
     run = tmp_path / "run"
 
-    class Cut(Training):
+    class Cut(Trainer):
         def save(self):
             super().save()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Cut(store, run, TrainConfig(**SMALL), progress=False).run()
-    tensors, standing = checkpoint.load(run / "checkpoint.safetensors")
+        Cut(store, run, TrainingConfig(**SMALL), progress=False).run()
+    tensors, state = checkpoint.load(run / "checkpoint.safetensors")
     tensors["model.bias"][5] = math.nan
-    checkpoint.save(run / "checkpoint.safetensors", tensors, standing)
+    checkpoint.save(run / "checkpoint.safetensors", tensors, state)
     before = (run / "checkpoint.safetensors").read_bytes()
     done = labkit("train", store, "--out", run, "--resume")
     assert_one_sentence(done, "epoch 1, at step 4: the loss is nan; no epoch was finished")
@@ -371,7 +371,7 @@ def test_a_loss_that_is_no_number_gets_one_sentence_on_the_command_line(store, t
 
 
 def test_weights_too_large_to_be_kept_are_not(store, tmp_path):
-    run = Training(store, tmp_path / "run", TrainConfig(**SMALL), progress=False)
+    run = Trainer(store, tmp_path / "run", TrainingConfig(**SMALL), progress=False)
     run._train_epoch()
     with torch.no_grad():
         run.average.module.bias.fill_(1e5)
@@ -393,14 +393,14 @@ def test_the_callers_random_state_stays_as_it_was(scored, tmp_path):
     assert np.array_equal(np.random.get_state()[1], before[1])
     torch.manual_seed(99)
     again = train(scored, tmp_path / "b", config, progress=False)
-    assert again.standing.rows == first.standing.rows
+    assert again.state.rows == first.state.rows
 
 
 @pytest.mark.parametrize("more", [
-    {"warmup": 0.0}, {"warmup": 1.0}, {"clip": 0.0}, {"seed": 2**63 - 1}, {"averaging": 0.0},
+    {"warmup_ratio": 0.0}, {"warmup_ratio": 1.0}, {"max_grad_norm": 0.0}, {"seed": 2**63 - 1}, {"ema_decay": 0.0},
 ])  # fmt: skip
 def test_settings_at_the_ends_of_their_ranges_learn(store, tmp_path, more):
-    config = SMALL | {"epochs": 20, "learning_rate": 0.01, "averaging": 0.9} | more
-    rows = train(store, tmp_path / "run", config, progress=False).standing.rows
+    config = SMALL | {"epochs": 20, "learning_rate": 0.01, "ema_decay": 0.9} | more
+    rows = train(store, tmp_path / "run", config, progress=False).state.rows
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[-1] < 0.7 * losses[0]

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from labkit.evaluation.evaluate import evaluate_run
+from labkit.evaluation.evaluate import evaluate_model
 from labkit.model.captioner import load
 from labkit.store.shards import FeatureStore
 from labkit.store.writer import StoreWriter
-from labkit.training.config import TrainConfig
+from labkit.training.config import TrainingConfig
 from labkit.training.schedule import ENOUGH
-from labkit.training.trainer import Training, train
+from labkit.training.trainer import Trainer, train
 
 SMALL = {
-    "epochs": 3, "batch_size": 8, "reduced": 16, "embedding": 16, "hidden": 24, "scorer": 8,
-    "warmup": 0.3, "log_every": 2, "save_every": 3, "min_count": 1, "precision": "fp32",
+    "epochs": 3, "batch_size": 8, "feature_dim": 16, "embed_dim": 16, "hidden_dim": 24, "attention_dim": 8,
+    "warmup_ratio": 0.3, "log_every": 2, "save_every": 3, "min_count": 1, "precision": "fp32",
     "captions": "pairs",
 }  # fmt: skip
 COLOURS = ["red", "green", "blue", "black"]
@@ -61,14 +61,14 @@ def rows_of(run):
 
 
 def test_learns_and_is_reproducible(store, tmp_path):
-    more = SMALL | {"epochs": 30, "learning_rate": 0.01, "averaging": 0.9, "patience": 99}
+    more = SMALL | {"epochs": 30, "learning_rate": 0.01, "ema_decay": 0.9, "patience": 99}
     training = train(store, tmp_path / "a", more, progress=False)
-    losses = [row["loss"] for row in training.standing.rows if "loss" in row]
+    losses = [row["loss"] for row in training.state.rows if "loss" in row]
     assert losses[-1] < 0.5 * losses[0]
     again = train(store, tmp_path / "b", more, progress=False)
-    assert again.standing.rows == training.standing.rows
+    assert again.state.rows == training.state.rows
     seen = FeatureStore(store, "train")
-    told = load(tmp_path / "a").tell_features(torch.from_numpy(seen.read(range(24))).float())
+    told = load(tmp_path / "a").generate(torch.from_numpy(seen.read(range(24))).float())
     right = [word in caption.text for word, caption in zip(COLOURS * 6, told, strict=True)]
     assert np.mean(right) >= 0.6  # by lot it would be a quarter
 
@@ -76,15 +76,15 @@ def test_learns_and_is_reproducible(store, tmp_path):
 def test_the_dev_split_is_told_free_running_and_the_best_epoch_kept(tmp_path):
     """Slow: the metrics start Java."""
     store = make_store(tmp_path / "store", splits={"train": 24, "dev": ENOUGH})
-    config = SMALL | {"epochs": 6, "learning_rate": 0.01, "averaging": 0.5, "patience": 2}
+    config = SMALL | {"epochs": 6, "learning_rate": 0.01, "ema_decay": 0.5, "patience": 2}
     training = train(store, tmp_path / "run", config, progress=False)
     scored = [row for row in rows_of(tmp_path / "run") if "cider" in row]
     assert {"bleu4", "meteor", "rouge_l", "dev_loss"} <= set(scored[-1])
     best = max(scored, key=lambda row: (row["cider"], -row["dev_loss"]))
-    assert training.standing.kept == best["epoch"]
-    assert training.standing.best == pytest.approx([best["cider"], -best["dev_loss"]], abs=1e-4)
+    assert training.state.kept == best["epoch"]
+    assert training.state.best == pytest.approx([best["cider"], -best["dev_loss"]], abs=1e-4)
     assert len(scored) <= best["epoch"] + 2
-    kept = evaluate_run(tmp_path / "run", beam=1, progress=False)
+    kept = evaluate_model(tmp_path / "run", beam=1, progress=False)
     assert kept["cider"] == pytest.approx(best["cider"], abs=0.02)  # it is kept in fp16
     assert kept["split"] == "dev" and kept["decoding"].startswith("greedy")
 
@@ -94,7 +94,7 @@ def test_a_run_is_not_overwritten(store, tmp_path):
     with pytest.raises(FileExistsError, match="--resume"):
         train(store, tmp_path / "run", SMALL, progress=False)
     with pytest.raises(ValueError, match="hidden = 24, not 32"):
-        train(store, tmp_path / "run", {"hidden": 32}, resume=True, progress=False)
+        train(store, tmp_path / "run", {"hidden_dim": 32}, resume=True, progress=False)
     other = make_store(tmp_path / "other", images=20)
     with pytest.raises(ValueError, match="another store"):
         train(other, tmp_path / "run", resume=True, progress=False)
@@ -131,20 +131,20 @@ def test_resumed_in_the_middle_goes_on_exactly(store, tmp_path, kind):
     class StoppedError(Exception):
         pass
 
-    class Stopping(Training):
+    class Stopping(Trainer):
         def save(self):
             super().save()
-            if self.standing.step >= 4:
+            if self.state.step >= 4:
                 raise StoppedError
 
     with pytest.raises(StoppedError):
-        Stopping(store, tmp_path / "cut", TrainConfig(**config), progress=False).run()
+        Stopping(store, tmp_path / "cut", TrainingConfig(**config), progress=False).run()
     train(store, tmp_path / "cut", config, resume=True, progress=False)
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
     state = load(tmp_path / "cut").decoder.state_dict()
     for name, value in load(tmp_path / "whole").decoder.state_dict().items():
         assert torch.equal(state[name], value), name
-    assert whole.standing.step == 3 * whole.steps
+    assert whole.state.step == 3 * whole.steps
 
 
 def test_killed_at_random_moments_the_curve_is_the_same(store, tmp_path):
@@ -166,7 +166,7 @@ def test_killed_at_random_moments_the_curve_is_the_same(store, tmp_path):
         process.wait(60)
     assert start(store, run, config).wait(300) == 0
     assert kills >= 1
-    assert rows_of(run) == whole.standing.rows
+    assert rows_of(run) == whole.state.rows
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -193,7 +193,7 @@ def test_several_processes_train_as_one(store, tmp_path, world, more):
     )
     command = [*TORCHRUN, str(world), script, store, tmp_path / "team", json.dumps(config)]
     subprocess.run(list(map(str, command)), check=True, timeout=240)
-    ours, theirs = one.standing.rows, rows_of(tmp_path / "team")
+    ours, theirs = one.state.rows, rows_of(tmp_path / "team")
     assert [row["step"] for row in theirs] == [row["step"] for row in ours]
     for mine, yours in zip(ours, theirs, strict=True):
         for name, value in mine.items():
@@ -207,6 +207,6 @@ def test_several_processes_train_as_one(store, tmp_path, world, more):
 
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="precision"):
-        TrainConfig(precision="half")
+        TrainingConfig(precision="half")
     with pytest.raises(ValueError, match="epochs is a whole number from 1"):
-        TrainConfig(epochs=0)
+        TrainingConfig(epochs=0)
