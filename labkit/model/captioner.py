@@ -1,29 +1,40 @@
-"""A trained model as one thing: photograph in, words and where they looked out."""
+"""A trained model as one thing: photograph in, words and where they attended out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from labkit.data.photos import read_photo, to_input
 from labkit.data.vocabulary import Vocabulary
 from labkit.features.encoder import Encoder, EncoderConfig, grid_of, load_encoder, network_of
 from labkit.files import keep_freed_memory
+from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
-from labkit.model.generation import GenerationConfig
+from labkit.model.generation import generate
 from labkit.model.model_files import read_model
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+FILES = ("config.json", "vocabulary.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
 class CaptionedPhoto:
-    """What a model tells of one photograph."""
+    """What a model wrote about one photograph.
 
-    words: list[str]  # T words
-    score: float  # log p of the caption, by beam search divided by a power of its length
-    alpha: np.ndarray  # (T, rows, columns), each map sums to 1
+    Attributes:
+        words: The T words of the caption.
+        score: log p of the caption; by beam search divided by a power of its length.
+        alpha: (T, rows, columns) where each word attended; each map sums to 1.
+    """
+
+    words: list[str]
+    score: float
+    alpha: np.ndarray
 
     @property
     def text(self) -> str:
@@ -33,14 +44,62 @@ class CaptionedPhoto:
 
 @dataclass
 class Captioner:
-    """Encoder, decoder and vocabulary that belong together."""
+    """Encoder, decoder and vocabulary that belong together.
 
-    decoder: Decoder  # in evaluation mode
+    Attributes:
+        decoder: In evaluation mode.
+        vocabulary: Its words.
+        encoder_facts: What `Encoder.describe()` said when the model was trained.
+        name: The model's name or folder, for messages.
+        generation: How it captions, unless asked otherwise.
+        data: The store it was trained on; None where that is not at hand.
+        dev_split: The split of it that chose the epoch.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> from labkit import Captioner
+        >>> captioner = Captioner.from_pretrained("flickr8k-soft")
+        >>> photo = captioner.caption(files("skimage") / "data" / "astronaut.png", num_beams=3)
+        >>> len(photo.words) == len(photo.alpha)
+        True
+    """
+
+    decoder: Decoder
     vocabulary: Vocabulary
-    encoder_facts: dict[str, Any]  # what Encoder.describe() said when it was trained
+    encoder_facts: dict[str, Any]
     name: str
-    data: str | None = None  # the store it was trained on; None where that is not at hand
-    dev_split: str = "dev"  # the split of it that chose the epoch
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    data: str | None = None
+    dev_split: str = "dev"
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path) -> "Captioner":
+        """Load a trained model: one that comes with the package, or the folder of a run.
+
+        Args:
+            model: A name of `list_pretrained`, or a folder; a folder comes first.
+
+        Raises:
+            FileNotFoundError: There is no such model.
+            ValueError: A file of it is damaged, of another version, or does not fit the others.
+        """
+        folder = Path(model)
+        if not folder.is_dir() and str(model) in list_pretrained():
+            folder = PRETRAINED / model
+        files = [folder / name for name in FILES]
+        for file in files:
+            if not file.exists():
+                raise FileNotFoundError(
+                    f"{model} is not a trained model, it has no {file.name}: train one with labkit "
+                    f"train STORE --out {model}, or take one of {', '.join(list_pretrained())}"
+                )
+        keep_freed_memory()
+        decoder, vocabulary, generation, config = read_model(*files)
+        dev = config["training"].get("dev_split") or "dev"
+        return cls(
+            decoder.eval(), vocabulary, config["encoder"], str(model), generation,
+            config.get("data"), dev,
+        )  # fmt: skip
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -71,62 +130,53 @@ class Captioner:
         return encoder
 
     @torch.inference_mode()
-    def tell(self, photo: Any, decoding: GenerationConfig | None = None) -> CaptionedPhoto:
-        """Tell one photograph.
+    def caption(
+        self, photo: str | Path | Image.Image | np.ndarray, config: GenerationConfig | None = None,
+        **overrides: Any,
+    ) -> CaptionedPhoto:  # fmt: skip
+        """Caption one photograph.
 
         Args:
-            photo: a file, a PIL image of any mode, or an array (height, width, 3) of bytes.
-            decoding: how; by default as the model was made to tell, see `GenerationConfig`.
+            photo: A file, a PIL image of any mode, or an array (height, width, 3) of uint8.
+            config: How; by default as the model's `generation` says.
+            overrides: Fields of `GenerationConfig` to change, such as ``num_beams=3``.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            DataError: the file is no photograph that can be read.
+            FileNotFoundError: There is no such file.
+            DataError: The file is not a photograph that can be read.
+            ValueError: An override is unknown or out of range.
         """
-        image = read_photo(photo) if isinstance(photo, str | Path) else photo
+        image = photo if isinstance(photo, Image.Image | np.ndarray) else read_photo(photo)
         pixels = torch.from_numpy(to_input(image, self.encoder.config.size))[None]
-        return self.generate(self.encoder(pixels), decoding)[0]
+        return self.generate(self.encoder(pixels), config, **overrides)[0]
 
-    def generate(self, a: torch.Tensor, decoding: GenerationConfig | None = None) -> list[CaptionedPhoto]:
-        """Tell pictures from their annotation vectors (N, L, D)."""
-        rows, columns = grid_of(self.encoder_facts, a.shape[1])
-        told = []
-        for caption in (decoding or GenerationConfig())(self.decoder, a):
+    def generate(
+        self, features: torch.Tensor, config: GenerationConfig | None = None, **overrides: Any
+    ) -> list[CaptionedPhoto]:
+        """Caption N images from their annotation vectors.
+
+        Args:
+            features: (N, L, encoder_dim), as `Encoder` gives them.
+            config: As in `caption`.
+            overrides: As in `caption`.
+
+        Raises:
+            ValueError: The features have another shape, or an override is out of range.
+        """
+        config = (config or self.generation).updated(overrides)
+        expected = self.decoder.config.encoder_dim
+        if features.dim() != 3 or features.shape[2] != expected:
+            found = tuple(features.shape)
+            raise ValueError(f"{self.name} needs features (N, L, {expected}), not {found}")
+        rows, columns = grid_of(self.encoder_facts, features.shape[1])
+        photos = []
+        for caption in generate(self.decoder, features.float(), config):
             words = [self.vocabulary.words[word] for word in caption.words]
             alpha = caption.alpha.reshape(-1, rows, columns).numpy()
-            told.append(CaptionedPhoto(words, caption.score, alpha))
-        return told
+            photos.append(CaptionedPhoto(words, caption.score, alpha))
+        return photos
 
 
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
-FILES = ("config.json", "vocabulary.json", "model.safetensors")
-
-
-def shipped() -> list[str]:
+def list_pretrained() -> list[str]:
     """The names of the models that come with the package; each folder has a card, card.md."""
     return sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
-
-
-def load(model: str | Path) -> Captioner:
-    """Load a trained model: one that comes with the package, or the folder of a run.
-
-    A folder comes first where both have the name.
-
-    Raises:
-        FileNotFoundError: there is no such model.
-        ValueError: a file of it is damaged, of another version, or does not fit the others.
-    """
-    folder = Path(model)
-    if not folder.is_dir() and str(model) in shipped():
-        folder = PRETRAINED / model
-    files = [folder / name for name in FILES]
-    for file in files:
-        if not file.exists():
-            raise FileNotFoundError(
-                f"{model} is no trained model, it has no {file.name}: train one with labkit train "
-                f"STORE --out {model}, or take one of {', '.join(shipped())}"
-            )
-    keep_freed_memory()
-    decoder, vocabulary, config = read_model(*files)
-    facts, data = config["encoder"], config.get("data")
-    dev = config["train"].get("dev_split") or "dev"
-    return Captioner(decoder.eval(), vocabulary, facts, str(model), data, dev)

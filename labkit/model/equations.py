@@ -1,9 +1,9 @@
 """The equations of Show, Attend and Tell, one short function each, under the paper's numbers.
 
 Xu et al. 2015, arXiv 1502.03044. Read it beside the paper: nothing here is fast. The model runs on
-`labkit.model.attention`, `labkit.model.hard_attention` and `labkit.model.decoder`, where each shortcut names the function here
-that it speeds up. A decoder made of these functions alone has the same loss, gradients, captions
-and attention maps (``tests/model/test_equations.py``).
+`labkit.model.attention`, `labkit.model.hard_attention` and `labkit.model.decoder`, where each
+shortcut names the function here that it speeds up. A decoder made of these functions alone has the
+same loss, gradients, captions and attention maps (``tests/model/test_equations.py``).
 
 =========  ==================================  =====================================================
 equation   what it gives                       function
@@ -267,15 +267,15 @@ class Parameters:
         What it keeps as one tensor is cut, and two biases are added up. Before all else come two
         steps of our own: the paper's ``a`` is ``decoder.reduce(decoder.norm(features))``.
         """
-        A, H = decoder.config.attention_dim, decoder.config.hidden
+        A, H = decoder.config.attention_dim, decoder.config.hidden_dim
         W_s, w_beta, W_h = decoder.W_h.weight.split([A, 1, 4 * H])
         b_s, b_beta, b_h = decoder.W_h.bias.split([A, 1, 4 * H])
-        first, attention_dim = decoder.first, decoder.attention
+        first, scorer = decoder.init_hc, decoder.attention
         (W_init_h, W_init_c), (b_init_h, b_init_c) = first.weight.chunk(2), first.bias.chunk(2)
-        E = L_o = decoder.words.weight  # one matrix reads and predicts words
+        E = L_o = decoder.embedding.weight  # one matrix reads and predicts words
         return cls(
             E, W_init_h, b_init_h, W_init_c, b_init_c,
-            attention_dim.W_a.weight, W_s, attention_dim.W_a.bias + b_s, attention_dim.v, w_beta, b_beta,
+            scorer.W_a.weight, W_s, scorer.W_a.bias + b_s, scorer.v, w_beta, b_beta,
             decoder.W_y.weight, W_h, decoder.W_z.weight, decoder.W_y.bias + b_h,
             L_o, decoder.L_h.weight, decoder.L_z.weight, decoder.bias + L_o @ decoder.L_h.bias,
         )  # fmt: skip

@@ -1,71 +1,97 @@
 """From annotation vectors to words: greedy, by sampling, by beam search.
 
-All three return `Caption`: the words, their log probability and where each word looked. None of
-them ever tells ``<pad>``, ``<bos>`` or ``<unk>``: the model may well have learned to say
+All three return `Caption`: the words, their log probability and where each word attended. None of
+them ever generates ``<pad>``, ``<bos>`` or ``<unk>``: the model may well have learned to predict
 ``<unk>``, but it means nothing to a reader.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from labkit.data.vocabulary import BOS, EOS, PAD, UNK
-from labkit.model.attention import ATTENTION_MODES
+from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder, State
 
 NEVER_GENERATED = [PAD, BOS, UNK]
-WIDEST = 100  # beams: memory and time grow with them, and captions have long ceased to get better
-MOST_WORDS = 1000  # of a caption
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What was told of one picture."""
+    """What was generated for one image.
 
-    words: list[int]  # ids, without <bos> and <eos>
-    score: float  # log p of the words (and <eos>, where it came); by beam search, see there
-    alpha: Tensor  # (len(words), L) where each word looked
+    Attributes:
+        words: Word ids, without ``<bos>`` and ``<eos>``.
+        score: log p of the words, and of ``<eos>`` where it came; for beam search see there.
+        alpha: (len(words), L) where each word attended.
+    """
+
+    words: list[int]
+    score: float
+    alpha: Tensor
+
+
+def generate(decoder: Decoder, a: Tensor, config: GenerationConfig | None = None) -> list[Caption]:
+    """Caption N images as a configuration says.
+
+    Args:
+        decoder: In evaluation mode.
+        a: Annotation vectors (N, L, D).
+        config: How; a plain beam search if None.
+
+    Raises:
+        ValueError: The mechanism has no such attention mode.
+    """
+    config = config or GenerationConfig()
+    mode, ngram = config.attention_mode, config.no_repeat_ngram_size
+    beams = config.mbr_candidates or config.num_beams
+    if beams == 1:
+        return greedy(decoder, a, config.max_length, mode, ngram)
+    mbr = config.mbr_candidates > 0
+    return beam_search(decoder, a, beams, config.max_length, config.penalty, mode, ngram, mbr)
 
 
 def greedy(
-    decoder: Decoder, a: Tensor, max_words: int = 20, attention_mode: str | None = None,
-    no_repeat_ngram_size: int | None = None,
+    decoder: Decoder, a: Tensor, max_length: int = 24, attention_mode: str | None = None,
+    no_repeat_ngram_size: int = 0,
 ) -> list[Caption]:  # fmt: skip
-    """Take the likeliest word each time.
+    """Take the most likely word at each step.
 
     Args:
-        decoder: in evaluation mode.
-        a: annotation vectors (N, L, D).
-        max_words: a caption without ``<eos>`` ends after so many words; at most 1,000.
-        attention_mode: how to look, see `labkit.model.attention.Attention.see`.
-        no_repeat_ngram_size: as in `beam_search`; by default as the decoder was configured.
+        decoder: In evaluation mode.
+        a: Annotation vectors (N, L, D).
+        max_length: A caption without ``<eos>`` ends after so many words; 1 to 1,000.
+        attention_mode: See `labkit.model.attention.Attention.encode`.
+        no_repeat_ngram_size: As in `beam_search`.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: A number is out of range.
     """
-    no_repeat_ngram_size = decoder.config.no_repeat_ngram_size if no_repeat_ngram_size is None else no_repeat_ngram_size
-    return _follow(decoder, a, max_words, lambda log_p: log_p.argmax(-1), attention_mode, no_repeat_ngram_size)
+    def pick(log_p: Tensor) -> Tensor:
+        return log_p.argmax(-1)
+
+    return _follow(decoder, a, max_length, pick, attention_mode, no_repeat_ngram_size)
 
 
 def sample(
-    decoder: Decoder, a: Tensor, max_words: int = 20, temperature: float = 1.0,
+    decoder: Decoder, a: Tensor, max_length: int = 24, temperature: float = 1.0,
     generator: torch.Generator | None = None, attention_mode: str | None = None,
 ) -> list[Caption]:  # fmt: skip
-    """Draw each word by lot from p(y_t) ** (1 / temperature).
+    """Sample each word from p(y_t) ** (1 / temperature).
 
     Args:
-        decoder: in evaluation mode.
-        a: annotation vectors (N, L, D).
-        max_words: a caption without ``<eos>`` ends after so many words; at most 1,000.
-        temperature: 1 draws as the model believes, less draws likelier words.
-        generator: the source of chance; torch's own if None.
-        attention_mode: how to look.
+        decoder: In evaluation mode.
+        a: Annotation vectors (N, L, D).
+        max_length: A caption without ``<eos>`` ends after so many words; 1 to 1,000.
+        temperature: 1 samples as the model believes, less prefers likely words.
+        generator: The source of randomness; torch's own if None.
+        attention_mode: See `labkit.model.attention.Attention.encode`.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: A number is out of range.
     """
     if not temperature > 0:
         raise ValueError(f"temperature {temperature} is not above 0: use greedy instead")
@@ -74,217 +100,185 @@ def sample(
         p = (log_p / temperature).softmax(-1)
         return torch.multinomial(p[:, 0], 1, generator=generator)  # (N, 1)
 
-    return _follow(decoder, a, max_words, pick, attention_mode)
+    return _follow(decoder, a, max_length, pick, attention_mode)
 
 
 @torch.inference_mode()
 def _follow(
-    decoder: Decoder, a: Tensor, max_words: int, pick: Callable[[Tensor], Tensor],
+    decoder: Decoder, a: Tensor, max_length: int, pick: Callable[[Tensor], Tensor],
     attention_mode: str | None, no_repeat_ngram_size: int = 0,
 ) -> list[Caption]:  # fmt: skip
-    """Tell N pictures word by word; ``pick`` turns log p (N, 1, V) into words (N, 1)."""
-    within("max_words", max_words, 1, MOST_WORDS)
-    seen, state = decoder.init_state(a, attention_mode=attention_mode)
+    """Caption N images word by word; ``pick`` turns log p (N, 1, V) into words (N, 1)."""
+    GenerationConfig(max_length=max_length, no_repeat_ngram_size=no_repeat_ngram_size)  # in range
+    image, state = decoder.init_state(a, attention_mode=attention_mode)
     words = torch.full((len(a), 1), BOS, device=a.device)
-    told, alphas = [], []
+    generated, alphas = [], []
     score = torch.zeros(len(a), 1, device=a.device)
-    going = torch.ones_like(words, dtype=torch.bool)
-    for _ in range(max_words):
-        log_p, state, glance = decoder.step(words, seen, state)
+    unfinished = torch.ones_like(words, dtype=torch.bool)
+    for _ in range(max_length):
+        log_p, state, step = decoder.step(words, image, state)
         log_p[..., NEVER_GENERATED] = -torch.inf
-        if no_repeat_ngram_size and told:
-            _forbid_repeats(log_p, torch.stack(told, -1), no_repeat_ngram_size)
-        words = pick(log_p).masked_fill(~going, EOS)
-        score += log_p.gather(-1, words[..., None])[..., 0].masked_fill(~going, 0)
-        going &= words != EOS
-        told.append(words)
-        alphas.append(glance.alpha[:, 0])
-        if not going.any():
+        if no_repeat_ngram_size and generated:
+            _forbid_repeats(log_p, torch.stack(generated, -1), no_repeat_ngram_size)
+        words = pick(log_p).masked_fill(~unfinished, EOS)
+        score += log_p.gather(-1, words[..., None])[..., 0].masked_fill(~unfinished, 0)
+        unfinished &= words != EOS
+        generated.append(words)
+        alphas.append(step.alpha[:, 0])
+        if not unfinished.any():
             break
-    told, alpha = torch.cat(told, 1), torch.stack(alphas, 1)  # (N, T), (N, T, L)
-    lengths = (told != EOS).sum(1).tolist()
+    ids, alpha = torch.cat(generated, 1), torch.stack(alphas, 1)  # (N, T), (N, T, L)
+    lengths = (ids != EOS).sum(1).tolist()
     return [
-        Caption(told[n, :k].tolist(), score[n].item(), alpha[n, :k].float().cpu())
+        Caption(ids[n, :k].tolist(), score[n].item(), alpha[n, :k].float().cpu())
         for n, k in enumerate(lengths)
     ]
 
 
+@dataclass
+class _Beams:
+    """The k unfinished captions of each of N images, and those that ended.
+
+    Attributes:
+        words: (N, k) the last word of each.
+        scores: (N, k) log p of each.
+        generated: (N, k, t) all words of each.
+        state: The LSTM's.
+        trail: For each step the words and parents chosen, (N, k) each, and alpha (N, k, L).
+        ended: For each image its ended captions: score, number of words, the beam it ended in.
+    """
+
+    words: Tensor
+    scores: Tensor
+    generated: Tensor
+    state: State
+    trail: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    ended: list[list[tuple[float, int, int]]] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, state: State) -> "_Beams":
+        N, k = state.h.shape[:2]
+        words = torch.full((N, k), BOS, device=state.h.device)
+        scores = torch.full((N, k), -torch.inf, device=state.h.device)
+        scores[:, 0] = 0  # all beams begin alike: one is enough
+        return cls(words, scores, words.new_empty(N, k, 0), state, ended=[[] for _ in range(N)])
+
+    def note_ended(self, totals: Tensor, parents: Tensor, words: Tensor, penalty: float) -> None:
+        """Note the captions that end among the k best candidates of this step."""
+        k, length = self.words.shape[1], len(self.trail)
+        ends = (words[:, :k] == EOS) & totals[:, :k].isfinite()
+        for n, slot in ends.nonzero().tolist():
+            if len(self.ended[n]) < k:
+                score = totals[n, slot].item() / (length + 1) ** penalty
+                self.ended[n].append((score, length, parents[n, slot].item()))
+
+    def extend(self, totals: Tensor, parents: Tensor, words: Tensor, alpha: Tensor) -> None:
+        """Go on with the k best candidates that do not end; ``self.state`` is the new state."""
+        rows = torch.arange(len(words), device=words.device)[:, None]
+        totals = totals.masked_fill(words == EOS, -torch.inf)
+        self.scores, kept = totals.topk(self.words.shape[1])
+        parents, self.words = parents.gather(1, kept), words.gather(1, kept)
+        self.trail.append((self.words, parents, alpha))
+        self.generated = torch.cat([self.generated[rows, parents], self.words[..., None]], -1)
+        self.state = State(self.state.h[rows, parents], self.state.c[rows, parents])
+
+    def trace(self, regions: int, n: int, score: float, length: int, slot: int) -> Caption:
+        """Walk back from a caption's last word to its first; maps have so many regions."""
+        words, alpha = [], []
+        for step_words, parents, step_alpha in reversed(self.trail[:length]):
+            words.append(step_words[n, slot].item())
+            slot = parents[n, slot].item()
+            alpha.append(step_alpha[n, slot].float().cpu())
+        rows = torch.stack(alpha[::-1]) if alpha else torch.zeros(0, regions)
+        return Caption(words[::-1], score, rows)
+
+
 @torch.inference_mode()
 def beam_search(
-    decoder: Decoder, a: Tensor, width: int = 5, max_words: int = 20, length_penalty: float = 0.7,
-    attention_mode: str | None = None, no_repeat_ngram_size: int | None = None, mbr: bool = False,
+    decoder: Decoder, a: Tensor, num_beams: int = 5, max_length: int = 24,
+    length_penalty: float = 0.7, attention_mode: str | None = None, no_repeat_ngram_size: int = 0,
+    mbr: bool = False,
 ) -> list[Caption]:  # fmt: skip
-    """Keep the ``width`` likeliest beginnings of each picture; return the best ended caption.
+    """Keep the ``num_beams`` most likely beginnings of each caption; return the best ended one.
 
     A sum of log probabilities favours short captions, so ended ones are compared by
     log p / words ** ``length_penalty``, with ``<eos>`` counted as a word; that is the `score`.
-    A caption ends when ``<eos>`` is among a step's ``width`` best continuations, and after
-    ``max_words`` words all that is told is ``<eos>``. A picture is done when ``width`` captions
-    have ended. Where ``<eos>`` has no probability at all, none can end: then the likeliest
-    beginning of ``max_words`` words is returned, compared by those words alone.
+    A caption ends when ``<eos>`` is among a step's ``num_beams`` best continuations, and after
+    ``max_length`` words only ``<eos>`` is left. An image is done when ``num_beams`` captions have
+    ended. Where ``<eos>`` has no probability at all, none can end: then the most likely beginning
+    of ``max_length`` words is returned, compared by those words alone.
 
     Args:
-        decoder: in evaluation mode.
-        a: annotation vectors (N, L, D); all pictures are searched at once.
-        width: k, the number of beginnings kept; 1 is greedy, 100 is the most.
-        max_words: the longest caption; at most 1,000.
+        decoder: In evaluation mode.
+        a: Annotation vectors (N, L, D); all images are searched at once.
+        num_beams: k, the number of beginnings kept; 1 is greedy, 100 is the most.
+        max_length: The longest caption, in words; 1 to 1,000.
         length_penalty: 0 compares plain log p, 1 the mean over the words.
-        attention_mode: how to look.
-        no_repeat_ngram_size: no run of so many words is told twice (Paulus et al. 2018 have it with three),
-            and no word right after itself; 0 allows any. By default as the decoder was configured.
-        mbr: return, of the captions that ended, the one of `minimum_bayes_risk`.
+        attention_mode: See `labkit.model.attention.Attention.encode`.
+        no_repeat_ngram_size: No n-gram of this size is repeated in a caption (Paulus et al. 2018
+            use three), and no word directly; 0 allows all.
+        mbr: Return, of the captions that ended, the one of `minimum_bayes_risk`.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: A number is out of range.
     """
-    within("width", width, 1, WIDEST)
-    within("max_words", max_words, 1, MOST_WORDS)
-    N, device = len(a), a.device
-    seen, state = decoder.init_state(a, width, attention_mode)
-    words = torch.full((N, width), BOS, device=device)
-    scores = torch.full((N, width), -torch.inf, device=device)
-    scores[:, 0] = 0  # all beams begin alike: one is enough
-    no_repeat_ngram_size = decoder.config.no_repeat_ngram_size if no_repeat_ngram_size is None else no_repeat_ngram_size
-    told = words.new_empty(N, width, 0)  # (N, k, t)
-    trail: list[tuple[Tensor, Tensor, Tensor]] = []  # of each step: words, parents, alpha
-    pictures = torch.arange(N, device=device)[:, None]
-    ended: list[list[tuple]] = [[] for _ in range(N)]  # each picture's: score, step, slot
-    for t in range(max_words + 1):
-        log_p, state, glance = decoder.step(words, seen, state)
+    GenerationConfig(
+        num_beams=num_beams, max_length=max_length, length_penalty=float(length_penalty),
+        no_repeat_ngram_size=no_repeat_ngram_size,
+    )  # fmt: skip
+    k = num_beams
+    image, state = decoder.init_state(a, k, attention_mode)
+    beams = _Beams.start(state)
+    for t in range(max_length + 1):
+        log_p, beams.state, step = decoder.step(beams.words, image, beams.state)
         log_p[..., NEVER_GENERATED] = -torch.inf
         if no_repeat_ngram_size:
-            _forbid_repeats(log_p, told, no_repeat_ngram_size)
-        if t == max_words:  # no word more: all that can still be told is <eos>
+            _forbid_repeats(log_p, beams.generated, no_repeat_ngram_size)
+        if t == max_length:  # no word more: only <eos> is left
             log_p[..., :EOS] = log_p[..., EOS + 1 :] = -torch.inf
         V = log_p.shape[-1]
-        totals, places = (scores[..., None] + log_p).view(N, width * V).topk(2 * width)
+        totals, places = (beams.scores[..., None] + log_p).view(len(a), k * V).topk(2 * k)
         parents, words = places // V, places % V  # (N, 2k), best first
-        _gather_ended(ended, totals, parents, words, width, t, length_penalty)
-        if t == max_words or all(len(some) >= width for some in ended):
+        beams.note_ended(totals, parents, words, length_penalty)
+        if t == max_length or all(len(some) >= k for some in beams.ended):
             break
-        totals = totals.masked_fill(words == EOS, -torch.inf)
-        scores, kept = totals.topk(width)
-        parents, words = parents.gather(1, kept), words.gather(1, kept)
-        trail.append((words, parents, glance.alpha))
-        told = torch.cat([told[pictures, parents], words[..., None]], -1)
-        state = State(state.h[pictures, parents], state.c[pictures, parents])
-    for n in range(N):
-        if not ended[n]:  # p(<eos>) was 0 everywhere
-            ended[n] = [(scores[n, 0].item() / max_words**length_penalty, max_words, 0)]
-    ended = ended if mbr else [[max(some)] for some in ended]
-    found = [[_trace(trail, n, *one, a.shape[1]) for one in some] for n, some in enumerate(ended)]
-    return [minimum_bayes_risk(captions) for captions in found]
+        beams.extend(totals, parents, words, step.alpha)
+    captions = []
+    for n, ended in enumerate(beams.ended):
+        if not ended:  # p(<eos>) was 0 everywhere
+            ended = [(beams.scores[n, 0].item() / max_length**length_penalty, max_length, 0)]
+        found = [beams.trace(a.shape[1], n, *one) for one in (ended if mbr else [max(ended)])]
+        captions.append(minimum_bayes_risk(found))
+    return captions
 
 
 def minimum_bayes_risk(captions: Sequence[Caption], temperature: float = 0.35) -> Caption:
     """The caption that agrees most with all of them: minimum Bayes risk (Kumar & Byrne 2004).
 
-    Two captions agree by the F1 score of the runs of one to four words that they share. Each
+    Two captions agree by the F1 score of the n-grams of one to four words that they share. Each
     counts by exp(score / ``temperature``), the caption itself among them: it agrees wholly with
-    itself, so of two that agree with the others alike the likelier one is returned.
+    itself, so of two that agree equally with the others the more likely one is returned.
+
+    Args:
+        captions: At least one.
+        temperature: The lower, the more the likely captions count.
     """
-    told = [tuple(caption.words) for caption in captions]
-    runs = [Counter(w[k : k + n] for n in range(1, 5) for k in range(len(w) - n + 1)) for w in told]
-    agreement = [[2 * (a & b).total() / max(1, (a + b).total()) for b in runs] for a in runs]
+    words = [tuple(caption.words) for caption in captions]
+    ngrams = [
+        Counter(w[k : k + n] for n in range(1, 5) for k in range(len(w) - n + 1)) for w in words
+    ]
+    agreement = [[2 * (a & b).total() / max(1, (a + b).total()) for b in ngrams] for a in ngrams]
     shares = torch.tensor([caption.score for caption in captions]).div(temperature).softmax(0)
     return captions[int((torch.tensor(agreement) @ shares).argmax())]
 
 
-def within(what: str, number: float, least: float, most: float) -> None:
-    """See that a number is in its range.
-
-    Raises:
-        ValueError: it is not, or it is no number.
-    """
-    if not least <= number <= most:
-        raise ValueError(f"{what} must be from {least} to {most}, not {number}")
-
-
-def _forbid_repeats(log_p: Tensor, told: Tensor, n: int) -> None:
-    """Take all probability from the last word, and from those that end a run of n told before."""
-    length = told.shape[-1]
-    log_p.scatter_(-1, told[..., -1:], -torch.inf)
+def _forbid_repeats(log_p: Tensor, generated: Tensor, n: int) -> None:
+    """Take all probability from the last word, and from those that would repeat an n-gram."""
+    length = generated.shape[-1]
+    log_p.scatter_(-1, generated[..., -1:], -torch.inf)
     for begin in range(length - n + 1):
-        again = told[..., begin : begin + n - 1] == told[..., length - n + 1 :]  # (N, k, n - 1)
-        word = told[..., begin + n - 1, None]
-        banned = log_p.gather(-1, word).masked_fill(again.all(-1, keepdim=True), -torch.inf)
+        again = generated[..., begin : begin + n - 1] == generated[..., length - n + 1 :]
+        word = generated[..., begin + n - 1, None]
+        repeats = again.all(-1, keepdim=True)  # (N, k, 1)
+        banned = log_p.gather(-1, word).masked_fill(repeats, -torch.inf)
         log_p.scatter_(-1, word, banned)
-
-
-def _gather_ended(
-    ended: list, totals: Tensor, parents: Tensor, words: Tensor, width: int, t: int, power: float
-) -> None:
-    """Note the captions that end at step t among the ``width`` best candidates."""
-    ends = (words[:, :width] == EOS) & totals[:, :width].isfinite()
-    for n, slot in ends.nonzero().tolist():
-        if len(ended[n]) < width:
-            score = totals[n, slot].item() / (t + 1) ** power
-            ended[n].append((score, t, parents[n, slot].item()))
-
-
-def _trace(trail: list, n: int, score: float, length: int, slot: int, regions: int) -> Caption:
-    """Walk back from a beam's last word to its first."""
-    words, alpha = [], []
-    for step_words, parents, step_alpha in reversed(trail[:length]):
-        words.append(step_words[n, slot].item())
-        slot = parents[n, slot].item()
-        alpha.append(step_alpha[n, slot].float().cpu())
-    rows = torch.stack(alpha[::-1]) if alpha else torch.zeros(0, regions)
-    return Caption(words[::-1], score, rows)
-
-
-@dataclass(frozen=True)
-class GenerationConfig:
-    """How captions are told. None stands for what the model was trained with.
-
-    Attributes:
-        beam: width of the beam search, 1 to 100; 1 is greedy. None: 5, where the model says none.
-        max_words: the longest caption, 1 to 1,000 words.
-        length_penalty: see `labkit.model.generation.beam_search`, 0 to 10. None: 0.7, and 0.6 where `mbr`.
-        attention_mode: a key of `labkit.model.attention.ATTENTION_MODES`. None: the attention's own way.
-        no_repeat_ngram_size: see `labkit.model.generation.beam_search`.
-        mbr: see `labkit.model.generation.beam_search`.
-
-    Raises:
-        ValueError: a number is out of range.
-    """
-
-    beam: int | None = None
-    max_words: int | None = None
-    length_penalty: float | None = None
-    attention_mode: str | None = None
-    no_repeat_ngram_size: int | None = None
-    mbr: bool | None = None
-
-    def __post_init__(self):
-        ranges = {
-            "beam": (1, WIDEST), "max_words": (1, MOST_WORDS), "length_penalty": (0, 10),
-            "no_repeat_ngram_size": (0, MOST_WORDS),
-        }  # fmt: skip
-        for name, (least, most) in ranges.items():
-            if (value := getattr(self, name)) is not None:
-                within(name, value, least, most)
-
-    def __call__(self, decoder: Decoder, a: Tensor) -> list[Caption]:
-        """Tell N pictures from their annotation vectors (N, L, D)."""
-        how = self.settled(decoder)
-        if how.beam == 1:
-            return greedy(decoder, a, how.max_words, how.attention_mode, how.no_repeat_ngram_size)
-        return beam_search(decoder, a, *astuple(how))
-
-    def settled(self, decoder: Decoder) -> "Decoding":
-        """Fill in what the decoder was configured with."""
-        config, attention_mode = decoder.config, self.attention_mode or decoder.attention.attention_modes[0]
-        no_repeat_ngram_size = config.no_repeat_ngram_size if self.no_repeat_ngram_size is None else self.no_repeat_ngram_size
-        mbr = not self.beam and config.mbr_candidates > 0 if self.mbr is None else self.mbr
-        power = (0.6 if mbr else 0.7) if self.length_penalty is None else self.length_penalty
-        beam = self.beam or config.mbr_candidates or 5
-        return GenerationConfig(beam, self.max_words or config.max_words, power, attention_mode, no_repeat_ngram_size, mbr)
-
-    def __str__(self) -> str:
-        beam = f"beam search, width {self.beam}, length power {self.length_penalty}"
-        text = "greedy" if self.beam == 1 else beam
-        text += f", no {self.no_repeat_ngram_size} words twice" if self.no_repeat_ngram_size else ""
-        text += ", the caption that agrees most with the others" if self.mbr else ""
-        text += f", at most {self.max_words} words" if self.max_words else ""
-        return f"{text}, {ATTENTION_MODES[self.attention_mode]}" if self.attention_mode else text

@@ -1,18 +1,20 @@
-"""Hard attention: look at one place, and the ways to learn where (section 4.1, and past it).
+"""Hard attention: look at one region, and the ways to learn which (section 4.1, and past it).
 
-A place drawn by lot has no slope: how the scores should change must be learned another way.
+A sampled region has no gradient: how the scores should change must be learned another way.
 
-=========  ========================  =================================================
-mechanism  learns from               what the words tell the scores
-=========  ========================  =================================================
-soft       the expectation           the exact gradient, of the soft objective
-argmax     the likeliest place       nothing: the gradient is exactly zero
-reinforce  a drawn place             the bound's gradient without bias; it varies much
-gumbel     a drawn place             a gradient with bias; it varies little
-marginal   all places at the output  exact at the output, Gumbel's way in the state
-=========  ========================  =================================================
+=========  ==========================  ====================================================
+mechanism  the context in training     what reaches the scores
+=========  ==========================  ====================================================
+soft       the expectation             the exact gradient, of the soft objective
+argmax     the most likely region      nothing: the gradient of the words' loss is zero
+reinforce  a sampled region            an unbiased gradient of the bound, of high variance
+gumbel     a sampled region            a biased gradient, of low variance
+marginal   a sampled region; the word  exact at the output, Gumbel's gradient in the state
+           sums over all of them
+=========  ==========================  ====================================================
 
-All of them look at one place when they do not learn, unless told otherwise (`GenerationConfig.attention_mode`).
+Outside training all hard mechanisms look at the most likely region, unless
+`GenerationConfig.attention_mode` says otherwise.
 """
 
 import torch
@@ -21,22 +23,23 @@ from torch import Tensor, nn
 from labkit.model.attention import (
     Attention,
     AttentionStep,
-    HardConfig,
     EncodedImage,
     SoftAttention,
-    draw,
     one_place,
+    sample_place,
 )
+from labkit.model.config import ModelConfig
 
 
 class ArgmaxAttention(Attention):
-    """The largest weight takes all, in learning too.
+    """The largest weight takes all, in training too.
 
-    A step of the place is a jump and nothing else, so no word ever tells the scores how to change:
-    they learn from the doubly stochastic term alone, which knows no picture.
+    A change of the scores moves the choice in a jump or not at all, so no word ever tells the
+    scores how to change. They learn from the doubly stochastic term alone, which does not see the
+    image.
     """
 
-    def choose(self, scores: Tensor, seen: EncodedImage, h: Tensor) -> AttentionStep:
+    def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
         """One-hot at the largest score."""
         alpha = scores.softmax(-1)
         return AttentionStep(alpha, one_place(scores.argmax(-1), alpha))
@@ -45,129 +48,135 @@ class ArgmaxAttention(Attention):
 class ReinforceAttention(Attention):
     """The paper's stochastic 'hard' attention: s_t ~ Multinoulli(alpha_t), z_t = beta_t a_{s_t}.
 
-    The gate beta, which the paper has with soft attention, is with both here.
-    It draws, and hands log alpha of what it drew to the objective, which makes the estimator of
-    eq. 12 of it (`Objective.of_choices`). With probability `soft_share` a caption takes soft steps
-    instead, all its words long, as the paper has it for each image (section 4.1).
+    The gate beta, which the paper uses with soft attention, is used with both here. This class
+    samples, and hands log alpha of the sample to the objective, which makes the estimator of eq. 12
+    of it (`Objective.sampling_loss`). With probability `soft_share` a caption takes soft steps
+    instead, for all its words, as the paper does for each image (section 4.1).
 
-    The baseline is kept for a word and multiplied by the number of words that the reward counts.
-    In the paper's code each batch has captions of one length, where that is the same. "average"
-    is the paper's b_k = 0.9 b_{k-1} + 0.1 log p, taken after the batch: a batch's own log p would
-    make b depend on the places drawn, and the estimator biased. "learned" adds a linear function of
-    h_{t-1}, which has no gradient from it.
+    The baseline is kept per word and multiplied by the number of words that the reward counts. In
+    the paper's code all captions of a batch have one length, where that is the same. "average" is
+    the paper's b_k = 0.9 b_{k-1} + 0.1 log p, updated after the batch: the batch's own log p would
+    make b depend on the sampled regions, and the estimator biased. "learned" adds a linear function
+    of h_{t-1}, which gets no gradient from it. "others" is computed by the objective.
     """
 
-    def __init__(self, feature: int, size: int, hidden: int = 1, config: HardConfig | None = None):
-        super().__init__(feature, size, hidden, config)
-        self.register_buffer("average", torch.zeros(()))
-        if self.config.baseline == "learned":
-            self.guess = nn.Linear(hidden, 1)
-            nn.init.zeros_(self.guess.weight)
-            nn.init.zeros_(self.guess.bias)
+    def __init__(self, config: ModelConfig):
+        super().__init__(config)
+        self.register_buffer("baseline_average", torch.zeros(()))
+        if config.baseline == "learned":
+            self.baseline_head = nn.Linear(config.hidden_dim, 1)
+            nn.init.zeros_(self.baseline_head.weight)
+            nn.init.zeros_(self.baseline_head.bias)
 
-    def see(self, a: Tensor, attention_mode: str | None = None) -> EncodedImage:
+    def encode(self, a: Tensor, attention_mode: str | None = None) -> EncodedImage:
         """Toss the coins, too: one for each caption, or one for the batch."""
-        seen = super().see(a, attention_mode)
+        image = super().encode(a, attention_mode)
         coins = torch.rand(1 if self.config.one_coin else len(a), device=a.device)
-        seen.soft_mask = (coins < self.config.soft_share).expand(len(a))[:, None, None]
-        return seen
+        image.soft_mask = (coins < self.config.soft_share).expand(len(a))[:, None, None]
+        return image
 
-    def choose(self, scores: Tensor, seen: EncodedImage, h: Tensor) -> AttentionStep:
-        """Draw a place, or take a soft step."""
+    def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
+        """Sample a region, or take a soft step."""
         log_alpha = scores.log_softmax(-1)  # (N, K, L); a logarithm of alpha could be of 0
         alpha = log_alpha.exp()
-        place = draw(alpha)  # (N, K)
+        place = sample_place(alpha)  # (N, K)
         # the logarithm of `equations.place_probability`
         log_choice = log_alpha.gather(-1, place[..., None])[..., 0]
-        baseline = self.average.expand_as(place)
-        if self.config.baseline == "learned":
-            baseline = baseline + self.guess(h.detach())[..., 0]
         return AttentionStep(
             alpha,
-            weights=torch.where(seen.soft_mask, alpha, one_place(place, alpha)),
-            log_choice=log_choice.masked_fill(seen.soft_mask[..., 0], 0),
+            weights=torch.where(image.soft_mask, alpha, one_place(place, alpha)),
+            log_choice=log_choice.masked_fill(image.soft_mask[..., 0], 0),
             entropy=-(alpha * log_alpha).sum(-1),  # `equations.entropy`; 0 log 0 cannot be nan
-            baseline=baseline,
+            baseline=self._baseline(h),
         )
 
-    def note(self, log_p: float) -> None:
-        """Move the average."""
+    def _baseline(self, h: Tensor) -> Tensor | None:
+        if self.config.baseline == "others":
+            return None
+        baseline = self.baseline_average.expand(h.shape[:-1])  # (N, K)
+        if self.config.baseline == "learned":
+            baseline = baseline + self.baseline_head(h.detach())[..., 0]
+        return baseline
+
+    def update_baseline(self, log_p: float) -> None:
+        """Move the average towards the batch's mean log-probability per word."""
         # `equations.moving_average`, for a word in place of a caption
-        self.average.lerp_(torch.full_like(self.average, log_p), 0.1)
+        self.baseline_average.lerp_(torch.full_like(self.baseline_average, log_p), 0.1)
 
 
 class GumbelAttention(Attention):
     """Straight-through Gumbel-softmax (Jang et al. 2017, arXiv 1611.01144).
 
-    The place is a true draw from alpha, found as the largest of the scores with Gumbel noise. Its
-    gradient is taken to be that of a softmax of the same noisy scores. The hotter the softmax, the
-    less the gradient varies and the larger is its bias.
+    The region is a true sample from alpha, found as the largest of the scores with Gumbel noise.
+    Its gradient is taken to be that of a softmax of the same noisy scores. The higher the
+    temperature, the lower the variance of the gradient and the larger its bias.
     """
 
-    def choose(self, scores: Tensor, seen: EncodedImage, h: Tensor) -> AttentionStep:
-        """Draw a place with the softmax's gradient."""
+    def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
+        """Sample a region, with the softmax's gradient."""
         return AttentionStep(scores.softmax(-1), straight_through(scores, self.temperature()))
 
     def temperature(self) -> float:
-        """At `progress`, between the begin's and the end's."""
-        start, end, way = self.config.temperature, self.config.temperature_end, self.progress
+        """The temperature at `progress`."""
+        start, end = self.config.temperature, self.config.temperature_end
         if self.config.cooling == "linear":
-            return start + (end - start) * way
-        return start * (end / start) ** way
+            return start + (end - start) * self.progress
+        return start * (end / start) ** self.progress
 
 
 class MarginalAttention(GumbelAttention):
-    """The place summed out at each word: p(y_t) = sum_i alpha_ti p(y_t | a_i), no sampling.
+    """The region summed out at each word: p(y_t) = sum_i alpha_ti p(y_t | a_i), no sampling there.
 
     After Shankar, Garg and Sarawagi 2018 ('Surprisingly easy hard-attention for sequence to
-    sequence learning'). `places` of the likeliest places are summed one by one. The others are
-    seen as one more, their expectation, with all their mass: so the shares still sum to 1, every
-    score gets a gradient, and with all places it is the exact sum. Left out and the rest scaled
-    up, they could never come in again. The state is fed with a drawn place.
+    sequence learning'). The most likely regions, `places` of them, are summed one by one. The
+    others form one more mixture component, their expectation, with all their mass. So the shares
+    still sum to 1, every score gets a gradient, and with all regions it is the exact sum. If the
+    others were left out and the rest rescaled, they could never come back. The state gets a
+    sampled region.
 
-    Alone, the sum learns best where to look, and tells badly from one place: where the picture
-    leaves the word open, each place may hold another opinion, and only their mixture is right. So
-    the sum is for a share of the captions, `sum_share`; the others are told from one drawn place,
-    as in `GumbelAttention`, and teach each place to say no more than it knows.
+    Alone, the sum learns best where to look, and captions badly from one region: where the image
+    leaves the word open, each region may hold another opinion, and only their mixture is right. So
+    the sum is for a share of the captions, `sum_share`. The others are predicted from one sampled
+    region, as in `GumbelAttention`, which teaches each region to say no more than it knows.
     """
 
-    def see(self, a: Tensor, attention_mode: str | None = None) -> EncodedImage:
+    def encode(self, a: Tensor, attention_mode: str | None = None) -> EncodedImage:
         """Toss the coins, too."""
-        seen = super().see(a, attention_mode)
+        image = super().encode(a, attention_mode)
         coins = torch.rand(len(a), device=a.device)
-        seen.soft_mask = (coins < self.config.sum_share)[:, None, None]
-        return seen
+        image.soft_mask = (coins < self.config.sum_share)[:, None, None]
+        return image
 
-    def choose(self, scores: Tensor, seen: EncodedImage, h: Tensor) -> AttentionStep:
-        """Take each likely place as a way and the rest as one, or a drawn place as the only way."""
-        glance, place = self.expect(scores), straight_through(scores, self.temperature())
-        alone = torch.zeros_like(glance.ways)
+    def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
+        """Make each likely region a component and the rest one more, or a sample the only one."""
+        step, place = self.expectation(scores), straight_through(scores, self.temperature())
+        alone = torch.zeros_like(step.mixture)
         alone[:, :, 0] = place  # (N, K, P, L)
-        sure = torch.full_like(glance.log_mixture, -torch.inf)
-        sure[:, :, 0] = 0  # (N, K, P)
+        certain = torch.full_like(step.log_mixture, -torch.inf)
+        certain[:, :, 0] = 0  # (N, K, P)
         return AttentionStep(
-            glance.alpha,
+            step.alpha,
             weights=place,
-            ways=torch.where(seen.soft_mask[..., None], glance.ways, alone),
-            log_mixture=torch.where(seen.soft_mask, glance.log_mixture, sure),
+            mixture=torch.where(image.soft_mask[..., None], step.mixture, alone),
+            log_mixture=torch.where(image.soft_mask, step.log_mixture, certain),
         )
 
-    def expect(self, scores: Tensor) -> AttentionStep:
-        """Sum over the places."""
+    def expectation(self, scores: Tensor) -> AttentionStep:
+        """Sum over the regions."""
         log_alpha = scores.log_softmax(-1)
         alpha = log_alpha.exp()
         k, L = min(self.config.places, scores.shape[-1]), scores.shape[-1]
         log_mixture, places = log_alpha.topk(k)  # (N, K, k)
-        ways = one_place(places, alpha)  # (N, K, k, L)
+        mixture = one_place(places, alpha)  # (N, K, k, L)
         if k < L:
             rest = log_alpha.scatter(-1, places, -torch.inf)  # (N, K, L)
-            ways = torch.cat([ways, rest.softmax(-1).unsqueeze(2)], 2)
+            mixture = torch.cat([mixture, rest.softmax(-1).unsqueeze(2)], 2)
             log_mixture = torch.cat([log_mixture, rest.logsumexp(-1, keepdim=True)], -1)
-        return AttentionStep(alpha, alpha, ways, log_mixture)
+        return AttentionStep(alpha, alpha, mixture=mixture, log_mixture=log_mixture)
 
 
 def straight_through(scores: Tensor, temperature: float) -> Tensor:
-    """One-hot of a place drawn from softmax(scores), with a softmax's gradient: (N, K, L)."""
+    """One-hot of a region sampled from softmax(scores), with a softmax's gradient: (N, K, L)."""
     noise = -torch.empty_like(scores).exponential_().log()  # Gumbel
     soft = ((scores + noise) / temperature).softmax(-1)
     return one_place(soft.argmax(-1), soft) + (soft - soft.detach())  # the bracket is exactly 0

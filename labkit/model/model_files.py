@@ -9,12 +9,13 @@ from torch import Tensor
 from labkit.data.vocabulary import Vocabulary
 from labkit.files import read_json
 from labkit.model import checkpoint
-from labkit.model.decoder import Decoder, ModelConfig
+from labkit.model.config import GenerationConfig, ModelConfig
+from labkit.model.decoder import Decoder
 
 
 def read_model(
     config_file: Path, vocabulary_file: Path, weights_file: Path
-) -> tuple[Decoder, Vocabulary, dict[str, Any]]:
+) -> tuple[Decoder, Vocabulary, GenerationConfig, dict[str, Any]]:
     """Read a model from its files.
 
     Args:
@@ -23,18 +24,19 @@ def read_model(
         weights_file: ``model.safetensors``.
 
     Returns:
-        The decoder with its weights in float32, its words, and the configuration.
+        The decoder with its weights in float32, its words, how it captions, and all of the
+        configuration file.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, of another version of labkit, or does not fit the others.
     """
-    config, shape = read_config(config_file)
+    config, shape, generation = read_config(config_file)
     vocabulary = Vocabulary.load(vocabulary_file)
-    if len(vocabulary) != shape.vocabulary:
+    if len(vocabulary) != shape.vocab_size:
         raise ValueError(
-            f"{vocabulary_file} has {len(vocabulary)} words, and the decoder in {config_file} "
-            f"{shape.vocabulary}: take both files from the same run"
+            f"{vocabulary_file} has {len(vocabulary)} words, and the model in {config_file} "
+            f"{shape.vocab_size}: take both files from the same run"
         )
     tensors = {name: value.float() for name, value in checkpoint.load(weights_file)[0].items()}
     wanted, found = _shapes(shape, config_file), {k: tuple(v.shape) for k, v in tensors.items()}
@@ -46,27 +48,27 @@ def read_model(
             )
     decoder = Decoder(shape)
     decoder.load_state_dict(tensors)
-    return decoder, vocabulary, config
+    return decoder, vocabulary, generation, config
 
 
-def read_config(file: Path) -> tuple[dict[str, Any], ModelConfig]:
-    """Read the ``config.json`` of a run, and the decoder that it describes.
+def read_config(file: Path) -> tuple[dict[str, Any], ModelConfig, GenerationConfig]:
+    """Read the ``config.json`` of a run: all of it, the model, and how it captions.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or of another version of labkit.
     """
     config = read_json(file)
-    whole = isinstance(config, dict) and isinstance(config.get("data"), str | None)
-    parts = ("train", "decoder", "encoder")
-    if not whole or not all(isinstance(config.get(part), dict) for part in parts):
-        raise ValueError(f"{file} is no config.json of a run: take the one that the training wrote")
+    parts = ("training", "model", "generation", "encoder")
+    is_run = isinstance(config, dict) and isinstance(config.get("data"), str | None)
+    if not is_run or not all(isinstance(config.get(part), dict) for part in parts):
+        raise ValueError(f"{file} is not the config.json of a run: take the one training wrote")
     try:
-        return config, ModelConfig(**config["decoder"])
+        return config, ModelConfig(**config["model"]), GenerationConfig(**config["generation"])
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{file} is of another version of labkit, of its decoder {error}: use the version that "
-            "wrote it, or train the model again"
+            f"{file} is of another version of labkit ({error}): use the version that wrote it, or "
+            "train the model again"
         ) from None
 
 
@@ -77,5 +79,5 @@ def _shapes(config: ModelConfig, file: Path) -> dict[str, tuple[int, ...]]:
             tensors: dict[str, Tensor] = Decoder(config).state_dict()
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{file}: no such decoder can be made ({reason})") from error
+        raise ValueError(f"{file}: no such model can be made ({reason})") from error
     return {name: tuple(value.shape) for name, value in tensors.items()}

@@ -29,7 +29,7 @@ from labkit.files import only_one, own_folder, read_json, whole, write_json
 from labkit.model.captioner import load
 from labkit.model.decoder import pad_captions
 from labkit.store.shards import FeatureStore, source_of
-from labkit.training.config import parse_settings, defaults_for
+from labkit.training.config import defaults_for, parse_settings
 from labkit.training.gradient_variance import moments
 from labkit.training.schedule import DevSplit, with_splits
 from labkit.training.trainer import Trainer, train

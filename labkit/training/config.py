@@ -1,8 +1,12 @@
-"""What a training is asked for: one dataclass, and what is recommended for each kind of data."""
+"""How a model is trained: its configuration, and the defaults of all three for each kind of data.
 
-import tomllib
-from collections.abc import Sequence
-from dataclasses import fields, replace
+What a model is stands in `labkit.model.config.ModelConfig`, how it captions in
+`labkit.model.config.GenerationConfig`. The command line, recipes and `train` name the fields of all
+three side by side; `resolve` is the one place where they are told apart and defaults are filled in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,9 +14,8 @@ import torch
 
 from labkit.features.encoder import bf16_is_fast
 from labkit.files import read_json
-from labkit.model.decoder import ModelConfig, ModelOptions
+from labkit.model.config import GenerationConfig, ModelConfig
 from labkit.validation import (
-    Count,
     Part,
     Share,
     Weight,
@@ -26,12 +29,8 @@ from labkit.validation import (
 
 
 @checked()
-class TrainingConfig(ModelOptions):
-    """All that a training can be asked for. The defaults are recommended for photographs.
-
-    The options of the decoder are those of `labkit.model.decoder.ModelOptions`, the options of hard
-    attention those of `labkit.model.attention.HardConfig`.
-    """
+class TrainingConfig:
+    """How a model is trained. The defaults are recommended for photographs."""
 
     train_split: Annotated[
         str | None, means("the split to learn from; by default the one named train", min_length=1)
@@ -41,42 +40,54 @@ class TrainingConfig(ModelOptions):
                           "validation, if there is one", min_length=1)
     ] = None  # fmt: skip
     epochs: Annotated[int, means("passes over the images", ge=1, le=1_000_000)] = 6
-    batch_size: Annotated[int, means("samples a step, of all processes", ge=1, le=100_000)] = 100
+    batch_size: Annotated[
+        int, means("samples in a step, over all processes", ge=1, le=100_000)
+    ] = 100
     captions: Annotated[
         Literal["one", "all", "pairs"], means("what a sample is, see `labkit.store.loader.Loader`")
     ] = "pairs"
-    learning_rate: Annotated[float, means("Adam's, at its highest", gt=0, le=1)] = 1e-3
+    learning_rate: Annotated[float, means("Adam's, at its peak", gt=0, le=1)] = 1e-3
     warmup_ratio: Annotated[
-        Share, means("of all steps, in which the rate rises in a line to its highest; all along it "
-                     "falls to nothing along a cosine")
+        Share, means("share of all steps in which the learning rate rises linearly to its peak; a "
+                     "cosine brings it down to 0 by the last step")
     ] = 0.1667  # fmt: skip
     weight_decay: Annotated[float, means("AdamW's", ge=0, le=10)] = 0.01
-    clip: Annotated[
-        float, means("the largest norm of the gradient; 0 leaves it as it is", ge=0, le=1_000_000)
+    max_grad_norm: Annotated[
+        float, means("largest norm of the gradient; 0 switches clipping off", ge=0, le=1_000_000)
     ] = 5.0
     ema_decay: Annotated[
         Part, means("decay of the moving average of the weights, which is what is kept")
     ] = 0.999
-    doubly_stochastic: Annotated[Weight, means("lambda of eq. 14, see `labkit.training.objective`")] = 0.1
-    target: Annotated[Weight, means("what each region's weights should sum to")] = 1.0
-    smoothing: Annotated[Part, means("label smoothing")] = 0.1
-    no_repeat_ngram_size: Annotated[
-        Count, means("as in `labkit.model.decoder.ModelOptions`; people hardly ever say three words "
-                     "twice in a caption of a photograph")
-    ] = 3  # fmt: skip
+    doubly_stochastic: Annotated[
+        Weight, means("lambda of eq. 14, see `labkit.training.objective`")
+    ] = 0.1
+    doubly_target: Annotated[Weight, means("what each region's weights should sum to")] = 1.0
+    label_smoothing: Annotated[
+        Part, means("share of the target's probability spread over all words; the paper has 0")
+    ] = 0.1
+    lambda_r: Annotated[
+        Weight, means("reinforce: weight of the score-function term; 1 is the bound's gradient")
+    ] = 1.0
+    lambda_e: Annotated[Weight, means("reinforce: weight of the entropy of alpha")] = 0.01
+    reward: Annotated[
+        Literal["caption", "to_go", "mean"],
+        means("reinforce: log p of the whole caption; of this word and those after it; of the "
+              "caption, divided by its words"),
+    ] = "caption"  # fmt: skip
+    samples: Annotated[int, means("how often each caption is in the batch", ge=1, le=1000)] = 1
     min_count: Annotated[
-        int, means("words met less often in training are <unk>", ge=1, le=1_000_000)
+        int, means("words that occur less often in training become <unk>", ge=1, le=1_000_000)
     ] = 4
     patience: Annotated[
-        int, means("it stops after so many epochs without a better score on the dev split, counted "
-                   "once the warm-up is over; as many as there are epochs switch this off",
+        int, means("stop after so many epochs without a better score on the dev split, counted "
+                   "after the warm-up; a value of at least `epochs` never stops early",
                    free=True, ge=1, le=1_000_000)
     ] = 3  # fmt: skip
     precision: Annotated[
         Literal["auto", "bf16", "fp32"], means("auto: bf16 where the processor is fast with it")
     ] = "auto"
     seed: Annotated[int, means("of weights, order and dropout", ge=0, le=2**63 - 1)] = 0
-    readers: Annotated[int, means("processes that read ahead", free=True, ge=0, le=64)] = 2
+    num_workers: Annotated[int, means("processes that read ahead", free=True, ge=0, le=64)] = 2
     log_every: Annotated[
         int, means("steps between two lines of the log", free=True, ge=1, le=1_000_000_000)
     ] = 25
@@ -86,98 +97,149 @@ class TrainingConfig(ModelOptions):
     ] = 200  # fmt: skip
 
 
-SCENES = TrainingConfig(
-    epochs=6, batch_size=50, learning_rate=3e-3, warmup_ratio=0.0556, ema_decay=0.99, doubly_stochastic=0.0,
-    smoothing=0.0, feature_dim=128, embedding=128, hidden=256, attention_dim=128, dropout=0.1,
-    word_dropout=0.0, feature_dropout=0.0, no_repeat_ngram_size=0, min_count=1,
+@dataclass(frozen=True)
+class Settings:
+    """All that a run is asked for.
+
+    Attributes:
+        model: Fields of `ModelConfig`, without the two sizes that the data decides.
+        training: How it is trained.
+        generation: How it captions.
+    """
+
+    model: dict[str, Any]
+    training: TrainingConfig
+    generation: GenerationConfig
+
+    def model_config(self, vocab_size: int, encoder_dim: int) -> ModelConfig:
+        """The model's configuration, for V words and the encoder's annotation vectors."""
+        return ModelConfig(vocab_size=vocab_size, encoder_dim=encoder_dim, **self.model)
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """For JSON: one object for each configuration."""
+        generation, training = asdict(self.generation), asdict(self.training)
+        return {"model": self.model, "training": training, "generation": generation}
+
+
+CONFIGS = (ModelConfig, TrainingConfig, GenerationConfig)
+FROM_DATA = {"vocab_size", "encoder_dim"}
+PHOTOS = Settings({}, TrainingConfig(), GenerationConfig(no_repeat_ngram_size=3))
+SCENES = Settings(
+    {"feature_dim": 128, "embed_dim": 128, "hidden_dim": 256, "attention_dim": 128, "dropout": 0.1,
+     "word_dropout": 0.0, "feature_dropout": 0.0},
+    TrainingConfig(
+        batch_size=50, learning_rate=3e-3, warmup_ratio=0.0556, ema_decay=0.99,
+        doubly_stochastic=0.0, label_smoothing=0.0, min_count=1,
+    ),
+    GenerationConfig(),
 )  # fmt: skip
-"""Recommended for drawn scenes: thirty words and as many scenes as one likes ask for a small model
-and no regularisation."""
+"""Recommended for drawn scenes: 25 words, and as many scenes as you like, need a small model and no
+regularisation."""
 
 
-def defaults_for(source: dict) -> TrainingConfig:
-    """The settings for a store, by what it says it was prepared from."""
-    return SCENES if source.get("source") == "scenes" else TrainingConfig()
-
-
-def with_precision(config: TrainingConfig) -> TrainingConfig:
-    """Decide what 'auto' means on this machine."""
-    if config.precision != "auto":
-        return config
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else bf16_is_fast()
-    return replace(config, precision="bf16" if fast else "fp32")
-
-
-def decoder_config(config: TrainingConfig, vocabulary: int, feature: int) -> ModelConfig:
-    """The decoder's shape, for V words and annotation vectors of D numbers."""
-    names = {f.name for f in fields(ModelConfig)} & {f.name for f in fields(TrainingConfig)}
-    shared = {name: getattr(config, name) for name in names}
-    return ModelConfig(vocabulary, feature, **shared)
-
-
-def read_config(path: str | Path) -> TrainingConfig:
-    """Read the settings that a run was started with, from its config.json.
-
-    Raises:
-        ValueError: the file is damaged, or has a setting that is refused.
-    """
-    facts = read_json(path)
-    return from_file(TrainingConfig, facts.get("train") if isinstance(facts, dict) else None, path)
-
-
-def compare(old: Any, new: dict, path: Path) -> None:
-    """See that a run is resumed as it was started, but for what changes nothing that is learned.
-
-    Raises:
-        ValueError: it is not; the sentence names the first difference.
-    """
-    if not isinstance(old, dict) or old.get("store") != new["store"]:
-        raise ValueError(f"{path} was trained on another store: give that one to go on")
-    for part in ("train", "decoder"):  # the store's fingerprint stands for its encoder, too
-        was = old[part] if isinstance(old.get(part), dict) else {}
-        for name, value in new[part].items():
-            free = part == "train" and name in free_settings(TrainingConfig)
-            if not free and was.get(name) != value:
-                raise ValueError(
-                    f"{path} has {name} = {was.get(name)}, not {value}: go on with what it has"
-                )
-
-
-RECIPES = Path(__file__).parents[1] / "recipes"
-
-
-def read_recipe(recipe: str | Path) -> dict[str, Any]:
-    """Read settings from a recipe: a TOML file of lines ``name = value``.
+def defaults_for(source: Mapping[str, Any]) -> Settings:
+    """The recommended settings for a store.
 
     Args:
-        recipe: a file, or the name of one that comes with the package. A file comes first.
+        source: What the store says it was prepared from.
+    """
+    return SCENES if source.get("source") == "scenes" else PHOTOS
 
-    Returns:
-        What differs from the recommended settings, names of `TrainingConfig`.
+
+def resolve(base: Settings, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Replace some settings, and decide what 'auto' means on this machine.
+
+    Args:
+        base: The defaults, or what a run was started with.
+        overrides: New values by field, of any of the three configurations.
 
     Raises:
-        FileNotFoundError: there is no such recipe.
-        ValueError: it is no TOML, or holds what is no setting, or a value out of its range.
+        ValueError: A field is unknown, a value is out of range, or two do not fit together.
     """
-    path = Path(recipe)
-    path = path if path.is_file() else RECIPES / f"{recipe}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-        raise FileNotFoundError(f"there is no recipe {recipe}: name a file, or one of {known}")
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        check_values(TrainingConfig, found)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    overrides = dict(overrides or {})
+    check_settings(overrides)
+    parts = [
+        {name: value for name, value in overrides.items() if name in _names(config)}
+        for config in CONFIGS
+    ]
+    training = replace(base.training, **parts[1])
+    if training.precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else bf16_is_fast()
+        training = replace(training, precision="bf16" if fast else "fp32")
+    generation = replace(base.generation, **parts[2])
+    settings = Settings(base.model | parts[0], training, generation)
+    model = settings.model_config(vocab_size=1, encoder_dim=1)
+    if model.baseline == "others" and training.samples < 2:
+        raise ValueError("baseline = others needs several samples of a caption: set samples=2")
+    return settings
+
+
+def check_settings(values: Mapping[str, Any]) -> None:
+    """Check settings, each for itself.
+
+    Raises:
+        ValueError: One is unknown, or out of range.
+    """
+    for name, value in values.items():
+        check_values(_config_of(name), {name: value})
+
+
+def setting_from_text(name: str, text: str) -> Any:
+    """Read one setting as a user types it.
+
+    Raises:
+        ValueError: It is unknown, or its value is out of range.
+    """
+    return from_text(_config_of(name), name, text)
+
+
+def _names(config: type) -> set[str]:
+    return {field.name for field in fields(config)} - FROM_DATA
+
+
+def _config_of(name: str) -> type:
+    found = next((config for config in CONFIGS if name in _names(config)), None)
+    if found is None:
+        known = ", ".join(sorted(set().union(*map(_names, CONFIGS))))
+        raise ValueError(f"there is no setting {name!r}: choose from {known}")
     return found
 
 
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Read settings as a user types them: ``name=value``, any field of `TrainingConfig`.
+def read_settings(path: str | Path) -> Settings:
+    """Read the settings that a run was started with, from its config.json.
 
     Raises:
-        ValueError: there is no such field, or the value is not of its type or out of its range.
+        ValueError: The file is damaged, or holds a setting that is refused.
     """
-    parts = [text.partition("=") for text in texts]
-    pairs = [(name.strip(), value.strip()) for name, _, value in parts]
-    return {name: from_text(TrainingConfig, name, value) for name, value in pairs}
+    facts = read_json(path)
+    facts = facts if isinstance(facts, dict) else {}
+    model = asdict(from_file(ModelConfig, facts.get("model"), path))
+    return Settings(
+        {name: value for name, value in model.items() if name not in FROM_DATA},
+        from_file(TrainingConfig, facts.get("training"), path),
+        from_file(GenerationConfig, facts.get("generation"), path),
+    )
+
+
+def compare_runs(old: Any, new: dict[str, Any], path: Path) -> None:
+    """Check that a run is resumed with its own settings, except those that change nothing learned.
+
+    Args:
+        old: What config.json holds.
+        new: What it would hold now.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: They differ; the sentence names the first difference.
+    """
+    if not isinstance(old, dict) or old.get("store") != new["store"]:
+        raise ValueError(f"{path} was trained on another store: name that store to resume")
+    free = free_settings(TrainingConfig)
+    for part in ("training", "model", "generation"):  # the store's fingerprint covers its encoder
+        was = old[part] if isinstance(old.get(part), dict) else {}
+        for name, value in new[part].items():
+            if not (part == "training" and name in free) and was.get(name) != value:
+                raise ValueError(
+                    f"{path} has {name} = {was.get(name)}, not {value}: resume with its settings, "
+                    "or start another run"
+                )

@@ -48,7 +48,7 @@ def with_attention(decoder: Decoder, attention: str, **options: float | str) -> 
     Args:
         decoder: any.
         attention: a key of `labkit.model.hard_attention.ATTENTIONS`.
-        options: fields of `labkit.model.attention.HardConfig`.
+        options: fields of `labkit.model.config.ModelConfig`.
     """
     other = Decoder(replace(decoder.config, attention=attention, **options))
     other.load_state_dict(decoder.state_dict(), strict=False)  # a baseline it may not have
@@ -72,11 +72,11 @@ def moments(
     """
     decoder = copy.deepcopy(decoder).eval()
     decoder.attention.train()  # it draws as when it learns; nothing else does
-    a, captions = (x.repeat_interleave(objective.hard.samples, 0) for x in (a, captions))
+    a, captions = (x.repeat_interleave(objective.config.samples, 0) for x in (a, captions))
     for _ in range(30):  # as if training had gone on: until a moving average has come to rest
         with torch.no_grad():
             loss = objective(decoder(a, captions))
-        decoder.attention.note(-loss.nll / loss.words)
+        decoder.attention.update_baseline(-loss.nll / loss.words)
     sums: dict[str, list[Tensor]] = {}
     for draw in range(1, draws + 1):
         for name, grad in _gradient(decoder, objective, a, captions).items():
@@ -95,9 +95,10 @@ def _gradient(
     decoder.zero_grad()
     loss = objective(decoder(a, captions))
     (loss.total / loss.words).backward()
-    decoder.attention.note(-loss.nll / loss.words)
+    decoder.attention.update_baseline(-loss.nll / loss.words)
     parts: dict[str, list[Tensor]] = {}
     for name, parameter in decoder.named_parameters():
-        if parameter.grad is not None and "guess" not in name:  # a baseline is no part of the model
+        baseline = "baseline_head" in name  # which is not part of the model
+        if parameter.grad is not None and not baseline:
             parts.setdefault(name.split(".")[0], []).append(parameter.grad.flatten().double())
     return {name: torch.cat(grads) for name, grads in parts.items()}

@@ -25,7 +25,7 @@ from labkit.distributed import ProcessGroup
 from labkit.figures.strips import loss_curves
 from labkit.files import only_one, own_folder, read_json, whole, write_json
 from labkit.model import checkpoint
-from labkit.training.config import compare
+from labkit.training.config import compare_runs
 from labkit.training.schedule import TrainState
 
 
@@ -34,11 +34,11 @@ class RunFolder:
 
     Args:
         path: the folder, absent, empty, or of a run.
-        team: this process among those that train together.
+        group: this process among those that train together.
     """
 
-    def __init__(self, path: str | Path, team: ProcessGroup):
-        self.path, self.team = Path(path), team
+    def __init__(self, path: str | Path, group: ProcessGroup):
+        self.path, self.group = Path(path), group
         self.config = self.path / "config.json"
         self.checkpoint = self.path / "checkpoint.safetensors"
         self.model = self.path / "model.safetensors"
@@ -59,7 +59,7 @@ class RunFolder:
                     f"{self.path} holds a run: go on with --resume, or name another folder"
                 )
 
-        self.team.once(look)
+        self.group.once(look)
 
     def begin(self, facts: dict[str, Any], vocabulary: Vocabulary, resume: bool) -> bool:
         """Write what the run is, or see that it is the same run.
@@ -77,12 +77,12 @@ class RunFolder:
         def write() -> bool:
             with only_one(self.path):
                 if begun := self.checkpoint.exists():
-                    compare(read_json(self.config), self._facts, self.config)
+                    compare_runs(read_json(self.config), self._facts, self.config)
                 vocabulary.save(self.path / "vocabulary.json")
                 write_json(self.config, self._facts)
             return begun
 
-        return self.team.once(write)
+        return self.group.once(write)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -98,7 +98,7 @@ class RunFolder:
                 raise FileExistsError(f"{self.path} holds another run by now: name a new folder")
 
         with ExitStack() as lock:
-            self.team.once(enter)
+            self.group.once(enter)
             yield
 
     def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:

@@ -7,9 +7,11 @@ can lose it. What the run's folder holds: `labkit.training.run_folder`.
 
 import math
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,23 +19,20 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from labkit.data.readers import tokenize
 from labkit.data.vocabulary import Vocabulary
+from labkit.data.words import tokenize
 from labkit.distributed import ProcessGroup
-from labkit.evaluation.evaluate import evaluate
 from labkit.evaluation.metrics import start_meteor
-from labkit.evaluation.teacher_forced import word_loss
 from labkit.files import keep_freed_memory
 from labkit.model import checkpoint
 from labkit.model.decoder import Decoder, pad_captions
-from labkit.model.generation import GenerationConfig
 from labkit.store.loader import Batch, Loader
 from labkit.store.shards import FeatureStore, source_of
-from labkit.training.config import TrainingConfig, decoder_config, read_config, defaults_for, with_precision
+from labkit.training.config import Settings, defaults_for, read_settings, resolve
+from labkit.training.dev_split import DevSplit
 from labkit.training.objective import Objective
 from labkit.training.run_folder import RunFolder
 from labkit.training.schedule import (
-    DevSplit,
     DivergedError,
     Schedule,
     TrainState,
@@ -43,75 +42,82 @@ from labkit.training.schedule import (
 
 
 class Trainer:
-    """One run: started from a store, or resumed from its folder.
+    """One run: started from a store, or resumed from its folder. `train` makes it and runs it.
 
     Args:
-        store: folder of a feature store; of its splits one is learned from, and another, if there
+        store: Folder of a feature store. One of its splits is learned from, and another, if there
             is one, chooses the epoch: see `TrainingConfig`.
-        out: the run's folder.
-        config: what is asked for.
-        resume: resume from the checkpoint in ``out``; without one, start.
-        team: this process among those that train together.
-        progress: show a bar, where the standard error is a terminal.
+        run: The run's folder.
+        settings: The three configurations; those recommended for the store if None.
+        resume: Resume from the checkpoint in ``run``; without one, start.
+        group: This process among those that train together.
+        progress: Show a bar, where the standard error is a terminal.
 
     Attributes:
-        notes: what should be known of this training, a sentence each.
+        settings: The settings in force; `config` is their training part.
+        decoder: What is trained; `average` is the moving average of its weights, which is kept.
+        state: Where the training stands; `state.rows` is its log.
+        notes: What should be known of this training, a sentence each.
 
     Raises:
-        FileExistsError: ``out`` holds a run, and ``resume`` is False; or files of another kind; or
+        FileExistsError: ``run`` holds a run, and ``resume`` is False; or files of another kind; or
             another process is training there.
-        ValueError: the run in ``out`` was made with another store or other settings, or the store
+        ValueError: The run in ``run`` was made with another store or other settings, or the store
             has no such split.
     """
 
     def __init__(
-        self, store: str | Path, out: str | Path, config: TrainingConfig | None = None,
-        resume: bool = False, team: ProcessGroup | None = None, progress: bool = True,
+        self, store: str | Path, run: str | Path, settings: Settings | None = None,
+        resume: bool = False, group: ProcessGroup | None = None, progress: bool = True,
     ):  # fmt: skip
-        self.team, self.progress = team or ProcessGroup(), progress
-        self.folder = RunFolder(out, self.team)
-        self.out = self.folder.path
-        self.config = config = with_precision(with_splits(store, config or defaults_for(source_of(store))))
+        self.group, self.progress = group or ProcessGroup(), progress
+        self.folder = RunFolder(run, self.group)
+        settings = resolve(settings or defaults_for(source_of(store)))
+        self.settings = settings = with_splits(store, settings)
+        self.config = config = settings.training
         self.folder.claim(resume)
         self.train = FeatureStore(store, config.train_split)
         self.judge = DevSplit(store, config.dev_split)
         self.dev, self.notes = self.judge.store, [*self.judge.notes]
         keep_freed_memory()
-        if self.dev is not None and self.team.is_main:
+        if self.dev is not None and self.group.is_main:
             start_meteor()  # it takes its time, and is not waited for
-        told = [caption for captions in self.train.captions for caption in captions]
-        self.vocabulary = Vocabulary.build(told, config.min_count)
-        self.cut = sum(len(tokenize(caption)) > config.max_words for caption in told)
-        if self.cut:
-            limit = f"{config.max_words} words"
-            self.notes.append(f"{self.cut} captions are longer than {limit}: the rest is cut")
-        self.encoded = [
-            [self.vocabulary.encode(caption, config.max_words) for caption in captions]
-            for captions in self.train.captions
-        ]
-        with self.team.seeded(config.seed):  # every process begins with the same weights
-            shape = decoder_config(config, len(self.vocabulary), self.train.dim)
-            self.decoder = Decoder(shape).to(self.team.device)
+        self._encode_captions()
+        with self.group.seeded(config.seed):  # every process begins with the same weights
+            shape = settings.model_config(len(self.vocabulary), self.train.dim)
+            self.decoder = Decoder(shape).to(self.group.device)
         self.average = AveragedModel(self.decoder, multi_avg_fn=self._average)
         self.optimizer = torch.optim.AdamW(
             self.decoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         self.loader = self.make_loader()
-        self.steps = self.loader.steps()  # of an epoch
-        self.schedule = Schedule(config, self.steps)
-        self.objective = Objective(config.doubly_stochastic, config.target, config.smoothing, config)
+        self.schedule = Schedule(config, len(self.loader))
+        self.objective = Objective(config)
         self.state = TrainState()
         if self.folder.begin(self._facts(), self.vocabulary, resume):
             self.state = self.folder.restore(self.decoder, self.average, self.optimizer)
+            self.loader.load_state_dict(self.state.loader)
         self.model: nn.Module = self.decoder
-        if self.team.world > 1:
+        if self.group.world_size > 1:
             self.model = DistributedDataParallel(self.decoder)
+
+    def _encode_captions(self) -> None:
+        """Make the vocabulary, and all captions of the training split as word ids."""
+        texts = [caption for captions in self.train.captions for caption in captions]
+        limit = self.settings.generation.max_length
+        self.vocabulary = Vocabulary.build(texts, self.config.min_count)
+        self.cut = sum(len(tokenize(caption)) > limit for caption in texts)
+        if self.cut:
+            self.notes.append(f"{self.cut} captions are longer than {limit} words: the rest is cut")
+        self.encoded = [
+            [self.vocabulary.encode(caption, limit) for caption in captions]
+            for captions in self.train.captions
+        ]
 
     def _facts(self) -> dict:
         """What config.json says of the run."""
-        return {
-            "train": asdict(self.config),
-            "decoder": asdict(self.decoder.config),
+        return self.settings.as_dict() | {
+            "model": asdict(self.decoder.config),
             "encoder": self.train.encoder,
             "store": self.train.fingerprint,
             "data": str(self.train.root.resolve()),
@@ -122,19 +128,20 @@ class Trainer:
         """Train to the end, or until `patience` epochs brought nothing better.
 
         Raises:
-            DivergedError: the loss or its gradient is no number any more. The checkpoint and the
-                model are of before.
-            FileExistsError: another process is training in the run's folder.
+            DivergedError: The loss or its gradient is not finite. The checkpoint and the model are
+                those of before.
+            FileExistsError: Another process is training in the run's folder.
         """
         at = self.state
         with self.folder.alone():
             while not self.schedule.over(at):
-                self._train_epoch()
-                self.save()  # before it is scored: `position` says that it is not yet
+                if self.loader.epoch == at.epoch:  # else it was trained, and is yet to be scored
+                    self._train_epoch()
+                    self.save()
                 self._score_epoch()
-                at.epoch, at.position = at.epoch + 1, 0
+                at.epoch += 1
                 self.save()
-                self.team.once(partial(self.folder.draw, at.rows, self.config.attention))
+                self.group.once(partial(self.folder.draw, at.rows, self.decoder.config.attention))
         return at
 
     @property
@@ -145,15 +152,14 @@ class Trainer:
     def _train_epoch(self) -> None:
         config, at = self.config, self.state
         bar = tqdm(
-            total=self.steps, unit="step", desc=f"epoch {at.epoch + 1}",
-            disable=None if self.progress and self.team.is_main else True,
+            total=len(self.loader), initial=self.loader.position // config.batch_size, unit="step",
+            desc=f"epoch {at.epoch + 1}",
+            disable=None if self.progress and self.group.is_main else True,
         )  # fmt: skip
         self.model.train()
         with bar:
-            bar.update(at.position // config.batch_size)
-            for batch in self.loader.epoch(at.epoch, start=at.position):
+            for batch in self.loader:
                 self.train_step(batch)
-                at.position = min(at.position + config.batch_size, self.loader.samples())
                 bar.update()
                 if at.step % config.log_every == 0:
                     self._log()
@@ -164,22 +170,22 @@ class Trainer:
             self._log()
 
     def train_step(self, batch: Batch) -> float:
-        """Learn from one batch; returns the loss per word, the batch's on all processes.
+        """Learn from one batch; returns the loss per word, in nats, of all processes' batches.
 
         Raises:
-            DivergedError: the loss or its gradient is no number; nothing was learned from it.
+            DivergedError: The loss or its gradient is not finite; nothing was learned from it.
         """
         at = self.state
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(at.step)
         self.decoder.attention.progress = at.step / self.schedule.total
         self.optimizer.zero_grad(set_to_none=True)
-        # what a step draws at random is a function of seed, step and process: alike when resumed
-        with self.team.seeded((self.config.seed * 1_000_003 + at.step) * 1_009 + self.team.rank):
+        # what a step samples is a function of seed, step and process: the same when resumed
+        with self.group.seeded((self.config.seed * 1_000_003 + at.step) * 1_009 + self.group.rank):
             loss, nll, words = self.loss(batch)
             loss.backward()
-        limit = self.config.clip or math.inf
-        norm = nn.utils.clip_grad_norm_(self.decoder.parameters(), limit)  # alike on all processes
+        limit = self.config.max_grad_norm or math.inf
+        norm = nn.utils.clip_grad_norm_(self.decoder.parameters(), limit)  # equal on all processes
         check_finite(nll / words, float(norm), at)
         self.optimizer.step()
         self.average.update_parameters(self.decoder)
@@ -188,33 +194,33 @@ class Trainer:
         return nll / words
 
     def loss(self, batch: Batch) -> tuple[Tensor, float, float]:
-        """The batch's loss per word; with it the surprise and words of all processes.
+        """The batch's loss per word; with it the sum of -log p and the words of all processes.
 
         DistributedDataParallel takes the mean of the processes' gradients. The loss here is this
-        process's sum, divided by the words of all and multiplied by the number of processes: so
-        that mean is the gradient of one process that has the whole batch, however the words fall.
+        process's sum, divided by the words of all and multiplied by the number of processes. So
+        that mean is the gradient of one process with the whole batch, however the words fall.
         """
-        share = float(batch.weight[0])  # 0 where this process fills up a step it has no sample in
+        share = float(batch.weight[0])  # 0 where this process has no sample in a step
         rows = [self.encoded[i] for i in batch.indices.tolist()]
-        pairs = zip(batch.rows.tolist(), batch.captions.tolist(), strict=True)
+        pairs = zip(batch.rows.tolist(), batch.caption_numbers.tolist(), strict=True)
         pairs = [pair for pair in pairs for _ in range(self.config.samples)]  # side by side
         captions = pad_captions([rows[row][number] for row, number in pairs])
-        a = batch.features.to(self.team.device)[[row for row, _ in pairs]]  # (C, L, D)
+        a = batch.features.to(self.group.device)[[row for row, _ in pairs]]  # (C, L, D)
         bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.team.device.type, torch.bfloat16, enabled=bf16):
-            told = self.model(a, captions.to(self.team.device))
-        mine = self.objective(told)
-        nll, words = self.team.total(mine.nll * share, mine.words * share)
-        self.decoder.attention.note(-nll / words)
-        return mine.total * (share * self.team.world / words), nll, words
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=bf16):
+            output = self.model(a, captions.to(self.group.device))
+        mine = self.objective(output)
+        nll, words = self.group.all_reduce_sum(mine.nll * share, mine.words * share)
+        self.decoder.attention.update_baseline(-nll / words)
+        return mine.total * (share * self.group.world_size / words), nll, words
 
     def make_loader(self) -> Loader:
         """The training split in this run's order, this process's share."""
         return Loader(
             self.train, self.config.batch_size, self.config.seed,
             dtype=torch.bfloat16 if self.config.precision == "bf16" else torch.float32,
-            rank=self.team.rank, world=self.team.world, readers=self.config.readers,
-            captions=self.config.captions,
+            rank=self.group.rank, world_size=self.group.world_size,
+            num_workers=self.config.num_workers, captions=self.config.captions,
         )  # fmt: skip
 
     def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
@@ -233,28 +239,17 @@ class Trainer:
         at, found = self.state, None
         row = {"epoch": at.epoch + 1, "step": at.step}
         if self.dev is not None:
-            scores = self.team.same(self._scores())
+            limit, model = self.settings.generation.max_length, self.average.module.eval()
+            try:
+                scores = self.judge.score(model, self.vocabulary, limit, self.group)
+            except ChildProcessError as error:
+                saved = f"epoch {at.epoch + 1} is saved, --resume scores it"
+                raise ChildProcessError(f"{error}; {saved}") from error
             row |= {name: round(value, 4) for name, value in scores.items()}
             found = self.judge.rank(scores)
         at.rows.append(row)
-        if at.judge(found, counts=at.step > self.schedule.warmup_ratio):
-            self.team.once(self._keep)
-
-    def _scores(self) -> dict[str, float]:
-        """Caption the dev split greedily, and take the loss of its human captions; for rank 0."""
-        model, config = self.average.module.eval(), self.config
-        loss = word_loss(model, self.vocabulary, self.dev, config.max_words, self.team)
-        try:
-            found = evaluate(
-                model, self.vocabulary, self.dev, GenerationConfig(beam=1), self.team, progress=False
-            )
-        except ChildProcessError as error:  # a Java program
-            saved = f"epoch {self.state.epoch + 1} is saved, --resume scores it"
-            raise ChildProcessError(f"{error}; {saved}") from error
-        if not self.team.is_main:
-            return {}
-        scores = {k: v for k, v in found.as_dict().items() if isinstance(v, float)}
-        return scores | {"dev_loss": loss}
+        if at.judge(found, counts=at.step > self.schedule.warmup_steps):
+            self.group.once(self._keep)
 
     def _keep(self) -> None:
         tensors = {name: value.half() for name, value in self.average.module.state_dict().items()}
@@ -267,34 +262,38 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint and the log."""
+        self.state.loader = self.loader.state_dict()
         tensors = checkpoint.state_of(self.decoder, self.average, self.optimizer)
-        self.team.once(partial(self.folder.save, tensors, asdict(self.state)))
+        self.group.once(partial(self.folder.save, tensors, asdict(self.state)))
 
 
 def train(
-    store: str | Path, out: str | Path, given: dict | None = None, resume: bool = False,
-    team: ProcessGroup | None = None, progress: bool = True,
+    store: str | Path, run: str | Path, overrides: Mapping[str, Any] | None = None,
+    resume: bool = False, group: ProcessGroup | None = None, progress: bool = True,
 ) -> Trainer:  # fmt: skip
-    """Train a captioner, or resume a training. It is said on standard error how it ended.
+    """Train a captioner, or resume a run. Standard error says how it ended.
 
     Args:
-        store: folder of a feature store.
-        out: the run's folder.
-        given: what is asked for other than recommended, names of `TrainingConfig`. When a run is
-            resumed, what is not given is as it was.
-        resume: resume from the last checkpoint in ``out``, or start if there is none.
-        team: this process among those that train together.
-        progress: show a bar, where the standard error is a terminal.
+        store: Folder of a feature store.
+        run: The run's folder.
+        overrides: Settings other than the recommended ones, by field of `TrainingConfig`,
+            `ModelConfig` or `GenerationConfig`. A resumed run keeps its own where none are given.
+        resume: Resume from the last checkpoint in ``run``, or start if there is none.
+        group: This process among those that train together.
+        progress: Show a bar, where the standard error is a terminal.
+
+    Returns:
+        The trainer, when it is done. `Captioner.from_pretrained(run)` loads the model.
 
     Raises:
-        FileExistsError, ValueError: see `Trainer` and `Trainer.run`.
+        FileExistsError, ValueError: See `Trainer` and `Trainer.run`.
     """
-    path = Path(out) / "config.json"
-    config = read_config(path) if resume and path.exists() else defaults_for(source_of(store))
-    training = Trainer(store, out, replace(config, **(given or {})), resume, team, progress)
-    say = partial(print, file=sys.stderr) if training.team.is_main else lambda line: None
-    for note in training.notes:
+    path = Path(run) / "config.json"
+    base = read_settings(path) if resume and path.exists() else defaults_for(source_of(store))
+    trainer = Trainer(store, run, resolve(base, overrides), resume, group, progress)
+    say = partial(print, file=sys.stderr) if trainer.group.is_main else lambda line: None
+    for note in trainer.notes:
         say(note)
-    training.run()
-    say(training.ending)
-    return training
+    trainer.run()
+    say(trainer.ending)
+    return trainer

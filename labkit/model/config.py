@@ -1,0 +1,127 @@
+"""What a model is, and how it captions: two of the three configurations.
+
+The third, how a model is trained, is `labkit.training.config.TrainingConfig`. No field stands in
+two of them, so each option has one home. Ranges and meanings stand beside the fields.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from labkit.validation import Count, Part, Share, Size, checked, means
+
+MECHANISMS = ("soft", "argmax", "reinforce", "gumbel", "marginal")
+ATTENTION_MODES = {
+    "argmax": "attending to the single most likely region",
+    "sample": "attending to a single sampled region",
+    "expectation": "attending to all regions, by their weights",
+}
+
+
+@checked()
+class ModelConfig:
+    """What a model is: its sizes, its dropout, and its attention mechanism.
+
+    The options from `soft_share` on belong to single mechanisms; where the paper names a value, it
+    is the default.
+    """
+
+    vocab_size: Annotated[int, means("V, the number of words", ge=1, le=1_000_000)]
+    encoder_dim: Annotated[int, means("size of the encoder's annotation vectors", ge=1, le=100_000)]
+    attention: Annotated[
+        Literal[MECHANISMS], means("the mechanism, see `labkit.model.hard_attention`")
+    ] = "soft"
+    feature_dim: Annotated[Size, means("D, the size annotation vectors are reduced to")] = 512
+    embed_dim: Annotated[Size, means("E, the size of a word embedding")] = 512
+    hidden_dim: Annotated[Size, means("H, the size of the LSTM's hidden state")] = 512
+    attention_dim: Annotated[Size, means("A, the hidden layer of the attention model")] = 256
+    dropout: Annotated[Part, means("dropout before the output layer, as in the paper")] = 0.5
+    word_dropout: Annotated[Part, means("dropout on the word embeddings")] = 0.2
+    feature_dropout: Annotated[
+        Part, means("dropout on whole channels of the annotation vectors")
+    ] = 0.2
+    soft_share: Annotated[
+        Share, means('reinforce: probability that a caption gets soft steps, not samples')
+    ] = 0.5
+    one_coin: Annotated[
+        bool, means("reinforce: one coin for the whole batch, as in the paper's code")
+    ] = False
+    baseline: Annotated[
+        Literal["average", "others", "learned"],
+        means("reinforce: what is subtracted from the reward: a moving average; the mean over the "
+              "other samples of the same caption; a learned prediction"),
+    ] = "average"  # fmt: skip
+    temperature: Annotated[
+        float, means("gumbel, marginal: temperature when training starts", gt=0, le=100)
+    ] = 1.0
+    temperature_end: Annotated[float, means("and when it ends", gt=0, le=100)] = 0.5
+    cooling: Annotated[
+        Literal["linear", "exponential"], means("how the temperature changes in between")
+    ] = "exponential"
+    sum_share: Annotated[
+        Share, means("marginal: probability that a caption learns from the sum over regions")
+    ] = 0.7
+    places: Annotated[
+        int, means("marginal: how many likely regions are summed one by one", ge=1, le=100_000)
+    ] = 8
+
+
+@checked()
+class GenerationConfig:
+    """How a model captions. A trained model keeps its own."""
+
+    num_beams: Annotated[int, means("width of the beam search; 1 is greedy", ge=1, le=100)] = 5
+    max_length: Annotated[
+        int, means("the longest caption, in words; training captions are cut to it, too",
+                   ge=1, le=1000)
+    ] = 24  # fmt: skip
+    length_penalty: Annotated[
+        float | None,
+        means("finished captions are compared by log p / length ** length_penalty; by default 0.7, "
+              "and 0.6 with mbr_candidates", ge=0, le=10),
+    ] = None  # fmt: skip
+    no_repeat_ngram_size: Annotated[
+        Count, means("no n-gram of this size is repeated, and no word directly; 0 allows all")
+    ] = 0
+    mbr_candidates: Annotated[
+        int, means("choose by minimum Bayes risk among this many candidates, found by as many "
+                   "beams; 0 takes the most likely caption", ge=0, le=100)
+    ] = 0  # fmt: skip
+    attention_mode: Annotated[
+        Literal["argmax", "sample", "expectation"] | None,
+        means("where to look while captioning; by default as the mechanism does: expectation for "
+              "soft, argmax for hard attention"),
+    ] = None  # fmt: skip
+
+    def updated(self, overrides: Mapping[str, Any]) -> "GenerationConfig":
+        """Replace some fields.
+
+        Asking for a number of beams, and for nothing else, asks for their most likely caption: it
+        switches `mbr_candidates` off.
+
+        Args:
+            overrides: new values by field; None leaves a field as it is.
+
+        Raises:
+            ValueError: a field is unknown, or a value out of range.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        if "num_beams" in given:
+            given.setdefault("mbr_candidates", 0)
+        return replace(self, **given)
+
+    def __str__(self) -> str:
+        beams = self.mbr_candidates or self.num_beams
+        text = f"beam search, {beams} beams, length penalty {self.penalty}"
+        text = "greedy" if beams == 1 else text
+        if self.no_repeat_ngram_size:
+            text += f", no repeated {self.no_repeat_ngram_size}-gram"
+        text += ", chosen by minimum Bayes risk" if self.mbr_candidates else ""
+        text += f", at most {self.max_length} words"
+        return f"{text}, {ATTENTION_MODES[self.attention_mode]}" if self.attention_mode else text
+
+    @property
+    def penalty(self) -> float:
+        """The length penalty in force."""
+        default = 0.6 if self.mbr_candidates else 0.7
+        return default if self.length_penalty is None else self.length_penalty

@@ -1,0 +1,75 @@
+"""The dev split chooses the epoch that is kept.
+
+An epoch is better than another if its CIDEr on the dev split is higher or, where that is equal, if
+its loss there is lower. CIDEr weighs words by how rare they are among the references, so of a few
+images it says little: with fewer than `ENOUGH` the loss alone decides. Without captions to compare
+with, no epoch is better than another: all are trained, and the last is kept.
+"""
+
+from pathlib import Path
+
+from labkit.data.vocabulary import Vocabulary
+from labkit.distributed import ProcessGroup
+from labkit.evaluation.evaluate import evaluate
+from labkit.evaluation.teacher_forced import word_loss
+from labkit.model.config import GenerationConfig
+from labkit.model.decoder import Decoder
+from labkit.store.shards import FeatureStore, splits
+
+ENOUGH = 50  # images with captions from which on CIDEr decides
+
+
+class DevSplit:
+    """The split of a store that chooses the epoch.
+
+    Args:
+        root: the store.
+        name: its split; None if there is none.
+
+    Attributes:
+        store: the split; None if there is none, or none with captions.
+        notes: a sentence if there is something to know.
+    """
+
+    def __init__(self, root: str | Path, name: str | None):
+        self.store, self.notes = None if name is None else FeatureStore(root, name), []
+        self._images = 0 if name is None else sum(map(bool, self.store.captions))
+        if self.store is None:
+            there = ", ".join(splits(root))
+            self.notes.append(f"the store has no dev split (it has {there}), so no epoch is scored "
+                              "and the last is kept: name one with --dev-split")  # fmt: skip
+        elif self._images == 0:
+            self.store = None
+            self.notes.append(f"the split {name} has no captions, so no epoch is scored and the "
+                              "last is kept")  # fmt: skip
+        elif self._images < ENOUGH:
+            images = f"{self._images} image{'s' * (self._images > 1)}"
+            self.notes.append(f"the split {name} has captions of {images}, too few for CIDEr to "
+                              "decide: the epoch of the lowest loss on them is kept")  # fmt: skip
+
+    def score(
+        self, model: Decoder, vocabulary: Vocabulary, max_length: int, group: ProcessGroup
+    ) -> dict[str, float]:
+        """Caption the split greedily, and compute the loss of its references.
+
+        Args:
+            model: In evaluation mode.
+            vocabulary: Its words.
+            max_length: The longest caption; references are cut to it.
+            group: The processes that share the work.
+
+        Returns:
+            The scores by name, and "dev_loss" in nats per word; the same on every process.
+
+        Raises:
+            ChildProcessError: A Java program of the metrics failed.
+        """
+        loss = word_loss(model, vocabulary, self.store, max_length, group)
+        config = GenerationConfig(num_beams=1, max_length=max_length)
+        found = evaluate(model, vocabulary, self.store, config, group, progress=False)
+        scores = {k: v for k, v in found.as_dict().items() if isinstance(v, float)}
+        return group.broadcast(scores | {"dev_loss": loss})
+
+    def rank(self, scores: dict[str, float]) -> list[float]:
+        """What an epoch is judged by, the more the better."""
+        return [scores["cider"]] * (self._images >= ENOUGH) + [-scores["dev_loss"]]
