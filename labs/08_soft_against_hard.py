@@ -222,13 +222,13 @@ def apart(one, other):
 check("8.3", apart)
 
 # %% [markdown]
-# The table holds means and standard deviations (called `spread`). So the same formula works, with
-# `spread ** 2` as the variance.
+# The table holds means and standard deviations (called `std`). So the same formula works, with
+# `std ** 2` as the variance.
 
 # %%
 def apart_in_table(one, other, kind, n=3):
     a, b = table[one][kind], table[other][kind]
-    error = ((a["spread"] ** 2 + b["spread"] ** 2) / n) ** 0.5
+    error = ((a["std"] ** 2 + b["std"] ** 2) / n) ** 0.5
     return (a["mean"] - b["mean"]) / error
 
 

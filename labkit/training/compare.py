@@ -1,19 +1,19 @@
 """Mechanisms side by side: the same seeds, data and budget, `labkit compare`.
 
-    DIR/table.json            mechanism -> score -> {"mean", "spread"}
+    DIR/table.json            mechanism -> score -> {"mean", "std"}
     DIR/table.md              the same as a table
     DIR/curves.json           mechanism -> the rows of metrics.jsonl of its first seed
     DIR/loss.png              the same as a figure
     DIR/strips/K-NAME.png     where each looked, on the same pictures
     DIR/runs/NAME-SEED/       each training; the one that is finished is not repeated
 
-The spread is the standard deviation over the seeds.
+"std" is the standard deviation over the seeds.
 """
 
 import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ from labkit.distributed import ProcessGroup
 from labkit.evaluation.evaluate import evaluate
 from labkit.figures.strips import attention_strip, loss_curves
 from labkit.files import only_one, own_folder, read_json, whole, write_json
-from labkit.model.captioner import load
+from labkit.model.captioner import Captioner
 from labkit.model.decoder import pad_captions
 from labkit.store.shards import FeatureStore, source_of
-from labkit.training.config import defaults_for, parse_settings
+from labkit.training.config import defaults_for, resolve
+from labkit.training.dev_split import DevSplit
 from labkit.training.gradient_variance import moments
-from labkit.training.schedule import DevSplit, with_splits
+from labkit.training.recipes import parse_settings
+from labkit.training.schedule import with_splits
 from labkit.training.trainer import Trainer, train
 
 TITLES = {
@@ -81,7 +83,8 @@ def read_mechanism(text: str) -> Mechanism:
 
 def compare(
     store: str | Path, attentions: Sequence[str], out: str | Path, seeds: int = 3,
-    given: dict[str, Any] | None = None, photos: Sequence[str | Path] = (), progress: bool = True,
+    overrides: dict[str, Any] | None = None, photos: Sequence[str | Path] = (),
+    progress: bool = True,
 ) -> dict[str, dict[str, dict[str, float | None]]]:  # fmt: skip
     """Train each mechanism with each seed, score all on the dev split, show them side by side.
 
@@ -91,12 +94,12 @@ def compare(
         out: the folder to write, absent or empty; a comparison that was interrupted there is
             resumed.
         seeds: how many, from 0 on.
-        given: settings for all, names of `TrainingConfig`.
+        overrides: settings for all, see `labkit.training.trainer.train`.
         photos: pictures for the strips; of a store of scenes some scenes, if there are none.
         progress: show bars, where the standard error is a terminal.
 
     Returns:
-        What ``table.json`` holds: the spread of a single seed is None.
+        What ``table.json`` holds: the std of a single seed is None.
 
     Raises:
         FileExistsError: ``out`` holds other files, or another process is writing it.
@@ -106,24 +109,24 @@ def compare(
     mechanisms = [read_mechanism(text) for text in attentions]
     if len({one.folder for one in mechanisms}) < len(mechanisms):
         raise ValueError("two mechanisms have one name: begin one with another, best=...")
-    given = {"patience": OFF} | (given or {})
-    devs = [_dev_split(store, given | one.settings) for one in mechanisms]  # before the training
+    overrides = {"patience": OFF} | (overrides or {})
+    devs = [_dev_split(store, overrides | one.settings) for one in mechanisms]  # before training
     pictures = [read_photo(photo) for photo in photos]
     out = own_folder(out, MARK)
     with only_one(out):
-        table = _train_and_score(store, mechanisms, out, seeds, given, progress)
+        table = _train_and_score(store, mechanisms, out, seeds, overrides, progress)
         _draw_strips(devs[0], mechanisms, out, pictures)
     return table
 
 
-def _dev_split(store: str | Path, settings: dict[str, Any]) -> FeatureStore:
+def _dev_split(store: str | Path, overrides: dict[str, Any]) -> FeatureStore:
     """Open the split to score on.
 
     Raises:
         ValueError: the settings are refused, or there is no such split with captions.
     """
-    config = with_splits(store, replace(defaults_for(source_of(store)), **settings))
-    dev = DevSplit(store, config.dev_split)
+    settings = with_splits(store, resolve(defaults_for(source_of(store)), overrides))
+    dev = DevSplit(store, settings.training.dev_split)
     if dev.store is None:
         raise ValueError(f"{store} cannot be compared on: {dev.notes[0]}")
     return dev.store
@@ -131,7 +134,7 @@ def _dev_split(store: str | Path, settings: dict[str, Any]) -> FeatureStore:
 
 def _train_and_score(
     store: str | Path, mechanisms: Sequence[Mechanism], out: Path, seeds: int,
-    given: dict[str, Any], progress: bool,
+    overrides: dict[str, Any], progress: bool,
 ) -> dict[str, dict[str, dict[str, float | None]]]:  # fmt: skip
     """Train each mechanism with each seed; write the table and the curves."""
     found: dict[str, list[dict]] = {one.label: [] for one in mechanisms}
@@ -139,59 +142,61 @@ def _train_and_score(
     for seed in range(seeds):
         for one in mechanisms:
             run = out / "runs" / f"{one.folder}-{seed}"
-            settings = given | one.settings | {"seed": seed}
-            training = train(store, run, settings, resume=True, progress=progress)
-            curves.setdefault(one.label, training.state.rows)
-            found[one.label].append(_score(training, progress))
+            settings = overrides | one.settings | {"seed": seed}
+            trainer = train(store, run, settings, resume=True, progress=progress)
+            curves.setdefault(one.label, trainer.state.rows)
+            found[one.label].append(_score(trainer, progress))
     table = {label: summarise(scores) for label, scores in found.items()}
     write_json(out / "table.json", table)
     with whole(out / "table.md") as part:
-        told_by = {label: scores[0]["decoding"] for label, scores in found.items()}
-        part.write_text(as_markdown(table, told_by, seeds), encoding="utf-8")
+        decodings = {label: scores[0]["decoding"] for label, scores in found.items()}
+        part.write_text(as_markdown(table, decodings, seeds), encoding="utf-8")
     write_json(out / "curves.json", curves)
     with whole(out / "loss.png") as part:
         loss_curves(curves).savefig(part)
     return table
 
 
-def _score(training: Trainer, progress: bool) -> dict[str, Any]:
+def _score(trainer: Trainer, progress: bool) -> dict[str, Any]:
     """Score a finished run, once."""
-    path = training.out / "scores.json"
+    path = trainer.folder.path / "scores.json"
     if not path.exists():
-        model = load(training.out)
-        found = evaluate(model.decoder, model.vocabulary, training.dev, progress=progress)
-        write_json(path, found.as_dict() | {"gradient_variance": gradient_variance(training)})
+        model = Captioner.from_pretrained(trainer.folder.path)
+        found = evaluate(
+            model.decoder, model.vocabulary, trainer.dev, model.generation, progress=progress
+        )
+        variance = score_gradient_variance(model, trainer)
+        write_json(path, found.as_dict() | {"gradient_variance": variance})
     return read_json(path)
 
 
-def gradient_variance(training: Trainer) -> float:
-    """How much the gradient of the scores' parameters varies at a trained model.
+def score_gradient_variance(model: Captioner, trainer: Trainer) -> float:
+    """How much the gradient of the attention's parameters varies at a trained model.
 
-    It is the sum of the variances of all their numbers, for one batch of the split "dev": the
-    batch, and what the model knows, stay as they are, see `labkit.training.gradient_variance`.
+    It is the sum of the variances of all their numbers, for one batch of the dev split. The batch
+    and the weights stay as they are, see `labkit.training.gradient_variance`.
     """
-    model, dev = load(training.out), training.dev
+    dev, limit = trainer.dev, trainer.settings.generation.max_length
     rows = [row for row in range(len(dev)) if dev.captions[row]][:BATCH]
     a = torch.from_numpy(dev.read(np.array(rows))).float()
-    limit = training.config.max_words
     captions = [model.vocabulary.encode(dev.captions[row][0], limit) for row in rows]
     with ProcessGroup().seeded(0):
-        found = moments(model.decoder, training.objective, a, pad_captions(captions), DRAWS)
+        found = moments(model.decoder, trainer.objective, a, pad_captions(captions), DRAWS)
     return found["attention"].total_variance
 
 
 def summarise(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Mean and spread over the seeds of each score that there is."""
+    """Mean and std over the seeds of each score that there is."""
     table = {}
     for name in TITLES:
         if (values := [one[name] for one in scores if one.get(name) is not None]):
-            spread = statistics.stdev(values) if len(values) > 1 else None
-            table[name] = {"mean": statistics.fmean(values), "spread": spread}
+            std = statistics.stdev(values) if len(values) > 1 else None
+            table[name] = {"mean": statistics.fmean(values), "std": std}
     return table
 
 
-def as_markdown(table: dict, told_by: dict[str, str], seeds: int) -> str:
-    """The table for a reader: a row a mechanism, mean and spread of each score."""
+def as_markdown(table: dict, decodings: dict[str, str], seeds: int) -> str:
+    """The table for a reader: a row a mechanism, mean and std of each score."""
     names = [name for name in TITLES if any(name in row for row in table.values())]
     lines = [f"| mechanism | {' | '.join(TITLES[name] for name in names)} |"]
     lines.append("|---" * (len(names) + 1) + "|")
@@ -199,30 +204,30 @@ def as_markdown(table: dict, told_by: dict[str, str], seeds: int) -> str:
         cells = [_cell(name, row.get(name)) for name in names]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     lines += ["", f"Split dev, {seeds} seed{'s' * (seeds > 1)}: mean ± standard deviation.", ""]
-    return "\n".join(lines + [f"- {label}: {text}" for label, text in told_by.items()]) + "\n"
+    return "\n".join(lines + [f"- {label}: {text}" for label, text in decodings.items()]) + "\n"
 
 
 def _cell(name: str, value: dict | None) -> str:
     if value is None:
         return ""
     form = ".2e" if name == "gradient_variance" else ".3f"
-    spread = "" if value["spread"] is None else f" ± {value['spread']:{form}}"
-    return f"{value['mean']:{form}}{spread}"
+    std = "" if value["std"] is None else f" ± {value['std']:{form}}"
+    return f"{value['mean']:{form}}{std}"
 
 
 def _draw_strips(
     dev: FeatureStore, mechanisms: Sequence[Mechanism], out: Path, pictures: Sequence[Any]
 ) -> None:
-    """Let the first seed of each tell the same pictures."""
+    """Let the first seed of each caption the same pictures."""
     if not pictures and dev.source.get("source") == "scenes":
         scenes = make_scenes(SHOWN, dev.source["seed"], "dev", pixels=dev.encoder["size"])
         pictures = [scene.image for scene in scenes]
     if pictures:
         (out / "strips").mkdir(exist_ok=True)
     for one in mechanisms if pictures else ():
-        model = load(out / "runs" / f"{one.folder}-0")
+        model = Captioner.from_pretrained(out / "runs" / f"{one.folder}-0")
         for number, picture in enumerate(pictures):
-            told = model.tell(picture)
-            figure = attention_strip(picture, told.words, told.alpha, title=one.label)
+            caption = model.caption(picture)
+            figure = attention_strip(picture, caption.words, caption.alpha, title=one.label)
             with whole(out / "strips" / f"{number}-{one.folder}.png") as part:
                 figure.savefig(part)

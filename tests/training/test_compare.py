@@ -31,17 +31,17 @@ def test_a_mechanism_is_read():
         read_mechanism("marginal:plcaes=3")
 
 
-def test_mean_and_spread():
+def test_mean_and_std():
     scores = [{"bleu4": 0.2, "split": "dev"}, {"bleu4": 0.3}, {"bleu4": 0.7, "mass": None}]
     table = summarise(scores)
-    assert table == {"bleu4": {"mean": pytest.approx(0.4), "spread": pytest.approx(0.0700**0.5)}}
-    assert summarise([{"entropy": 1.5}]) == {"entropy": {"mean": 1.5, "spread": None}}
+    assert table == {"bleu4": {"mean": pytest.approx(0.4), "std": pytest.approx(0.0700**0.5)}}
+    assert summarise([{"entropy": 1.5}]) == {"entropy": {"mean": 1.5, "std": None}}
 
 
 def test_the_table_has_a_row_for_each():
     table = {
-        "soft": {"bleu4": {"mean": 0.25, "spread": 0.01}, "entropy": {"mean": 2.0, "spread": None}},
-        "argmax": {"bleu4": {"mean": 0.125, "spread": 0.0}},
+        "soft": {"bleu4": {"mean": 0.25, "std": 0.01}, "entropy": {"mean": 2.0, "std": None}},
+        "argmax": {"bleu4": {"mean": 0.125, "std": 0.0}},
     }
     lines = as_markdown(table, {"soft": "told softly", "argmax": "told hardly"}, 3).splitlines()
     assert lines[0] == "| mechanism | BLEU-4 | entropy |"
@@ -66,7 +66,7 @@ def test_the_table_is_written(compared):
     assert list(table) == ["soft", "argmax", "best", "gumbel", "marginal"]
     for label, row in table.items():
         assert {"bleu4", "meteor", "cider", "entropy", "gradient_variance"} <= set(row), label
-        assert all(set(value) == {"mean", "spread"} for value in row.values())
+        assert all(set(value) == {"mean", "std"} for value in row.values())
         scores = [
             json.loads((folder / "out" / "runs" / f"{label}-{seed}" / "scores.json").read_text())
             for seed in (0, 1)
