@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from labkit.data.vocabulary import Vocabulary
 from labkit.distributed import ProcessGroup
 from labkit.figures.strips import loss_curves
-from labkit.files import only_one, own_folder, read_json, whole, write_json
+from labkit.files import atomic_write, only_one, own_folder, read_json, write_json
 from labkit.model import checkpoint
 from labkit.training.config import compare_runs
 from labkit.training.schedule import TrainState
@@ -104,12 +104,12 @@ class RunFolder:
     def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write the checkpoint, then the log; for rank 0 alone."""
         checkpoint.save(self.checkpoint, tensors, state)
-        with whole(self.path / "metrics.jsonl") as part:
+        with atomic_write(self.path / "metrics.jsonl") as part:
             part.write_text("".join(json.dumps(row) + "\n" for row in state["rows"]))
 
     def draw(self, rows: list[dict], title: str) -> None:
         """Draw the log; for rank 0 alone."""
-        with whole(self.path / "loss.png") as part:
+        with atomic_write(self.path / "loss.png") as part:
             loss_curves({title: rows}).savefig(part)
 
     def restore(
