@@ -1,6 +1,6 @@
 """Several processes that train one model: who I am, and sums over all of us.
 
-`torchrun` starts the processes and tells each its number in the environment. Without it the team
+`torchrun` starts the processes and tells each its number in the environment. Without it the group
 is one process, and every call here is free.
 """
 
@@ -23,7 +23,7 @@ class ProcessGroup:
     """One process, this one, among the others."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     device: torch.device = CPU
 
     @property
@@ -31,9 +31,9 @@ class ProcessGroup:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def total(self, *numbers: float) -> list[float]:
+    def all_reduce_sum(self, *numbers: float) -> list[float]:
         """Add up each number over all processes."""
-        if self.world == 1:
+        if self.world_size == 1:
             return list(numbers)
         sums = torch.tensor(numbers, dtype=torch.float64, device=self.device)
         dist.all_reduce(sums)
@@ -48,9 +48,9 @@ class ProcessGroup:
         Returns:
             (sum of n, ...), on the CPU.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return rows.cpu()
-        counts = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
+        counts = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world_size)]
         dist.all_gather(counts, torch.tensor([len(rows)], device=self.device))
         # all give tensors of one size: the largest
         mine = torch.zeros(max(map(int, counts)), *rows.shape[1:], dtype=rows.dtype)
@@ -59,13 +59,13 @@ class ProcessGroup:
         dist.all_gather(parts, mine.to(self.device))
         return torch.cat([part[:n].cpu() for part, n in zip(parts, counts, strict=True)])
 
-    def same(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Give every process the value that rank 0 has.
 
         Args:
             value: fit for JSON, which carries it: a tuple arrives as a list.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return value
         text = json.dumps(value).encode() if self.is_main else b""
         return json.loads(bytes(self.gather(torch.tensor(list(text), dtype=torch.uint8)).tolist()))
@@ -79,14 +79,14 @@ class ProcessGroup:
         Raises:
             ValueError: it failed on rank 0, and this is another process. Rank 0 has its own error.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return work()
         found, problem = None, None
         try:
             found = work() if self.is_main else None
         except Exception as error:
             problem = error
-        found, message = self.same((found, problem and f"{type(problem).__name__}: {problem}"))
+        found, message = self.broadcast((found, problem and f"{type(problem).__name__}: {problem}"))
         if problem:
             raise problem
         if message:
@@ -103,9 +103,9 @@ class ProcessGroup:
                 torch.cuda.manual_seed(seed % 2**63)
             yield
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Go on when all have come here."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.barrier()
 
 

@@ -17,7 +17,7 @@ LONGEST_NAME = 255  # bytes that a file's name may have on nearly all disks
 
 
 @contextmanager
-def whole(path: str | Path, new: bool = False) -> Iterator[Path]:
+def atomic_write(path: str | Path, new: bool = False) -> Iterator[Path]:
     """Write a file beside ``path`` and rename it when all of it is on the disk.
 
     Whoever reads ``path`` sees the old file or the new one, never a part, also after a kill or a
@@ -158,7 +158,7 @@ def write_new(folder: str | Path, stem: str, suffix: str, content: bytes) -> Pat
     while True:
         path = free_name(folder, stem, suffix)
         try:
-            with whole(path, new=True) as part:
+            with atomic_write(path, new=True) as part:
                 part.write_bytes(content)
         except FileExistsError:
             continue
@@ -177,9 +177,9 @@ def _to_disk(path: Path) -> None:
 
 
 def write_json(path: str | Path, value: Any, new: bool = False) -> None:
-    """Write ``value`` as JSON, as `whole` writes. A surrogate alone is written as its escape."""
+    """Write ``value`` as JSON, as `atomic_write` writes. A surrogate alone is written as its escape."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    with whole(path, new) as part:
+    with atomic_write(path, new) as part:
         part.write_bytes(text.encode("utf-8", "backslashreplace"))  # which is JSON's escape, too
 
 

@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from labkit.files import (
+    atomic_write,
     free_name,
     only_one,
     outputs,
     own_folder,
     read_json,
-    whole,
     write_json,
     write_new,
 )
@@ -21,10 +21,10 @@ from labkit.files import (
 def test_a_new_file_never_takes_the_place_of_another(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("mine")
-    with pytest.raises(FileExistsError), whole(path, new=True) as part:
+    with pytest.raises(FileExistsError), atomic_write(path, new=True) as part:
         part.write_text("other")
     assert path.read_text() == "mine"
-    with whole(tmp_path / "new.txt", new=True) as part:
+    with atomic_write(tmp_path / "new.txt", new=True) as part:
         part.write_text("new")
     assert sorted(os.listdir(tmp_path)) == ["mine.txt", "new.txt"]
 

@@ -18,7 +18,7 @@ from labkit.evaluation.evaluate import evaluate
 from labkit.evaluation.metrics import start_meteor
 from labkit.features.prepare import SCENE_ENCODER, prepare_scenes
 from labkit.figures.strips import attention_strip
-from labkit.files import only_one, own_folder, whole, write_json
+from labkit.files import atomic_write, only_one, own_folder, write_json
 from labkit.model.captioner import Captioner, load
 from labkit.model.decoder import Decoder
 from labkit.store.shards import FeatureStore
@@ -127,7 +127,7 @@ def write_page(out: Path, captioner: Captioner, scores: dict, seed: int) -> None
     for k, scene in enumerate(make_scenes(SHOWN, seed, "test")):
         told = captioner.tell(scene.image)
         figure = attention_strip(scene.image, told.words, told.alpha)
-        with whole(out / f"scene-{k}.png") as part:
+        with atomic_write(out / f"scene-{k}.png") as part:
             figure.savefig(part)
         verdict = "true" if is_true(told.text, things_of(scene.facts)) else "not true"
         text = html.escape(told.text)
@@ -145,5 +145,5 @@ def write_page(out: Path, captioner: Captioner, scores: dict, seed: int) -> None
         count=source["count"], decoding=scores["decoding"], images=scores["images"],
         rows="\n".join(rows), figures="\n".join(figures),
     )  # fmt: skip
-    with whole(out / "index.html") as part:
+    with atomic_write(out / "index.html") as part:
         part.write_text(page, encoding="utf-8")

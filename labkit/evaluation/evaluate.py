@@ -49,37 +49,37 @@ class Evaluation:
 
 
 def caption_split(
-    decoder: Decoder, store: FeatureStore, decoding: GenerationConfig, team: ProcessGroup | None = None,
+    decoder: Decoder, store: FeatureStore, decoding: GenerationConfig, group: ProcessGroup | None = None,
     progress: bool = True,
 ) -> list[Caption]:  # fmt: skip
-    """Tell every picture of a store, in its order; the processes of a team share the work.
+    """Tell every picture of a store, in its order; the processes of a group share the work.
 
     It computes in float32, whatever the training did: so the scores hold on other processors.
     """
-    team = team or ProcessGroup()
-    mine = np.arange(team.rank, len(store), team.world)
+    group = group or ProcessGroup()
+    mine = np.arange(group.rank, len(store), group.world_size)
     told: list[Caption] = []
     count = min(PICTURES, BEAMS // decoding.settled(decoder).beam)  # told at once
     with tqdm(total=len(mine), unit="image", desc="tell", disable=not progress or None) as bar:
         for start in range(0, len(mine), count):
             rows = mine[start : start + count]
-            a = torch.from_numpy(store.read(rows)).float().to(team.device)  # (N, L, D)
+            a = torch.from_numpy(store.read(rows)).float().to(group.device)  # (N, L, D)
             told += decoding(decoder, a)
             bar.update(len(rows))
-    return told if team.world == 1 else _of_all(team, mine, told, store.length)
+    return told if group.world_size == 1 else _of_all(group, mine, told, store.length)
 
 
-def _of_all(team: ProcessGroup, rows: np.ndarray, told: Sequence[Caption], length: int) -> list[Caption]:
+def _of_all(group: ProcessGroup, rows: np.ndarray, told: Sequence[Caption], length: int) -> list[Caption]:
     """Gather the captions of all processes, as tensors, in the order of the store."""
     words = torch.tensor([word for caption in told for word in caption.words], dtype=torch.int64)
     scores = torch.tensor([caption.score for caption in told], dtype=torch.float64)
     counts = torch.tensor([len(caption.words) for caption in told], dtype=torch.int64)
     alpha = torch.cat([torch.empty(0, length), *(caption.alpha for caption in told)])  # (words, L)
-    order = team.gather(torch.from_numpy(rows)).argsort()
-    sizes = team.gather(counts)
+    order = group.gather(torch.from_numpy(rows)).argsort()
+    sizes = group.gather(counts)
     parts = zip(
-        team.gather(words).split(sizes.tolist()), team.gather(scores).tolist(),
-        team.gather(alpha).split(sizes.tolist()), strict=True,
+        group.gather(words).split(sizes.tolist()), group.gather(scores).tolist(),
+        group.gather(alpha).split(sizes.tolist()), strict=True,
     )  # fmt: skip
     captions = [Caption(words.tolist(), score, alpha) for words, score, alpha in parts]
     return [captions[row] for row in order]
@@ -99,7 +99,7 @@ def evaluating(decoder: Decoder) -> Iterator[None]:
 
 def evaluate(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore,
-    decoding: GenerationConfig | None = None, team: ProcessGroup | None = None, progress: bool = True,
+    decoding: GenerationConfig | None = None, group: ProcessGroup | None = None, progress: bool = True,
 ) -> Evaluation:  # fmt: skip
     """Score a model on a split.
 
@@ -108,20 +108,20 @@ def evaluate(
         vocabulary: its words.
         store: the pictures with their human captions.
         decoding: how captions are told; by default as the decoder was configured.
-        team: the processes that share the telling. Rank 0 scores while the others wait, so only
+        group: the processes that share the telling. Rank 0 scores while the others wait, so only
             one Java program is started; all get the scores.
         progress: show a bar, where the standard error is a terminal.
 
     Raises:
         ValueError: the split has no captions to score against.
     """
-    decoding, team = (decoding or GenerationConfig()).settled(decoder), team or ProcessGroup()
+    decoding, group = (decoding or GenerationConfig()).settled(decoder), group or ProcessGroup()
     if not any(store.captions):
         split = f"{store.root}: {store.split}"
         raise ValueError(f"{split} has no captions: it can be captioned, not scored")
     with evaluating(decoder):
-        told = caption_split(decoder, store, decoding, team, progress)
-        found = team.once(lambda: _score_told(decoder, vocabulary, store, told, decoding.attention_mode))
+        told = caption_split(decoder, store, decoding, group, progress)
+        found = group.once(lambda: _score_told(decoder, vocabulary, store, told, decoding.attention_mode))
     scores, maps, scenes = Scores(**found[0]), MapScores(**found[1]), None
     if found[2] is not None:
         scenes = SceneScores(**found[2])

@@ -40,7 +40,7 @@ def teacher_forced_maps(
 @torch.inference_mode()
 def word_loss(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, max_words: int,
-    team: ProcessGroup | None = None,
+    group: ProcessGroup | None = None,
 ) -> float:  # fmt: skip
     """Mean of -log p of a word of the human captions, in nats, teacher forced, without smoothing.
 
@@ -49,17 +49,17 @@ def word_loss(
         vocabulary: its words.
         store: the pictures; those without captions are left out.
         max_words: longer captions are cut, as in training.
-        team: the processes that share the work.
+        group: the processes that share the work.
     """
-    team, nll, words = team or ProcessGroup(), 0.0, 0
-    rows = [row for row in range(len(store)) if store.captions[row]][team.rank :: team.world]
+    group, nll, words = group or ProcessGroup(), 0.0, 0
+    rows = [row for row in range(len(store)) if store.captions[row]][group.rank :: group.world_size]
     for start in range(0, len(rows), FORCED):
         some = rows[start : start + FORCED]
         where = np.repeat(np.arange(len(some)), [len(store.captions[row]) for row in some])
-        a = torch.from_numpy(store.read(some)).float()[where].to(team.device)  # (C, L, D)
+        a = torch.from_numpy(store.read(some)).float()[where].to(group.device)  # (C, L, D)
         ids = [vocabulary.encode(text, max_words) for row in some for text in store.captions[row]]
-        told = decoder(a, pad_captions(ids).to(team.device))
+        told = decoder(a, pad_captions(ids).to(group.device))
         nll -= told.log_p.gather(1, told.targets[:, None]).sum().item()
         words += len(told.targets)
-    nll, words = team.total(nll, words)
+    nll, words = group.all_reduce_sum(nll, words)
     return nll / words

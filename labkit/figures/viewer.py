@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from labkit.figures.strips import as_image, attention_strip, smooth
-from labkit.files import outputs, whole
+from labkit.files import atomic_write, outputs
 from labkit.model.captioner import CaptionedPhoto
 
 PHOTO_PIXELS = 320  # the longer side of the photograph
@@ -117,7 +117,7 @@ class AttentionViewer:
         outputs(path, overwrite=overwrite)
         title = f"Where {_listed(list(self.words))} looked"
         page = PAGE.format(title=html.escape(title), viewer=self._repr_html_())
-        with whole(path, new=not overwrite) as part:
+        with atomic_write(path, new=not overwrite) as part:
             part.write_text(page, encoding="utf-8")
 
     def _data(self) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from labkit.files import whole
+from labkit.files import atomic_write
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write tensors with JSON-able facts in the header, whole or not at all."""
-    with whole(path) as part:
+    with atomic_write(path) as part:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         # not `save_file`: that renames a file of its own, which only its owner can read
         part.write_bytes(to_bytes(tensors, metadata={"facts": json.dumps(facts)}))

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
-from labkit.files import whole, writable_folder
+from labkit.files import atomic_write, writable_folder
 from labkit.store.shards import FeatureStore
 
 
@@ -105,7 +105,7 @@ def _safetensors(store: FeatureStore, folder: Path) -> Iterator[None]:
         indices = range(begin, begin + shard["count"])
         said = {"ids": json.dumps([store.ids[index] for index in indices])}
         said["captions"] = json.dumps([store.captions[index] for index in indices])
-        with whole(folder / Path(shard["name"]).with_suffix(".safetensors")) as path:
+        with atomic_write(folder / Path(shard["name"]).with_suffix(".safetensors")) as path:
             save_file({"features": store.read(indices)}, path, metadata=said)
         yield from (None for _ in indices)
 

@@ -18,12 +18,12 @@ import numpy as np
 from isal import isal_zlib
 
 from labkit.files import (
+    atomic_write,
     fingerprint,
     only_one,
     own_folder,
     read_json,
     sha256,
-    whole,
     write_json,
 )
 from labkit.store.shards import FORMAT, HALF, MANIFEST, StoreError, read_records
@@ -227,7 +227,7 @@ class _GrowingShard:
         os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self.part, self.path)
-        with whole(self.path.with_suffix(".jsonl")) as part:
+        with atomic_write(self.path.with_suffix(".jsonl")) as part:
             part.write_bytes(text)
         entry = {"name": self.path.name, "count": len(self.lines)}
         entry |= {"bytes": self.path.stat().st_size, "sha256": sha256(self.path)}

@@ -25,7 +25,7 @@ from labkit.data.scenes import make_scenes
 from labkit.distributed import ProcessGroup
 from labkit.evaluation.evaluate import evaluate
 from labkit.figures.strips import attention_strip, loss_curves
-from labkit.files import only_one, own_folder, read_json, whole, write_json
+from labkit.files import atomic_write, only_one, own_folder, read_json, write_json
 from labkit.model.captioner import load
 from labkit.model.decoder import pad_captions
 from labkit.store.shards import FeatureStore, source_of
@@ -145,11 +145,11 @@ def _train_and_score(
             found[one.label].append(_score(training, progress))
     table = {label: summarise(scores) for label, scores in found.items()}
     write_json(out / "table.json", table)
-    with whole(out / "table.md") as part:
+    with atomic_write(out / "table.md") as part:
         told_by = {label: scores[0]["decoding"] for label, scores in found.items()}
         part.write_text(as_markdown(table, told_by, seeds), encoding="utf-8")
     write_json(out / "curves.json", curves)
-    with whole(out / "loss.png") as part:
+    with atomic_write(out / "loss.png") as part:
         loss_curves(curves).savefig(part)
     return table
 
@@ -224,5 +224,5 @@ def _draw_strips(
         for number, picture in enumerate(pictures):
             told = model.tell(picture)
             figure = attention_strip(picture, told.words, told.alpha, title=one.label)
-            with whole(out / "strips" / f"{number}-{one.folder}.png") as part:
+            with atomic_write(out / "strips" / f"{number}-{one.folder}.png") as part:
                 figure.savefig(part)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from labkit.data.vocabulary import Vocabulary
 from labkit.distributed import ProcessGroup
 from labkit.figures.strips import loss_curves
-from labkit.files import only_one, own_folder, read_json, whole, write_json
+from labkit.files import atomic_write, only_one, own_folder, read_json, write_json
 from labkit.model import checkpoint
 from labkit.training.config import compare
 from labkit.training.schedule import TrainState
@@ -34,11 +34,11 @@ class RunFolder:
 
     Args:
         path: the folder, absent, empty, or of a run.
-        team: this process among those that train together.
+        group: this process among those that train together.
     """
 
-    def __init__(self, path: str | Path, team: ProcessGroup):
-        self.path, self.team = Path(path), team
+    def __init__(self, path: str | Path, group: ProcessGroup):
+        self.path, self.group = Path(path), group
         self.config = self.path / "config.json"
         self.checkpoint = self.path / "checkpoint.safetensors"
         self.model = self.path / "model.safetensors"
@@ -59,7 +59,7 @@ class RunFolder:
                     f"{self.path} holds a run: go on with --resume, or name another folder"
                 )
 
-        self.team.once(look)
+        self.group.once(look)
 
     def begin(self, facts: dict[str, Any], vocabulary: Vocabulary, resume: bool) -> bool:
         """Write what the run is, or see that it is the same run.
@@ -82,7 +82,7 @@ class RunFolder:
                 write_json(self.config, self._facts)
             return begun
 
-        return self.team.once(write)
+        return self.group.once(write)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -98,18 +98,18 @@ class RunFolder:
                 raise FileExistsError(f"{self.path} holds another run by now: name a new folder")
 
         with ExitStack() as lock:
-            self.team.once(enter)
+            self.group.once(enter)
             yield
 
     def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write the checkpoint, then the log; for rank 0 alone."""
         checkpoint.save(self.checkpoint, tensors, state)
-        with whole(self.path / "metrics.jsonl") as part:
+        with atomic_write(self.path / "metrics.jsonl") as part:
             part.write_text("".join(json.dumps(row) + "\n" for row in state["rows"]))
 
     def draw(self, rows: list[dict], title: str) -> None:
         """Draw the log; for rank 0 alone."""
-        with whole(self.path / "loss.png") as part:
+        with atomic_write(self.path / "loss.png") as part:
             loss_curves({title: rows}).savefig(part)
 
     def restore(

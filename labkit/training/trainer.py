@@ -51,7 +51,7 @@ class Trainer:
         out: the run's folder.
         config: what is asked for.
         resume: resume from the checkpoint in ``out``; without one, start.
-        team: this process among those that train together.
+        group: this process among those that train together.
         progress: show a bar, where the standard error is a terminal.
 
     Attributes:
@@ -66,10 +66,10 @@ class Trainer:
 
     def __init__(
         self, store: str | Path, out: str | Path, config: TrainingConfig | None = None,
-        resume: bool = False, team: ProcessGroup | None = None, progress: bool = True,
+        resume: bool = False, group: ProcessGroup | None = None, progress: bool = True,
     ):  # fmt: skip
-        self.team, self.progress = team or ProcessGroup(), progress
-        self.folder = RunFolder(out, self.team)
+        self.group, self.progress = group or ProcessGroup(), progress
+        self.folder = RunFolder(out, self.group)
         self.out = self.folder.path
         self.config = config = with_precision(with_splits(store, config or defaults_for(source_of(store))))
         self.folder.claim(resume)
@@ -77,7 +77,7 @@ class Trainer:
         self.judge = DevSplit(store, config.dev_split)
         self.dev, self.notes = self.judge.store, [*self.judge.notes]
         keep_freed_memory()
-        if self.dev is not None and self.team.is_main:
+        if self.dev is not None and self.group.is_main:
             start_meteor()  # it takes its time, and is not waited for
         told = [caption for captions in self.train.captions for caption in captions]
         self.vocabulary = Vocabulary.build(told, config.min_count)
@@ -89,9 +89,9 @@ class Trainer:
             [self.vocabulary.encode(caption, config.max_words) for caption in captions]
             for captions in self.train.captions
         ]
-        with self.team.seeded(config.seed):  # every process begins with the same weights
+        with self.group.seeded(config.seed):  # every process begins with the same weights
             shape = decoder_config(config, len(self.vocabulary), self.train.dim)
-            self.decoder = Decoder(shape).to(self.team.device)
+            self.decoder = Decoder(shape).to(self.group.device)
         self.average = AveragedModel(self.decoder, multi_avg_fn=self._average)
         self.optimizer = torch.optim.AdamW(
             self.decoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
@@ -104,7 +104,7 @@ class Trainer:
         if self.folder.begin(self._facts(), self.vocabulary, resume):
             self.state = self.folder.restore(self.decoder, self.average, self.optimizer)
         self.model: nn.Module = self.decoder
-        if self.team.world > 1:
+        if self.group.world_size > 1:
             self.model = DistributedDataParallel(self.decoder)
 
     def _facts(self) -> dict:
@@ -134,7 +134,7 @@ class Trainer:
                 self._score_epoch()
                 at.epoch, at.position = at.epoch + 1, 0
                 self.save()
-                self.team.once(partial(self.folder.draw, at.rows, self.config.attention))
+                self.group.once(partial(self.folder.draw, at.rows, self.config.attention))
         return at
 
     @property
@@ -146,7 +146,7 @@ class Trainer:
         config, at = self.config, self.state
         bar = tqdm(
             total=self.steps, unit="step", desc=f"epoch {at.epoch + 1}",
-            disable=None if self.progress and self.team.is_main else True,
+            disable=None if self.progress and self.group.is_main else True,
         )  # fmt: skip
         self.model.train()
         with bar:
@@ -175,7 +175,7 @@ class Trainer:
         self.decoder.attention.progress = at.step / self.schedule.total
         self.optimizer.zero_grad(set_to_none=True)
         # what a step draws at random is a function of seed, step and process: alike when resumed
-        with self.team.seeded((self.config.seed * 1_000_003 + at.step) * 1_009 + self.team.rank):
+        with self.group.seeded((self.config.seed * 1_000_003 + at.step) * 1_009 + self.group.rank):
             loss, nll, words = self.loss(batch)
             loss.backward()
         limit = self.config.clip or math.inf
@@ -199,21 +199,21 @@ class Trainer:
         pairs = zip(batch.rows.tolist(), batch.captions.tolist(), strict=True)
         pairs = [pair for pair in pairs for _ in range(self.config.samples)]  # side by side
         captions = pad_captions([rows[row][number] for row, number in pairs])
-        a = batch.features.to(self.team.device)[[row for row, _ in pairs]]  # (C, L, D)
+        a = batch.features.to(self.group.device)[[row for row, _ in pairs]]  # (C, L, D)
         bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.team.device.type, torch.bfloat16, enabled=bf16):
-            told = self.model(a, captions.to(self.team.device))
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=bf16):
+            told = self.model(a, captions.to(self.group.device))
         mine = self.objective(told)
-        nll, words = self.team.total(mine.nll * share, mine.words * share)
+        nll, words = self.group.all_reduce_sum(mine.nll * share, mine.words * share)
         self.decoder.attention.note(-nll / words)
-        return mine.total * (share * self.team.world / words), nll, words
+        return mine.total * (share * self.group.world_size / words), nll, words
 
     def make_loader(self) -> Loader:
         """The training split in this run's order, this process's share."""
         return Loader(
             self.train, self.config.batch_size, self.config.seed,
             dtype=torch.bfloat16 if self.config.precision == "bf16" else torch.float32,
-            rank=self.team.rank, world=self.team.world, readers=self.config.readers,
+            rank=self.group.rank, world=self.group.world_size, readers=self.config.readers,
             captions=self.config.captions,
         )  # fmt: skip
 
@@ -233,25 +233,25 @@ class Trainer:
         at, found = self.state, None
         row = {"epoch": at.epoch + 1, "step": at.step}
         if self.dev is not None:
-            scores = self.team.same(self._scores())
+            scores = self.group.broadcast(self._scores())
             row |= {name: round(value, 4) for name, value in scores.items()}
             found = self.judge.rank(scores)
         at.rows.append(row)
         if at.judge(found, counts=at.step > self.schedule.warmup_ratio):
-            self.team.once(self._keep)
+            self.group.once(self._keep)
 
     def _scores(self) -> dict[str, float]:
         """Caption the dev split greedily, and take the loss of its human captions; for rank 0."""
         model, config = self.average.module.eval(), self.config
-        loss = word_loss(model, self.vocabulary, self.dev, config.max_words, self.team)
+        loss = word_loss(model, self.vocabulary, self.dev, config.max_words, self.group)
         try:
             found = evaluate(
-                model, self.vocabulary, self.dev, GenerationConfig(beam=1), self.team, progress=False
+                model, self.vocabulary, self.dev, GenerationConfig(beam=1), self.group, progress=False
             )
         except ChildProcessError as error:  # a Java program
             saved = f"epoch {self.state.epoch + 1} is saved, --resume scores it"
             raise ChildProcessError(f"{error}; {saved}") from error
-        if not self.team.is_main:
+        if not self.group.is_main:
             return {}
         scores = {k: v for k, v in found.as_dict().items() if isinstance(v, float)}
         return scores | {"dev_loss": loss}
@@ -268,12 +268,12 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint and the log."""
         tensors = checkpoint.state_of(self.decoder, self.average, self.optimizer)
-        self.team.once(partial(self.folder.save, tensors, asdict(self.state)))
+        self.group.once(partial(self.folder.save, tensors, asdict(self.state)))
 
 
 def train(
     store: str | Path, out: str | Path, given: dict | None = None, resume: bool = False,
-    team: ProcessGroup | None = None, progress: bool = True,
+    group: ProcessGroup | None = None, progress: bool = True,
 ) -> Trainer:  # fmt: skip
     """Train a captioner, or resume a training. It is said on standard error how it ended.
 
@@ -283,7 +283,7 @@ def train(
         given: what is asked for other than recommended, names of `TrainingConfig`. When a run is
             resumed, what is not given is as it was.
         resume: resume from the last checkpoint in ``out``, or start if there is none.
-        team: this process among those that train together.
+        group: this process among those that train together.
         progress: show a bar, where the standard error is a terminal.
 
     Raises:
@@ -291,8 +291,8 @@ def train(
     """
     path = Path(out) / "config.json"
     config = read_config(path) if resume and path.exists() else defaults_for(source_of(store))
-    training = Trainer(store, out, replace(config, **(given or {})), resume, team, progress)
-    say = partial(print, file=sys.stderr) if training.team.is_main else lambda line: None
+    training = Trainer(store, out, replace(config, **(given or {})), resume, group, progress)
+    say = partial(print, file=sys.stderr) if training.group.is_main else lambda line: None
     for note in training.notes:
         say(note)
     training.run()

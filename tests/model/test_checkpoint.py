@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from waiting import until
 
 from labkit import files
-from labkit.files import read_json, whole, write_json
+from labkit.files import atomic_write, read_json, write_json
 from labkit.model import checkpoint
 
 torch.set_num_threads(1)
@@ -33,12 +33,12 @@ def names(folder) -> list[str]:
 
 def test_a_file_is_whole(tmp_path):
     path = tmp_path / "words.txt"
-    with whole(path) as part:
+    with atomic_write(path) as part:
         assert part.parent == tmp_path and part != path and part.suffix == ".txt"
         part.write_text("one")
         assert not path.exists()
     assert path.read_text() == "one" and names(tmp_path) == ["words.txt"]
-    with whole(str(path)) as part:
+    with atomic_write(str(path)) as part:
         part.write_text("two")
         assert path.read_text() == "one"
     assert path.read_text() == "two" and names(tmp_path) == ["words.txt"]
@@ -48,17 +48,17 @@ def test_a_file_is_whole(tmp_path):
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "words.txt"
     path.write_text("old")
-    with pytest.raises(error), whole(path) as part:
+    with pytest.raises(error), atomic_write(path) as part:
         part.write_text("ne")
         raise error
     assert path.read_text() == "old" and names(tmp_path) == ["words.txt"]
-    with pytest.raises(error), whole(path):
+    with pytest.raises(error), atomic_write(path):
         raise error  # before anything was written
     assert names(tmp_path) == ["words.txt"]
 
 
 def test_a_file_that_nobody_wrote_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError), whole(tmp_path / "words.txt"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "words.txt"):
         pass
     assert names(tmp_path) == []
 
@@ -70,7 +70,7 @@ def umask() -> int:
 
 
 def write_words(path) -> None:
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text("three")
 
 

@@ -120,19 +120,19 @@ def test_what_stops_one_process_stops_all(store, tmp_path, locked, what):
     """Real processes under torchrun: none is left waiting."""
     script = tmp_path / "run.py"
     script.write_text(
-        "import sys, torch\nfrom labkit.distributed import join_team\n"
+        "import sys, torch\nfrom labkit.distributed import init_distributed\n"
         "from labkit.training.config import TrainConfig\nfrom labkit.training.trainer import Training\n"
         "class Spoiled(Training):\n"
         "    def loss(self, batch):\n"
         "        loss, surprise, words = super().loss(batch)\n"
-        "        bad = sys.argv[3] == 'diverged' and self.team.rank and self.standing.step == 4\n"
+        "        bad = sys.argv[3] == 'diverged' and self.group.rank and self.standing.step == 4\n"
         "        return (loss * float('nan') if bad else loss), surprise, words\n"
         f"config = TrainConfig(**{SMALL!r})\n"
-        "try: Spoiled(*sys.argv[1:3], config, team=join_team(), progress=False).run()\n"
+        "try: Spoiled(*sys.argv[1:3], config, group=init_distributed(), progress=False).run()\n"
         "except ValueError as error: print('ENDED', error)\n"
         "except FileExistsError as error: print('ENDED', error)\n"
     )
-    out = locked if what == "locked" else tmp_path / "team"
+    out = locked if what == "locked" else tmp_path / "group"
     command = [*TORCHRUN, 2, script, store, out, what]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=240)
     ended = [line for line in done.stdout.splitlines() if "ENDED" in line]

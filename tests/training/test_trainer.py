@@ -188,19 +188,19 @@ def test_several_processes_train_as_one(store, tmp_path, world, more):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, json, torch\ntorch.set_num_threads(1)\n"
-        "from labkit.training.trainer import train\nfrom labkit.distributed import join_team\n"
-        "train(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), team=join_team(), progress=False)"
+        "from labkit.training.trainer import train\nfrom labkit.distributed import init_distributed\n"
+        "train(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), group=init_distributed(), progress=False)"
     )
-    command = [*TORCHRUN, str(world), script, store, tmp_path / "team", json.dumps(config)]
+    command = [*TORCHRUN, str(world), script, store, tmp_path / "group", json.dumps(config)]
     subprocess.run(list(map(str, command)), check=True, timeout=240)
-    ours, theirs = one.state.rows, rows_of(tmp_path / "team")
+    ours, theirs = one.state.rows, rows_of(tmp_path / "group")
     assert [row["step"] for row in theirs] == [row["step"] for row in ours]
     for mine, yours in zip(ours, theirs, strict=True):
         for name, value in mine.items():
             tolerance = 0.002 if name == "loss" else 0.05
             assert yours[name] == pytest.approx(value, abs=tolerance), (name, mine, yours)
     if more:
-        runs = [load(tmp_path / run) for run in ("one", "team")]
+        runs = [load(tmp_path / run) for run in ("one", "group")]
         averages = [run.decoder.attention.average.item() for run in runs]
         assert averages[0] < -0.5 and averages[0] == pytest.approx(averages[1], abs=0.01)
 

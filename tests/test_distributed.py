@@ -26,29 +26,29 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
 from labkit.evaluation import evaluate as evaluation
-from labkit.distributed import join_team
+from labkit.distributed import init_distributed
 from test_team import a_model, stub
-out, team = Path(sys.argv[3]), join_team()
+out, group = Path(sys.argv[3]), init_distributed()
 
 def forbidden(*args, **kwargs):
     raise AssertionError("pickled")
 
 pickle.dump = pickle.dumps = pickle.Pickler = forbidden
 torch.distributed.distributed_c10d._pickler = forbidden
-evaluation.score = stub if team.leads else forbidden
+evaluation.score = stub if group.is_main else forbidden
 decoder, words, store = a_model(sys.argv[2])
-found = evaluation.evaluate(decoder, words, store, evaluation.Decoding(beam=2), team, False)
+found = evaluation.evaluate(decoder, words, store, evaluation.Decoding(beam=2), group, False)
 
-rows = torch.arange(team.rank * 2.0).reshape(-1, 2)  # 0, 1, 2 rows
-assert team.gather(rows).tolist() == [[0, 1], [0, 1], [2, 3]], team.gather(rows)
-assert team.gather(rows.bool()).dtype == torch.bool
-assert team.same({"rank": team.rank, "é": None}) == {"rank": 0, "é": None}
+rows = torch.arange(group.rank * 2.0).reshape(-1, 2)  # 0, 1, 2 rows
+assert group.gather(rows).tolist() == [[0, 1], [0, 1], [2, 3]], group.gather(rows)
+assert group.gather(rows.bool()).dtype == torch.bool
+assert group.broadcast({"rank": group.rank, "é": None}) == {"rank": 0, "é": None}
 try:
-    team.once(lambda: 1 / 0)
+    group.once(lambda: 1 / 0)
 except (ValueError, ZeroDivisionError) as error:
     problem = f"{type(error).__name__}: {error}"
 facts = {"found": dataclasses.asdict(found), "mode": decoder.training, "problem": problem}
-(out / f"{team.rank}.json").write_text(json.dumps(facts))
+(out / f"{group.rank}.json").write_text(json.dumps(facts))
 """
 
 
@@ -93,11 +93,11 @@ def test_rank_0_scores_and_all_get_the_scores(tmp_path, monkeypatch, count):
 
 
 def test_one_process_is_a_team_too():
-    team, rows = ProcessGroup(), torch.ones(2, 3)
-    assert team.gather(rows) is rows or (team.gather(rows) == rows).all()
-    assert team.same((1, 2)) == (1, 2)
+    group, rows = ProcessGroup(), torch.ones(2, 3)
+    assert group.gather(rows) is rows or (group.gather(rows) == rows).all()
+    assert group.broadcast((1, 2)) == (1, 2)
     with pytest.raises(ZeroDivisionError):
-        team.once(lambda: 1 / 0)
+        group.once(lambda: 1 / 0)
 
 
 @pytest.mark.parametrize("training", [True, False])
