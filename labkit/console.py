@@ -54,7 +54,7 @@ def complain(what: Exception | str) -> None:
 
 
 def sentence(what: Exception | str) -> str:
-    """Give an error as one line; of one that nobody expected also its kind, and how to see more."""
+    """Return an error as one line; of one that nobody expected also its kind, and how to see more."""
     text = str(what)
     if isinstance(what, OSError) and what.strerror:  # not its number
         text = f"{what.filename}: {what.strerror}" if what.filename else what.strerror

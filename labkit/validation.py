@@ -84,7 +84,7 @@ def checked(kw_only: bool = True) -> Callable[[type[Settings]], type[Settings]]:
 
 @functools.cache
 def declared(cls: type) -> dict[str, dict[str, Any]]:
-    """Give each setting's declaration as JSON Schema has it."""
+    """Return each setting's declaration as JSON Schema has it."""
     found = TypeAdapter(cls).json_schema()["properties"]
     return {name: one | one.get("anyOf", [{}])[0] for name, one in found.items()}
 

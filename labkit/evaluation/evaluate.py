@@ -140,7 +140,7 @@ def _score_told(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, told: Sequence[Caption],
     attention_mode: str,
 ) -> list[dict | None]:  # fmt: skip
-    """Give all scores as dictionaries, since they may have to travel to other processes."""
+    """Return all scores as dictionaries, since they may have to travel to other processes."""
     captions = _texts(vocabulary, store, told)
     references = {k: v for k, v in zip(store.ids, store.captions, strict=True) if v}
     scores = score(references, {image: captions[image] for image in references})

@@ -93,7 +93,7 @@ def warn_if_not_english(*groups: Iterable[str]) -> None:
 def score_each(
     references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
 ) -> dict[str, list[float]]:
-    """Give each metric's score of each caption, in the order of the references.
+    """Return each metric's score of each caption, in the order of the references.
 
     Arguments and errors are those of `score`. The BLEU of a single caption is smoothed by
     pycocoevalcap with a tiny number, and is near 0 where no run of that length is right.
@@ -111,7 +111,7 @@ def _ready(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str
 
 
 def _compute(truths: Texts, told: Texts) -> list[tuple[float, Sequence[float]]]:
-    """Give the score of all and of each, in the order of `Scores`, without SPICE."""
+    """Return the score of all and of each, in the order of `Scores`, without SPICE."""
     bleu = zip(*Bleu(4).compute_score(truths, told, verbose=0), strict=True)
     others = (Rouge().compute_score(truths, told), Cider().compute_score(truths, told))
     return [*bleu, _meteor(truths, told), *others]
@@ -150,7 +150,7 @@ class _Meteor:
         atexit.register(self.close)
 
     def alive(self) -> bool:
-        """Tell whether it still runs, and belongs to this process and not to its parent."""
+        """Return whether it still runs, and belongs to this process and not to its parent."""
         return self.process.poll() is None and self.pid == os.getpid()
 
     def ask(self, line: str) -> None:
@@ -170,7 +170,7 @@ class _Meteor:
         return line
 
     def score(self, truths: Texts, told: Texts) -> tuple[float, list[float]]:
-        """Give METEOR over all images, of the sum of each one's counts; and of each."""
+        """Return METEOR over all images, of the sum of each one's counts; and of each."""
         counts = []
         for name, references in truths.items():
             fields = [text.replace("|||", "") for text in [*references, told[name][0]]]
@@ -181,7 +181,7 @@ class _Meteor:
         return float(self.answer()), each
 
     def why(self, error: Exception) -> str:
-        """Give the reason why the program failed, in its own words if it said any."""
+        """Return the reason why the program failed, in its own words if it said any."""
         try:
             code = self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:  # it runs, but gave no sense
@@ -202,7 +202,7 @@ _lock = threading.Lock()
 
 
 def _meteor(truths: Texts, told: Texts) -> tuple[float, list[float]]:
-    """Give METEOR; a program that was ended from outside is started once more."""
+    """Return METEOR; a program that was ended from outside is started once more."""
     for _ in range(2):
         start_meteor()
         with _lock:
@@ -217,7 +217,7 @@ def _meteor(truths: Texts, told: Texts) -> tuple[float, list[float]]:
 def _checked(
     references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
 ) -> tuple[Texts, Texts]:
-    """Give both as lists of texts of one line each, in the same order, or say what is wrong."""
+    """Return both as lists of texts of one line each, in the same order, or say what is wrong."""
     if not references and not hypotheses:
         raise ValueError("nothing to score: there are no captions")
     for without, kind in (
@@ -263,7 +263,7 @@ def _tokenized(*groups: Texts) -> list[Texts]:
 
 
 def _spice(truths: Texts, told: Texts) -> float | None:
-    """Give SPICE if Stanford CoreNLP lies where pycocoevalcap wants it; nothing is fetched."""
+    """Return SPICE if Stanford CoreNLP lies where pycocoevalcap wants it; nothing is fetched."""
     folder = Path(get_stanford_models.SPICEDIR) / get_stanford_models.SPICELIB
     jars = [folder / f"{get_stanford_models.JAR}{end}.jar" for end in ("", "-models")]
     if not all(jar.is_file() for jar in jars):
@@ -286,7 +286,7 @@ def _spice(truths: Texts, told: Texts) -> float | None:
 
 
 def _reason(code: int, said: str = "") -> str:
-    """Give the last line that a program wrote, leaving out a trace of its code, or how it ended."""
+    """Return the last line that a program wrote, leaving out a trace of its code, or how it ended."""
     lines = [line.strip() for line in said.splitlines() if not line.startswith(("\tat ", "\t... "))]
     if any(lines):
         return next(line for line in reversed(lines) if line)

@@ -91,7 +91,7 @@ def read_references(
 def _references(
     path: Path, split: str, report: DataReport | None
 ) -> dict[str, tuple[list[str], set[str]]]:
-    """Give the human captions of each image, and all names that it has."""
+    """Return the human captions of each image, and all names that it has."""
     report = DataReport() if report is None else report
     if (path / MANIFEST).exists():
         store = FeatureStore(path, find_split(path, split))

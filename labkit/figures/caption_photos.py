@@ -54,7 +54,7 @@ def caption_photos(
 
 
 def _named(names: Sequence[str | Path], wrong: list[str]) -> Iterator[Path]:
-    """Give the photographs that the names mean; note a name that means none."""
+    """Return the photographs that the names mean; note a name that means none."""
     for name in names:
         try:
             yield from photos_in(name)

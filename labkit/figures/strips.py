@@ -75,7 +75,7 @@ def attention_strip(
 
 
 def as_image(photo: str | Path | Image.Image | np.ndarray) -> Image.Image:
-    """Give a photograph of any kind as an image of its own, upright and in RGB.
+    """Return a photograph of any kind as an image of its own, upright and in RGB.
 
     Raises:
         FileNotFoundError, DataError: The file is missing, or cannot be read.
