@@ -80,7 +80,7 @@ def write_checkpoint(path) -> None:
 
 @pytest.mark.parametrize("write", [write_words, write_checkpoint])
 def test_the_disk_has_it_all_before_the_name_changes(tmp_path, monkeypatch, write):
-    """In this order: the bytes are on the disk, the file has its name, the folder is on the disk."""
+    """In this order: the bytes are on disk, the file has its name, the folder is on disk."""
     calls, fsync, replace = [], os.fsync, os.replace
 
     def watch_fsync(handle):
