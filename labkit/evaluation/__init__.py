@@ -1,4 +1,4 @@
-"""How good are the captions, and where does the model look?
+"""Evaluation: how good the captions are, and where the model looks.
 
 Metrics against references, the pointing game, statistics of attention maps, human judgements.
 """
