@@ -1,16 +1,18 @@
-"""The feature store: annotation vectors on disk, written once and read in shuffled order.
+"""Annotation vectors on disk, and the loaders that deliver them in a new order each epoch.
 
-Also alternatives to the loader for comparison, and export to other formats.
+`StoreWriter` writes a store, `FeatureStore` reads a split of it, `Loader` makes batches of that.
+Beside them: simpler loaders to compare with, the export to other tools, the memory of a process.
 """
 
-import lazy_loader
+from labkit.store.alternatives import LOADERS, StoreDataset
+from labkit.store.export import export
+from labkit.store.loader import Batch, Loader
+from labkit.store.memory import peak_memory
+from labkit.store.shards import FeatureStore, StoreError, find_split, splits
+from labkit.store.shuffle import ShuffledOrder
+from labkit.store.writer import StoreWriter
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "shards": ["FeatureStore"],
-        "writer": ["StoreWriter"],
-        "loader": ["Batch", "Loader"],
-        "shuffle": ["ShuffledOrder"],
-    },
-)
+__all__ = [
+    "LOADERS", "Batch", "FeatureStore", "Loader", "ShuffledOrder", "StoreDataset", "StoreError",
+    "StoreWriter", "export", "find_split", "peak_memory", "splits",
+]  # fmt: skip
