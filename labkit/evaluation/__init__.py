@@ -1,4 +1,4 @@
-"""Evaluation: how good the captions are, and where the model looks.
+"""Scores of captions and of attention.
 
 Metrics against references, the pointing game, statistics of attention maps, human judgements.
 """

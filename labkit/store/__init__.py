@@ -4,15 +4,16 @@
 Beside them: simpler loaders to compare with, the export to other tools, the memory of a process.
 """
 
-from labkit.store.alternatives import LOADERS, StoreDataset
-from labkit.store.export import export
-from labkit.store.loader import Batch, Loader
-from labkit.store.memory import peak_memory
-from labkit.store.shards import FeatureStore, StoreError, find_split, splits
-from labkit.store.shuffle import ShuffledOrder
-from labkit.store.writer import StoreWriter
+import lazy_loader
 
-__all__ = [
-    "LOADERS", "Batch", "FeatureStore", "Loader", "ShuffledOrder", "StoreDataset", "StoreError",
-    "StoreWriter", "export", "find_split", "peak_memory", "splits",
-]  # fmt: skip
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "alternatives": ["LOADERS", "StoreDataset"],
+        "loader": ["Batch", "Loader"],
+        "memory": ["peak_memory"],
+        "shards": ["FeatureStore", "StoreError", "find_split", "splits"],
+        "shuffle": ["ShuffledOrder"],
+        "writer": ["StoreWriter"],
+    },
+)
