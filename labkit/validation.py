@@ -9,12 +9,10 @@ import inspect
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-
-Settings = TypeVar("Settings")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(ge=0, lt=1)]
@@ -54,7 +52,7 @@ def means(text: str, free: bool = False, **bounds: Any) -> Any:
     return Field(description=text, json_schema_extra=extra, **bounds)
 
 
-def checked(kw_only: bool = True) -> Callable[[type[Settings]], type[Settings]]:
+def checked(kw_only: bool = True) -> Callable[[type], type]:
     """Make a frozen dataclass that refuses values outside its declaration.
 
     It is strict: no string for a number, no True for 1, no NaN and no infinity; an integer is
@@ -64,7 +62,7 @@ def checked(kw_only: bool = True) -> Callable[[type[Settings]], type[Settings]]:
         SettingError: By the constructor: one sentence, with the range and the value found.
     """
 
-    def make(cls: type[Settings]) -> type[Settings]:
+    def make(cls: type) -> type:
         strict = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
         made = dataclass(frozen=True, kw_only=kw_only, config=strict)(cls)
         check = made.__init__
@@ -77,11 +75,22 @@ def checked(kw_only: bool = True) -> Callable[[type[Settings]], type[Settings]]:
                 raise SettingError(type(self), error.errors()) from None
 
         made.__init__ = __init__
+        made.__signature__ = _plain_signature(made)  # for `help`
         lines = [_reference(made, name) for name in cls.__annotations__]
         made.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Attributes:", *lines])
         return made
 
     return make
+
+
+def _plain_signature(cls: type) -> inspect.Signature:
+    """The constructor's signature without the declarations: `epochs: int = 6`."""
+    signature = inspect.signature(cls)
+    plain = [
+        one.replace(annotation=getattr(one.annotation, "__origin__", one.annotation))
+        for one in signature.parameters.values()
+    ]
+    return signature.replace(parameters=plain)
 
 
 @functools.cache
@@ -126,7 +135,7 @@ def from_text(cls: type, name: str, text: str) -> Any:
     return value
 
 
-def from_file(cls: type[Settings], facts: Any, path: str | Path) -> Settings:
+def from_file(cls: type, facts: Any, path: str | Path) -> Any:
     """Make settings from a file's content.
 
     Raises:
