@@ -1,8 +1,7 @@
-"""Settings that check themselves: type, range and meaning stand once, beside each field.
+"""Validated settings: the type, range and meaning of each field are declared once, next to it.
 
-A class of settings is one of pydantic's dataclasses, made by `checked`. Its declaration is all
-there is: the constructor refuses other values, text and files are read by it, and the reference
-lists it.
+A class of settings is a pydantic dataclass, made by `checked`. The constructor, the parsers of
+texts and files, and the documentation all use its declaration.
 """
 
 import functools
@@ -10,17 +9,15 @@ import inspect
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-Settings = TypeVar("Settings")
-
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, le=1000)]
-Size = Annotated[int, Field(ge=1, le=8192)]  # so that a slip of the hand cannot take all memory
+Size = Annotated[int, Field(ge=1, le=8192)]  # so that a typing error cannot take all memory
 Count = Annotated[int, Field(ge=0, le=1000)]
 
 NO_SUCH = "unexpected_keyword_argument"
@@ -33,7 +30,7 @@ KINDS = {
 
 
 class SettingError(ValueError):
-    """Settings are refused; `problems` are pydantic's own words about each."""
+    """Settings were refused; `problems` holds pydantic's description of each."""
 
     def __init__(self, kind: type, problems: list[Any]):
         super().__init__(_sentence(kind, problems[0]))
@@ -41,28 +38,31 @@ class SettingError(ValueError):
 
 
 def means(text: str, free: bool = False, **bounds: Any) -> Any:
-    """Say what a setting means.
+    """Declare the meaning and the range of a setting.
 
     Args:
-        text: its meaning, for the reference.
-        free: it changes nothing that is learned, so a run may be resumed with another value.
-        bounds: those of pydantic's `Field`: ge, gt, le, lt and others.
+        text: Its meaning, for the documentation.
+        free: It does not affect what is learned, so a run may be resumed with another value.
+        bounds: The constraints of pydantic's `Field`: ge, gt, le, lt and others.
+
+    Returns:
+        An annotation for `typing.Annotated`.
     """
     extra = {"free": True} if free else None
     return Field(description=text, json_schema_extra=extra, **bounds)
 
 
-def checked(kw_only: bool = True) -> Callable[[type[Settings]], type[Settings]]:
-    """Make a frozen dataclass that refuses what does not fit its declaration.
+def checked(kw_only: bool = True) -> Callable[[type], type]:
+    """Make a frozen dataclass that refuses values outside its declaration.
 
-    It is strict: no text for a number, no True for 1, no NaN and no infinity. A whole number is
-    taken for a fraction. `dataclasses.replace`, `asdict` and `fields` work as with any dataclass.
+    It is strict: no string for a number, no True for 1, no NaN and no infinity; an integer is
+    accepted as a float. `dataclasses.replace`, `asdict` and `fields` work as with any dataclass.
 
     Raises:
-        SettingError: by the constructor: one sentence, with the range and the value found.
+        SettingError: By the constructor: one sentence, with the range and the value found.
     """
 
-    def make(cls: type[Settings]) -> type[Settings]:
+    def make(cls: type) -> type:
         strict = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
         made = dataclass(frozen=True, kw_only=kw_only, config=strict)(cls)
         check = made.__init__
@@ -75,6 +75,7 @@ def checked(kw_only: bool = True) -> Callable[[type[Settings]], type[Settings]]:
                 raise SettingError(type(self), error.errors()) from None
 
         made.__init__ = __init__
+        made.__signature__ = _plain_signature(made)  # for `help`
         lines = [_reference(made, name) for name in cls.__annotations__]
         made.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Attributes:", *lines])
         return made
@@ -82,23 +83,33 @@ def checked(kw_only: bool = True) -> Callable[[type[Settings]], type[Settings]]:
     return make
 
 
+def _plain_signature(cls: type) -> inspect.Signature:
+    """The constructor's signature without the declarations: `epochs: int = 6`."""
+    signature = inspect.signature(cls)
+    plain = [
+        one.replace(annotation=getattr(one.annotation, "__origin__", one.annotation))
+        for one in signature.parameters.values()
+    ]
+    return signature.replace(parameters=plain)
+
+
 @functools.cache
 def declared(cls: type) -> dict[str, dict[str, Any]]:
-    """Return each setting's declaration as JSON Schema has it."""
+    """Return each setting's declaration, as JSON Schema."""
     found = TypeAdapter(cls).json_schema()["properties"]
     return {name: one | one.get("anyOf", [{}])[0] for name, one in found.items()}
 
 
 def free_settings(cls: type) -> set[str]:
-    """Name the settings that may differ when a run is resumed."""
+    """Return the names of the settings that may differ when a run is resumed."""
     return {name for name, one in declared(cls).items() if one.get("free")}
 
 
 def check_values(cls: type, values: Mapping[str, Any]) -> None:
-    """Check some settings of a class, each for itself: rules between two are the constructor's.
+    """Check some settings of a class individually; only the constructor checks combinations.
 
     Raises:
-        SettingError: one is not known or out of its range.
+        SettingError: One is unknown or out of range.
     """
     try:
         cls(**values)
@@ -108,10 +119,10 @@ def check_values(cls: type, values: Mapping[str, Any]) -> None:
 
 
 def from_text(cls: type, name: str, text: str) -> Any:
-    """Read one setting as a user types it.
+    """Parse a setting as a user types it.
 
     Raises:
-        SettingError: there is no such setting, or the text is not of its type.
+        SettingError: There is no such setting, or the text does not fit its type.
     """
     read = {"integer": int, "number": float, "boolean": _truth, "string": str}
     value: Any = text
@@ -119,16 +130,16 @@ def from_text(cls: type, name: str, text: str) -> Any:
         try:
             value = read[declared(cls)[name]["type"]](text)
         except (KeyError, ValueError):
-            value = text  # refused below, as it was typed
+            value = text  # refused below, as typed
     check_values(cls, {name: value})
     return value
 
 
-def from_file(cls: type[Settings], facts: Any, path: str | Path) -> Settings:
-    """Make settings of what a file says.
+def from_file(cls: type, facts: Any, path: str | Path) -> Any:
+    """Make settings from a file's content.
 
     Raises:
-        ValueError: they are refused; the sentence begins with the file's name.
+        ValueError: They were refused; the sentence begins with the file's name.
     """
     if not isinstance(facts, dict):
         raise ValueError(f"{path} is damaged, or of another version: {cls.__name__} is missing")
@@ -143,8 +154,8 @@ def _truth(text: str) -> bool:
 
 
 def _sentence(cls: type, problem: Mapping[str, Any]) -> str:
-    """Say what is wrong with one setting."""
-    if problem["type"] == "value_error":  # of a rule between settings
+    """Describe what is wrong with one setting."""
+    if problem["type"] == "value_error":  # of a combination of settings
         return str(problem["ctx"]["error"])
     names = list(inspect.signature(cls).parameters)
     where = problem["loc"][0]
@@ -157,7 +168,7 @@ def _sentence(cls: type, problem: Mapping[str, Any]) -> str:
 
 
 def _range(one: Mapping[str, Any]) -> str:
-    """Say which values there are: "a whole number from 1 to 1,000"."""
+    """Describe the accepted values: "a whole number from 1 to 1,000"."""
     if "enum" in one:
         *some, last = one["enum"]
         return f"{', '.join(some)} or {last}"
@@ -174,7 +185,7 @@ def _range(one: Mapping[str, Any]) -> str:
 
 
 def _reference(cls: type, name: str) -> str:
-    """Write the reference's line about one setting."""
+    """Write one setting's line of the documentation."""
     one = declared(cls)[name]
     default = f"; by default {one['default']}" if one.get("default") is not None else ""
     return f"    {name}: {one['description']} ({_range(one)}{default})."

@@ -53,7 +53,7 @@ class Thing:
     def box(self) -> Box:
         """Left, top, right and bottom edge, as fractions of the picture's side."""
         half = self.side / 2
-        left, top = max(self.x - half, 0.0), max(self.y - half, 0.0)  # rounding may exceed the picture
+        left, top = max(self.x - half, 0.0), max(self.y - half, 0.0)  # rounding may go outside
         return (left, top, min(self.x + half, 1.0), min(self.y + half, 1.0))
 
 

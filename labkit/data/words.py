@@ -26,8 +26,8 @@ _INVISIBLE = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}--[\u200b-\u2
 # Before these words, "left" and "right" are not directions,
 _EXACTLY = (
     "about|above|across|after|against|along|alongside|around|at|away|back|before|behind|below|"
-    "beside|between|by|down|here|in|inside|into|near|next|now|off|on|onto|out|outside|over|past|there|"
-    "through|toward|towards|under|underneath|until|up|where"
+    "beside|between|by|down|here|in|inside|into|near|next|now|off|on|onto|out|outside|over|past|"
+    "there|through|toward|towards|under|underneath|until|up|where"
 )
 _FITTING = "amount|angles?|angled|answer|kind|moment|place|size|spot|thing|time|triangles?|way"
 _GONE = (

@@ -41,7 +41,10 @@ def build(name: str, size: int, block: str, weights: str | None = None) -> Backb
     """Build a network that ends at the requested feature map.
 
     Args:
-        name, size, block, weights: As in `labkit.features.encoder.EncoderConfig`.
+        name: The network's name.
+        size: Side S of the square input, in pixels.
+        block: The feature map. These are as in `labkit.features.encoder.EncoderConfig`.
+        weights: A file of weights; None uses the network's own.
 
     Raises:
         ValueError: There is no such network or block, or the file has not this network's weights.

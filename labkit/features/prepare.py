@@ -237,7 +237,8 @@ def prepare_scenes(
         for record in make_scenes(size, seed, split, pixels=encoder.size)
     ]
     source = {"source": "scenes", "count": count, "seed": seed}
-    return prepare(records, store, encoder, source, DataReport(), images_per_shard, progress=progress)
+    report = DataReport()
+    return prepare(records, store, encoder, source, report, images_per_shard, progress=progress)
 
 
 def store_line(store: str | Path) -> str:

@@ -110,7 +110,7 @@ def test_a_broken_line_is_taken_up_where_it_broke(server, tmp_path):
     assert left_in(tmp_path) == sorted(PHOTOS)
 
 
-def test_a_later_run_goes_on_from_the_part(server, tmp_path):
+def test_a_later_run_resumes_from_the_part(server, tmp_path):
     one = archive(server, PHOTOS)
     server.cuts = [2 * CHUNK] + [0] * downloads.TRIES
     with pytest.raises(DownloadError, match=r"131,072 bytes.*run this again"):
@@ -218,9 +218,9 @@ def test_server_errors(server, tmp_path):
 def test_nobody_there(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(downloads, "PAUSE", 0.0)
-    with pytest.raises(DownloadError, match=r"127\.0\.0\.1:1/a\.zip cannot be fetched.*network"):
+    with pytest.raises(DownloadError, match=r"127\.0\.0\.1:1/a\.zip cannot be downloaded.*network"):
         quiet([Archive("http://127.0.0.1:1/a.zip", "0" * 32, ("a",))], tmp_path)
-    with pytest.raises(DownloadError, match="cannot be fetched"):
+    with pytest.raises(DownloadError, match="cannot be downloaded"):
         quiet([Archive("no address", "0" * 32, ("a",))], tmp_path)
 
 
