@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from labkit.validation import Count, Part, Share, Size, checked, means
 
-MECHANISMS = ("soft", "argmax", "reinforce", "gumbel", "marginal")
+MECHANISMS = ["soft", "argmax", "reinforce", "gumbel", "marginal"]
+"""The attention mechanisms; `labkit.model.hard_attention.register_attention` adds to them."""
 ATTENTION_MODES = {
     "argmax": "attending to the single most likely region",
     "sample": "attending to a single sampled region",
@@ -29,7 +30,7 @@ class ModelConfig:
     vocab_size: Annotated[int, means("V, the number of words", ge=1, le=1_000_000)]
     encoder_dim: Annotated[int, means("size of the encoder's annotation vectors", ge=1, le=100_000)]
     attention: Annotated[
-        Literal[MECHANISMS], means("the mechanism, see `labkit.model.hard_attention`")
+        str, means("the mechanism: soft, argmax, reinforce, gumbel, marginal, or a registered one")
     ] = "soft"
     feature_dim: Annotated[Size, means("D, the size annotation vectors are reduced to")] = 512
     embed_dim: Annotated[Size, means("E, the size of a word embedding")] = 512
@@ -64,6 +65,11 @@ class ModelConfig:
     places: Annotated[
         int, means("marginal: how many likely regions are summed one by one", ge=1, le=100_000)
     ] = 8
+
+    def __post_init__(self):
+        if self.attention not in MECHANISMS:
+            known = ", ".join(MECHANISMS)
+            raise ValueError(f"there is no attention {self.attention!r}: choose from {known}")
 
 
 @checked()
