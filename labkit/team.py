@@ -8,13 +8,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 CPU = torch.device("cpu")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Team:
         dist.all_gather_object(lists, list(things))
         return [thing for part in lists for thing in part]
 
-    def same(self, value: T) -> T:
+    def same(self, value: Any) -> Any:
         """Give every process the value that rank 0 has."""
         if self.world == 1:
             return value
@@ -54,7 +53,7 @@ class Team:
         dist.broadcast_object_list(box)
         return box[0]
 
-    def once(self, work: Callable[[], T]) -> T:
+    def once(self, work: Callable[[], Any]) -> Any:
         """Let rank 0 do something; every process gets the result, or stops if it failed.
 
         Raises:
