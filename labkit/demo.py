@@ -54,7 +54,7 @@ def demo(
         the same model before training.
     """
     out, threads = Path(out), torch.get_num_threads()
-    with only_one(own_folder(out, "store")):
+    with only_one(own_folder(out, "store")), Team().seeded(seed):
         torch.set_num_threads(1)  # products as small as these gain nothing from a second thread
         try:
             return _demo(out, count, seed, config, say)

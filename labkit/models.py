@@ -18,7 +18,7 @@ from labkit.figures import attention_strip
 from labkit.files import keep_freed_memory, read_json, whole, write_json
 from labkit.photos import read_photo, to_input
 from labkit.results import write_results
-from labkit.shards import FeatureStore, find_split
+from labkit.shards import FeatureStore, find_split, splits_like
 from labkit.vocabulary import Vocabulary
 
 
@@ -158,7 +158,8 @@ def evaluate_run(
     captioner = load(run)
     if (data := data or captioner.data) is None:
         raise ValueError(f"{run} comes without its data: name a store with --data")
-    store = FeatureStore(data, find_split(data, split or captioner.dev_split))
+    usual = (splits_like(data, captioner.dev_split) or ["dev"])[0]
+    store = FeatureStore(data, find_split(data, split or usual))
     if store.encoder != captioner.encoder_facts:
         raise ValueError(
             f"{store.root} was prepared with another encoder than {run} was trained with: "
