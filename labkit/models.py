@@ -19,7 +19,7 @@ from labkit.files import keep_freed_memory, writable_folder, write_new
 from labkit.metrics import warn_if_not_english
 from labkit.modelfiles import read_model
 from labkit.photos import photos_in, read_photo, to_input
-from labkit.shards import FeatureStore, find_split
+from labkit.shards import FeatureStore, find_split, splits_like
 from labkit.vocabulary import Vocabulary
 
 
@@ -161,7 +161,8 @@ def evaluate_run(
     captioner = load(run)
     if (data := data or captioner.data) is None:
         raise ValueError(f"{run} comes without its data: name a store with --data")
-    store = FeatureStore(data, find_split(data, split or captioner.dev_split))
+    usual = (splits_like(data, captioner.dev_split) or ["dev"])[0]
+    store = FeatureStore(data, find_split(data, split or usual))
     _compare_encoders(store, captioner)
     found = evaluate(captioner.decoder, captioner.vocabulary, store, decoding, progress=progress)
     references = (text for some in store.captions for text in some)

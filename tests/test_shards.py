@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_stores import DIM, ENCODER, LENGTH, SOURCE, add, features_of, make_store, writer
 
-from labkit.shards import FeatureStore, StoreError, splits
+from labkit.shards import FeatureStore, StoreError, find_split, splits
 from labkit.verify import verify
 from labkit.writer import StoreWriter
 
@@ -193,29 +193,27 @@ def test_a_later_format_is_refused(tmp_path):
         splits(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "captions, facts, message",
-    [
-        (["a dog \ud83d"], None, "surrogates not allowed"),
-        (["a dog"], {"file": "a\udce9.jpg"}, "surrogates not allowed"),
-        (["a dog"], {"size": np.int64(3)}, "not JSON serializable"),
-        (["a dog", None], None, "must be a list of strings"),
-        ("a dog", None, "must be a list of strings"),
-    ],
-)
-def test_an_image_that_cannot_be_written_is_named_at_once(tmp_path, captions, facts, message):
-    into = writer(tmp_path / "empty")
-    with pytest.raises(ValueError, match=f"image 'b'.*{message}"):
-        into.add("train", "b", features_of(1), captions, facts=facts)
-    with pytest.raises(ValueError, match="no image was added"):
-        into.finish()
-    assert not (tmp_path / "empty" / "manifest.json").exists()
+@pytest.mark.parametrize(("there", "name", "found"), [
+    (["train", "dev", "val"], "val", "val"),
+    (["train", "validation"], "dev", "validation"),
+    (["train2017", "val2017"], "val", "val2017"),
+    (["train2017", "Val_2014"], "dev", "Val_2014"),
+    (["training", "test-2015"], "test", "test-2015"),
+    (["train", "restval", "dev"], "train", "train"),
+])  # fmt: skip
+def test_a_split_goes_by_names_of_the_same_meaning(tmp_path, there, name, found):
+    with writer(tmp_path) as into:
+        for image, split in enumerate(there):
+            add(into, split, image)
+    assert find_split(tmp_path, name) == found
 
-    with writer(tmp_path / "store") as into:
-        add(into, "train", 0)
-        with pytest.raises(ValueError, match="image 'b'"):
-            into.add("train", "b", features_of(1), captions, facts=facts)
-        add(into, "train", 2)
-    store = FeatureStore(tmp_path / "store", "train")
-    assert store.ids == ["image-0", "image-2"]
-    assert (store.read([1])[0] == features_of(2)).all()
+
+def test_a_split_that_cannot_be_found_is_named_with_those_there(tmp_path):
+    with writer(tmp_path) as into:
+        for image, split in enumerate(["val2014", "val2017", "restval"]):
+            add(into, split, image)
+    with pytest.raises(StoreError, match="several splits like 'dev': choose val2014 or val2017"):
+        find_split(tmp_path, "dev")
+    for name in ("train", "val2015", "", "rest"):
+        with pytest.raises(StoreError, match=f"no split '{name}': it has val2014, val2017, rest"):
+            find_split(tmp_path, name)
