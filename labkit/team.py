@@ -42,7 +42,6 @@ class Team:
     def gather(self, rows: Tensor) -> Tensor:
         """Put the rows of all processes one below the other, rank by rank, on every process.
 
-<<<<<<< HEAD
         Args:
             rows: (n, ...), on any device; n may differ from process to process.
 
@@ -66,24 +65,16 @@ class Team:
         Args:
             value: fit for JSON, which carries it: a tuple arrives as a list.
         """
-=======
-    def same(self, value: Any) -> Any:
-        """Give every process the value that rank 0 has."""
->>>>>>> w-train
         if self.world == 1:
             return value
         text = json.dumps(value).encode() if self.leads else b""
         return json.loads(bytes(self.gather(torch.tensor(list(text), dtype=torch.uint8)).tolist()))
 
     def once(self, work: Callable[[], Any]) -> Any:
-<<<<<<< HEAD
         """Let rank 0 do something while the others wait; every process gets the result.
 
         Args:
             work: what it gives has to be fit for JSON.
-=======
-        """Let rank 0 do something; every process gets the result, or stops if it failed.
->>>>>>> w-train
 
         Raises:
             ValueError: it failed on rank 0, and this is another process. Rank 0 has its own error.

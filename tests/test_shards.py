@@ -193,6 +193,34 @@ def test_a_later_format_is_refused(tmp_path):
         splits(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "captions, facts, message",
+    [
+        (["a dog \ud83d"], None, "surrogates not allowed"),
+        (["a dog"], {"file": "a\udce9.jpg"}, "surrogates not allowed"),
+        (["a dog"], {"size": np.int64(3)}, "not JSON serializable"),
+        (["a dog", None], None, "must be a list of strings"),
+        ("a dog", None, "must be a list of strings"),
+    ],
+)
+def test_an_image_that_cannot_be_written_is_named_at_once(tmp_path, captions, facts, message):
+    into = writer(tmp_path / "empty")
+    with pytest.raises(ValueError, match=f"image 'b'.*{message}"):
+        into.add("train", "b", features_of(1), captions, facts=facts)
+    with pytest.raises(ValueError, match="no image was added"):
+        into.finish()
+    assert not (tmp_path / "empty" / "manifest.json").exists()
+
+    with writer(tmp_path / "store") as into:
+        add(into, "train", 0)
+        with pytest.raises(ValueError, match="image 'b'"):
+            into.add("train", "b", features_of(1), captions, facts=facts)
+        add(into, "train", 2)
+    store = FeatureStore(tmp_path / "store", "train")
+    assert store.ids == ["image-0", "image-2"]
+    assert (store.read([1])[0] == features_of(2)).all()
+
+
 @pytest.mark.parametrize(("there", "name", "found"), [
     (["train", "dev", "val"], "val", "val"),
     (["train", "validation"], "dev", "validation"),
