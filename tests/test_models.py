@@ -52,19 +52,6 @@ def test_photographs_of_any_shape_and_kind(tmp_path):
     assert captioner.tell(np.asarray(wide)).text == captioner.tell(wide).text
 
 
-def test_a_caption_is_as_long_as_the_model_was_trained_with(tmp_path):
-    """Runs of before have the number among the training's settings alone."""
-    assert labkit.load("flickr8k-soft").decoder.config.max_words == 24
-    shutil.copytree(PRETRAINED / "scenes-soft", tmp_path / "run")
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    config["train"]["max_words"] = 2
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    captioner, scene = labkit.load(tmp_path / "run"), make_scenes(1, seed=5)[0]
-    assert len(captioner.tell(scene.image).words) == 2
-    longer = captioner.tell(scene.image, labkit.Decoding(max_words=9))
-    assert len(longer.words) > 2
-
-
 def test_a_folder_without_a_model_and_damaged_weights(tmp_path):
     with pytest.raises(FileNotFoundError, match="scenes-soft"):
         labkit.load(tmp_path / "nothing")
