@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from labkit.evaluation import Decoding
 from labkit.models import evaluate_run, load
 from labkit.schedule import ENOUGH
 from labkit.settings import TrainConfig
@@ -83,7 +84,7 @@ def test_the_dev_split_is_told_free_running_and_the_best_epoch_kept(tmp_path):
     assert training.standing.kept == best["epoch"]
     assert training.standing.best == pytest.approx([best["cider"], -best["dev_loss"]], abs=1e-4)
     assert len(scored) <= best["epoch"] + 2
-    kept = evaluate_run(tmp_path / "run", beam=1, progress=False)
+    kept = evaluate_run(tmp_path / "run", decoding=Decoding(beam=1), progress=False).as_dict()
     assert kept["cider"] == pytest.approx(best["cider"], abs=0.02)  # it is kept in fp16
     assert kept["split"] == "dev" and kept["decoding"].startswith("greedy")
 
