@@ -10,12 +10,10 @@ import inspect
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-
-Settings = TypeVar("Settings")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(ge=0, lt=1)]
@@ -52,7 +50,7 @@ def means(text: str, free: bool = False, **bounds: Any) -> Any:
     return Field(description=text, json_schema_extra=extra, **bounds)
 
 
-def checked(kw_only: bool = True) -> Callable[[type[Settings]], type[Settings]]:
+def checked(kw_only: bool = True) -> Callable[[type], type]:
     """Make a frozen dataclass that refuses what does not fit its declaration.
 
     It is strict: no text for a number, no True for 1, no NaN and no infinity. A whole number is
@@ -62,7 +60,7 @@ def checked(kw_only: bool = True) -> Callable[[type[Settings]], type[Settings]]:
         SettingError: by the constructor: one sentence, with the range and the value found.
     """
 
-    def make(cls: type[Settings]) -> type[Settings]:
+    def make(cls: type) -> type:
         strict = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
         made = dataclass(frozen=True, kw_only=kw_only, config=strict)(cls)
         check = made.__init__
@@ -124,7 +122,7 @@ def from_text(cls: type, name: str, text: str) -> Any:
     return value
 
 
-def from_file(cls: type[Settings], facts: Any, path: str | Path) -> Settings:
+def from_file(cls: type, facts: Any, path: str | Path) -> Any:
     """Make settings of what a file says.
 
     Raises:

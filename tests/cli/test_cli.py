@@ -155,7 +155,7 @@ def test_compare_shows_mechanisms_side_by_side(work):
 
 
 def test_evaluate_what_cannot_be_scored(work):
-    assert_one_sentence(labkit("evaluate", "run", "--split", "val", cwd=work), "val", "train")
+    assert_one_sentence(labkit("evaluate", "run", "--split", "all", cwd=work), "all", "train")
     assert_one_sentence(labkit("evaluate", "nothing", cwd=work), "nothing", "labkit train")
 
 
