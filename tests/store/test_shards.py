@@ -10,6 +10,11 @@ from labkit.store.shards import FeatureStore, StoreError, find_split, splits
 from labkit.store.writer import StoreWriter
 
 
+def verify(root):
+    for split in splits(root):
+        FeatureStore(root, split).verify(progress=False)
+
+
 def content(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in root.iterdir()}
 
