@@ -1,40 +1,35 @@
 """labkit: the package behind the lab book on visual attention.
 
-It re-creates Show, Attend and Tell (Xu et al. 2015) on a small machine. This file only hands names
-on; read the modules in the order of the README's map.
+It re-creates Show, Attend and Tell (Xu et al. 2015) on a small machine. The names that you need
+most often are here; the others are in the wings that the README's map lists.
 """
 
-from labkit.data.readers import (
-    CaptionedImage,
-    DataReport,
-    read_coco,
-    read_flickr8k,
-    read_flickr30k,
-    read_folder,
-    read_karpathy,
-    read_table,
-)
-from labkit.data.scenes import make_scenes
-from labkit.data.vocabulary import Vocabulary
-from labkit.evaluation.evaluate import evaluate
-from labkit.evaluation.metrics import score
-from labkit.features.encoder import Encoder, EncoderConfig, load_encoder
-from labkit.figures.strips import attention_strip, loss_curves
-from labkit.figures.viewer import AttentionViewer
-from labkit.model.captioner import Captioner, load, shipped
-from labkit.model.decoder import Decoder, ModelConfig
-from labkit.model.generation import GenerationConfig, beam_search, greedy, sample
-from labkit.store.loader import Loader
-from labkit.store.shards import FeatureStore
-from labkit.store.writer import StoreWriter
-from labkit.training.config import TrainingConfig
-from labkit.training.trainer import Trainer, train
+import lazy_loader
 
 __version__ = "0.1.0"
-__all__ = [
-    "AttentionViewer", "CaptionedImage", "Captioner", "DataReport", "Decoder", "DecoderConfig",
-    "Decoding", "Encoder", "EncoderConfig", "FeatureStore", "Loader", "StoreWriter", "TrainConfig",
-    "Training", "Vocabulary", "attention_strip", "beam_search", "evaluate", "greedy", "load",
-    "load_encoder", "loss_curves", "make_scenes", "read_coco", "read_flickr8k", "read_flickr30k",
-    "read_folder", "read_karpathy", "read_table", "sample", "score", "shipped", "train",
-]  # fmt: skip
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "data.records": ["CaptionedImage", "DataReport"],
+        "data.readers": [
+            "read_coco", "read_flickr30k", "read_flickr8k", "read_folder",
+            "read_karpathy", "read_table",
+        ],
+        "data.scenes": ["make_scenes"],
+        "data.vocabulary": ["Vocabulary"],
+        "store.loader": ["Loader"],
+        "store.shards": ["FeatureStore"],
+        "store.writer": ["StoreWriter"],
+        "features.encoder": ["Encoder", "EncoderConfig", "load_encoder"],
+        "model.config": ["GenerationConfig", "ModelConfig"],
+        "model.decoder": ["Decoder"],
+        "model.generation": ["beam_search", "greedy", "sample"],
+        "model.captioner": ["Captioner", "list_pretrained"],
+        "evaluation.evaluate": ["evaluate"],
+        "evaluation.metrics": ["score"],
+        "figures.strips": ["attention_strip", "loss_curves"],
+        "figures.viewer": ["AttentionViewer"],
+        "training.config": ["TrainingConfig"],
+        "training.trainer": ["Trainer", "train"],
+    },
+)

@@ -1,6 +1,6 @@
-"""What a user of the command line is told when something went wrong: one line, an exit code.
+"""How a command reports errors: one line on standard error, and an exit code.
 
-With ``LABKIT_DEBUG=1`` in the environment Python's traceback comes before that line.
+With ``LABKIT_DEBUG=1`` in the environment, Python's traceback precedes that line.
 """
 
 import os
@@ -10,22 +10,22 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-EXPECTED = (OSError, ValueError, ModuleNotFoundError, MemoryError)  # their messages say it all
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended, by an old custom of shells
+EXPECTED = (OSError, ValueError, ModuleNotFoundError, MemoryError)  # their messages suffice
+INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C, as in shells
 
 
 def run(verb: Callable[[], Any]) -> int:
     """Run a command to its end.
 
-    What a console cannot show is shown by its number. So neither a caption nor a file's name can
-    stop the work.
+    Characters that the console cannot display are escaped, so that no caption or file name can stop
+    the work.
 
     Args:
-        verb: the command; it may end by `SystemExit`, as those of typer do.
+        verb: The command; it may raise `SystemExit`, as typer's commands do.
 
     Returns:
-        The exit code: 0 all went well, 1 one line on standard error says what is wrong, 2 the
-        command was not understood, 130 it was interrupted.
+        The exit code: 0 success; 1 an error, reported in one line on standard error; 2 the command
+        was not understood; 130 it was interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -41,20 +41,20 @@ def run(verb: Callable[[], Any]) -> int:
         complain(error)
         code = 1
     if code == INTERRUPTED:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever asks again need not wait
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends it at once
         complain("interrupted")
     return _flushed(code)
 
 
 def complain(what: Exception | str) -> None:
-    """Say on standard error what is wrong, in one line."""
+    """Report an error or a warning on standard error, in one line."""
     if isinstance(what, Exception) and os.environ.get("LABKIT_DEBUG", "0") not in ("", "0"):
         traceback.print_exception(what)
     print(f"labkit: {sentence(what)}", file=sys.stderr, flush=True)
 
 
 def sentence(what: Exception | str) -> str:
-    """Give an error as one line; of one that nobody expected also its kind, and how to see more."""
+    """Format an error as one line; an unexpected one with its type, and how to see more."""
     text = str(what)
     if isinstance(what, OSError) and what.strerror:  # not its number
         text = f"{what.filename}: {what.strerror}" if what.filename else what.strerror
@@ -65,9 +65,9 @@ def sentence(what: Exception | str) -> str:
 
 
 def _flushed(code: int) -> int:
-    """Write out what was printed; a reader that has gone, as in ``labkit ... | head``, is no news.
+    """Flush standard output, silently if its reader is gone, as in ``labkit ... | head``.
 
-    Python would do it when it ends, and fail with a traceback.
+    Python would do it on exit, and fail with a traceback.
     """
     try:
         if sys.stdout:

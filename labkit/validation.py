@@ -1,8 +1,7 @@
-"""Settings that check themselves: type, range and meaning stand once, beside each field.
+"""Validated settings: the type, range and meaning of each field are declared once, next to it.
 
-A class of settings is one of pydantic's dataclasses, made by `checked`. Its declaration is all
-there is: the constructor refuses other values, text and files are read by it, and the reference
-lists it.
+A class of settings is a pydantic dataclass, made by `checked`. The constructor, the parsers of
+texts and files, and the documentation all use its declaration.
 """
 
 import functools
@@ -18,7 +17,7 @@ from pydantic.dataclasses import dataclass
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, le=1000)]
-Size = Annotated[int, Field(ge=1, le=8192)]  # so that a slip of the hand cannot take all memory
+Size = Annotated[int, Field(ge=1, le=8192)]  # so that a typing error cannot take all memory
 Count = Annotated[int, Field(ge=0, le=1000)]
 
 NO_SUCH = "unexpected_keyword_argument"
@@ -31,7 +30,7 @@ KINDS = {
 
 
 class SettingError(ValueError):
-    """Settings are refused; `problems` are pydantic's own words about each."""
+    """Settings were refused; `problems` holds pydantic's description of each."""
 
     def __init__(self, kind: type, problems: list[Any]):
         super().__init__(_sentence(kind, problems[0]))
@@ -39,25 +38,28 @@ class SettingError(ValueError):
 
 
 def means(text: str, free: bool = False, **bounds: Any) -> Any:
-    """Say what a setting means.
+    """Declare the meaning and the range of a setting.
 
     Args:
-        text: its meaning, for the reference.
-        free: it changes nothing that is learned, so a run may be resumed with another value.
-        bounds: those of pydantic's `Field`: ge, gt, le, lt and others.
+        text: Its meaning, for the documentation.
+        free: It does not affect what is learned, so a run may be resumed with another value.
+        bounds: The constraints of pydantic's `Field`: ge, gt, le, lt and others.
+
+    Returns:
+        An annotation for `typing.Annotated`.
     """
     extra = {"free": True} if free else None
     return Field(description=text, json_schema_extra=extra, **bounds)
 
 
 def checked(kw_only: bool = True) -> Callable[[type], type]:
-    """Make a frozen dataclass that refuses what does not fit its declaration.
+    """Make a frozen dataclass that refuses values outside its declaration.
 
-    It is strict: no text for a number, no True for 1, no NaN and no infinity. A whole number is
-    taken for a fraction. `dataclasses.replace`, `asdict` and `fields` work as with any dataclass.
+    It is strict: no string for a number, no True for 1, no NaN and no infinity; an integer is
+    accepted as a float. `dataclasses.replace`, `asdict` and `fields` work as with any dataclass.
 
     Raises:
-        SettingError: by the constructor: one sentence, with the range and the value found.
+        SettingError: By the constructor: one sentence, with the range and the value found.
     """
 
     def make(cls: type) -> type:
@@ -82,21 +84,21 @@ def checked(kw_only: bool = True) -> Callable[[type], type]:
 
 @functools.cache
 def declared(cls: type) -> dict[str, dict[str, Any]]:
-    """Give each setting's declaration as JSON Schema has it."""
+    """Return each setting's declaration, as JSON Schema."""
     found = TypeAdapter(cls).json_schema()["properties"]
     return {name: one | one.get("anyOf", [{}])[0] for name, one in found.items()}
 
 
 def free_settings(cls: type) -> set[str]:
-    """Name the settings that may differ when a run is resumed."""
+    """Return the names of the settings that may differ when a run is resumed."""
     return {name for name, one in declared(cls).items() if one.get("free")}
 
 
 def check_values(cls: type, values: Mapping[str, Any]) -> None:
-    """Check some settings of a class, each for itself: rules between two are the constructor's.
+    """Check some settings of a class individually; only the constructor checks combinations.
 
     Raises:
-        SettingError: one is not known or out of its range.
+        SettingError: One is unknown or out of range.
     """
     try:
         cls(**values)
@@ -106,10 +108,10 @@ def check_values(cls: type, values: Mapping[str, Any]) -> None:
 
 
 def from_text(cls: type, name: str, text: str) -> Any:
-    """Read one setting as a user types it.
+    """Parse a setting as a user types it.
 
     Raises:
-        SettingError: there is no such setting, or the text is not of its type.
+        SettingError: There is no such setting, or the text does not fit its type.
     """
     read = {"integer": int, "number": float, "boolean": _truth, "string": str}
     value: Any = text
@@ -117,16 +119,16 @@ def from_text(cls: type, name: str, text: str) -> Any:
         try:
             value = read[declared(cls)[name]["type"]](text)
         except (KeyError, ValueError):
-            value = text  # refused below, as it was typed
+            value = text  # refused below, as typed
     check_values(cls, {name: value})
     return value
 
 
 def from_file(cls: type, facts: Any, path: str | Path) -> Any:
-    """Make settings of what a file says.
+    """Make settings from a file's content.
 
     Raises:
-        ValueError: they are refused; the sentence begins with the file's name.
+        ValueError: They were refused; the sentence begins with the file's name.
     """
     if not isinstance(facts, dict):
         raise ValueError(f"{path} is damaged, or of another version: {cls.__name__} is missing")
@@ -141,8 +143,8 @@ def _truth(text: str) -> bool:
 
 
 def _sentence(cls: type, problem: Mapping[str, Any]) -> str:
-    """Say what is wrong with one setting."""
-    if problem["type"] == "value_error":  # of a rule between settings
+    """Describe what is wrong with one setting."""
+    if problem["type"] == "value_error":  # of a combination of settings
         return str(problem["ctx"]["error"])
     names = list(inspect.signature(cls).parameters)
     where = problem["loc"][0]
@@ -155,7 +157,7 @@ def _sentence(cls: type, problem: Mapping[str, Any]) -> str:
 
 
 def _range(one: Mapping[str, Any]) -> str:
-    """Say which values there are: "a whole number from 1 to 1,000"."""
+    """Describe the accepted values: "a whole number from 1 to 1,000"."""
     if "enum" in one:
         *some, last = one["enum"]
         return f"{', '.join(some)} or {last}"
@@ -172,7 +174,7 @@ def _range(one: Mapping[str, Any]) -> str:
 
 
 def _reference(cls: type, name: str) -> str:
-    """Write the reference's line about one setting."""
+    """Write one setting's line of the documentation."""
     one = declared(cls)[name]
     default = f"; by default {one['default']}" if one.get("default") is not None else ""
     return f"    {name}: {one['description']} ({_range(one)}{default})."

@@ -1,14 +1,14 @@
-"""The whole path on drawn scenes, small enough to watch: `labkit demo`.
+"""The whole path on synthetic scenes, small enough to watch: `labkit demo`.
 
-Scenes are drawn, turned into features, written as a store of several shards, a captioner with
-soft attention is trained on them, and it is measured on scenes that it has never seen: does it
-look where it speaks, and is what it tells true? The same is measured before training.
+Scenes are drawn, encoded and written as a store of several shards. A captioner with soft attention
+is trained on them and evaluated on held-out scenes: does it look at what it names, and are its
+captions true? The same is measured before training.
 """
 
 import html
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,40 +19,40 @@ from labkit.evaluation.metrics import start_meteor
 from labkit.features.prepare import SCENE_ENCODER, prepare_scenes
 from labkit.figures.strips import attention_strip
 from labkit.files import atomic_write, only_one, own_folder, write_json
-from labkit.model.captioner import Captioner, load
+from labkit.model.captioner import Captioner
 from labkit.model.decoder import Decoder
 from labkit.store.shards import FeatureStore
-from labkit.training.config import SCENES, TrainingConfig
+from labkit.training.config import SCENES, Settings, resolve
 from labkit.training.trainer import Trainer
 
-MARK = ".labkit-demo"  # a file that says whose folder it is
+MARK = ".labkit-demo"  # a file that marks a demo's folder
 SHOWN = 6  # scenes on the page
 SCORES = {
     "bleu4": "BLEU-4",
     "meteor": "METEOR",
     "cider": "CIDEr",
     "pointing": "points at the right object",
-    "objects_right": "objects named right",
-    "captions_true": "captions wholly true",
+    "objects_right": "objects named correctly",
+    "captions_true": "captions entirely true",
 }
 
 
 def demo(
-    out: str | Path, count: int = 6000, seed: int = 0, config: TrainingConfig = SCENES,
+    out: str | Path, count: int = 6000, seed: int = 0, overrides: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
-) -> dict:  # fmt: skip
-    """Run it all and write ``out``: the store, the run, ``scores.json`` and ``index.html``.
+) -> dict[str, Any]:  # fmt: skip
+    """Run the demo and write ``out``: the store, the run, ``scores.json`` and ``index.html``.
 
     Args:
-        out: a folder, absent or empty; a demo that was interrupted there is resumed.
-        count: scenes to train on.
-        seed: of scenes and training.
-        config: how to train.
-        say: told each line of progress.
+        out: A folder, absent or empty; an interrupted demo there is resumed.
+        count: The number of training scenes.
+        seed: The seed of the scenes and the training.
+        overrides: Settings other than the recommended ones, see `labkit.training.trainer.train`.
+        say: Receives each line of progress.
 
     Returns:
-        What ``scores.json`` holds: the scores on held-out scenes, and under "untrained" those of
-        the same model before training.
+        The content of ``scores.json``: the scores on held-out scenes, and under "untrained" those
+        of the same model before training.
 
     Raises:
         FileExistsError: ``out`` holds other files, or another process writes there.
@@ -61,76 +61,78 @@ def demo(
     with only_one(out), Team().seeded(seed):
         torch.set_num_threads(1)  # products as small as these gain nothing from a second thread
         try:
-            return _demo(out, count, seed, config, say)
+            return _demo(out, count, resolve(SCENES, {**(overrides or {}), "seed": seed}), say)
         finally:
             torch.set_num_threads(threads)
 
 
 def _demo(
-    out: Path, count: int, seed: int, config: TrainingConfig, say: Callable[[str], None]
-) -> dict:  # fmt: skip
+    out: Path, count: int, settings: Settings, say: Callable[[str], None]
+) -> dict[str, Any]:
+    seed, epochs = settings.training.seed, settings.training.epochs
     start_meteor()  # Java reads its tables while the scenes are drawn
-    say(f"1/4 drawing {count} scenes and looking at them with {SCENE_ENCODER.name}")
+    say(f"1/4 drawing {count} scenes and encoding them with {SCENE_ENCODER.name}")
     store = prepare_scenes(out / "store", count, seed)
     test = FeatureStore(store, "test")
-    training = Trainer(store, out / "run", replace(config, seed=seed), resume=True)
-    say("2/4 telling held-out scenes before training")
+    trainer = Trainer(store, out / "run", settings, resume=True)
+    say("2/4 captioning held-out scenes before training")
     with ProcessGroup().seeded(seed):
-        untrained = Decoder(training.decoder.config)
-    before = evaluate(untrained, training.vocabulary, test, progress=False)
-    say(f"3/4 training soft attention for {config.epochs} epochs; a checkpoint is kept in {out}")
-    training.run()
-    say(training.ending)
-    say("4/4 telling held-out scenes after training")
-    captioner = load(out / "run")
-    after = evaluate(captioner.decoder, captioner.vocabulary, test, progress=False)
-    losses = [row["loss"] for row in training.state.rows if "loss" in row]
+        untrained = Decoder(trainer.decoder.config)
+    before = evaluate(untrained, trainer.vocabulary, test, settings.generation, progress=False)
+    say(f"3/4 training soft attention for {epochs} epochs; checkpoints are kept in {out}")
+    trainer.run()
+    say(trainer.ending)
+    say("4/4 captioning held-out scenes after training")
+    captioner = Captioner.from_pretrained(out / "run")
+    decoder, vocabulary = captioner.decoder, captioner.vocabulary
+    after = evaluate(decoder, vocabulary, test, settings.generation, progress=False)
+    losses = [row["loss"] for row in trainer.state.rows if "loss" in row]
     scores = {**after.as_dict(), "loss": losses[-1], "untrained": before.as_dict()}
     write_json(out / "scores.json", scores)
     write_page(out, captioner, scores, seed)
     say(table(scores))
-    say(f"open {out / 'index.html'} to see what it tells, and where it looks")
+    say(f"open {out / 'index.html'} to see its captions and where it looks")
     return scores
 
 
 def table(scores: dict) -> str:
-    """The scores before and after training, as lines of text."""
+    """Format the scores before and after training, as lines of text."""
     lines = [f"{'on held-out scenes':28} {'untrained':>10} {'trained':>10}"]
     for name, title in SCORES.items():
         lines.append(f"{title:28} {scores['untrained'][name]:10.3f} {scores[name]:10.3f}")
-    return "\n".join([*lines, f"{'loss a word, in training':28} {'':10} {scores['loss']:10.3f}"])
+    return "\n".join([*lines, f"{'training loss per word':28} {'':10} {scores['loss']:10.3f}"])
 
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>What the captioner tells of drawn scenes</title>
+<title>Captions of synthetic scenes</title>
 <style>body {{ font: 1rem/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
 img {{ max-width: 100% }} td, th {{ text-align: right; padding: 0.1rem 1rem }}
 th:first-child {{ text-align: left }}</style>
-<h1>What the captioner tells of drawn scenes</h1>
-<p>Soft attention, trained on {count} drawn scenes, tells scenes that it has never seen.
-Told by {decoding}; {images} held-out scenes.</p>
+<h1>Captions of synthetic scenes</h1>
+<p>Soft attention, trained on {count} synthetic scenes, captions {images} scenes that it has never
+seen. Decoding: {decoding}.</p>
 <table><tr><th>score</th><th>untrained</th><th>trained</th></tr>
 {rows}</table>
 <h2>Where it looks</h2>
-<p>Each strip shows the scene, then, for each word, where the model looked before it said it.</p>
+<p>Each strip shows the scene, then, for each word, where the model looked when generating it.</p>
 {figures}
 <h2>How it learned</h2>
-<img src="run/loss.png" alt="The loss a word falls over the steps of training.">
+<img src="run/loss.png" alt="The loss per word falls over the steps of training.">
 </html>
 """
 
 
 def write_page(out: Path, captioner: Captioner, scores: dict, seed: int) -> None:
-    """Write ``index.html`` with the scores and some scenes, the wrong captions among them."""
+    """Write ``index.html`` with the scores and some scenes, wrong captions included."""
     figures = []
     for k, scene in enumerate(make_scenes(SHOWN, seed, "test")):
-        told = captioner.tell(scene.image)
-        figure = attention_strip(scene.image, told.words, told.alpha)
+        caption = captioner.caption(scene.image)
+        figure = attention_strip(scene.image, caption.words, caption.alpha)
         with atomic_write(out / f"scene-{k}.png") as part:
             figure.savefig(part)
-        verdict = "true" if is_true(told.text, things_of(scene.facts)) else "not true"
-        text = html.escape(told.text)
+        verdict = "true" if is_true(caption.text, things_of(scene.facts)) else "not true"
+        text = html.escape(caption.text)
         figures.append(
             f'<figure><img src="scene-{k}.png" alt="A scene, and where the model looked at each '
             f'word of: {text}."><figcaption>{text} ({verdict})</figcaption></figure>'

@@ -1,7 +1,7 @@
-"""The command line. Every verb calls one public function.
+"""The command line. Every command calls one public function.
 
-Exit codes: 0 all went well, 1 something in the data or the files is wrong (one sentence on
-standard error says what, and what to do), 2 the command itself was not understood, 130 interrupted.
+Exit codes: 0 success; 1 something is wrong with the data or the files (one sentence on standard
+error says what, and what to do); 2 the command was not understood; 130 interrupted.
 """
 
 import sys
@@ -16,36 +16,46 @@ from labkit import console
 from labkit.cli import store as cli_store
 from labkit.cli.store import Out, Store
 from labkit.files import outputs, write_json
-from labkit.model.generation import MOST_WORDS, WIDEST, GenerationConfig
+from labkit.model.config import GenerationConfig
+from labkit.validation import declared
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Build, train and look into captioners with visual attention.",
+    help="Build, train and explore image captioners with visual attention.",
 )  # fmt: skip
 app.add_typer(cli_store.app)
 
-Run = Annotated[Path, Argument(help="Folder of a training run.")]
-Beam = Annotated[int | None, Option(min=1, max=WIDEST, help="Beam width; 1 is greedy. Default: "
-                 "the model's.")]  # fmt: skip
-Words = Annotated[int | None, Option(min=1, max=MOST_WORDS, help="The longest caption. Default: "
-                  "as long as the model was trained with.")]  # fmt: skip
-Power = Annotated[float | None, Option(min=0, max=10, help="Higher tells more words.")]
-Look = Annotated[str | None, Option(help="one, sampled or expected; its own way if not given.")]
+
+
+def generation_option(name: str) -> Any:
+    """Make an option of a field of `GenerationConfig`: its bounds and its meaning are there."""
+    field = declared(GenerationConfig)[name]
+    text = f"{field['description'][0].upper()}{field['description'][1:]}. Default: the model's."
+    if "enum" in field:
+        text = f"{', '.join(field['enum'])}. {text}"
+    return Option(min=field.get("minimum"), max=field.get("maximum"), help=text)
+
+
+Run = Annotated[Path, Argument(help="A run's folder, or the name of a model: see labkit models.")]
+Beams = Annotated[int | None, generation_option("num_beams")]
+Length = Annotated[int | None, generation_option("max_length")]
+Penalty = Annotated[float | None, generation_option("length_penalty")]
+Mode = Annotated[str | None, generation_option("attention_mode")]
 ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
 Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",
-                help="Any other setting, see labkit.training.config; several times.")]  # fmt: skip
+                help="Any other setting, see labkit.training.config; repeatable.")]  # fmt: skip
 Scores = Annotated[Path | None, Option("--json", help="Write the scores to this file.")]
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace files that are there.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace existing files.")]
 
 
 def main() -> None:
-    """Run a verb; whatever goes wrong becomes one line and an exit code."""
+    """Run a command; any error becomes one line on standard error and an exit code."""
     sys.exit(console.run(app))
 
 
 def show(scores: dict[str, Any]) -> None:
-    """Print a line for each score that there is."""
+    """Print a line for each score that is not None."""
     for name, value in scores.items():
         if value is not None:
             print(f"{name:14} {value:.3f}" if isinstance(value, float) else f"{name:14} {value}")
@@ -54,10 +64,10 @@ def show(scores: dict[str, Any]) -> None:
 @app.command()
 def demo(
     out: Out = Path("demo"),
-    count: Annotated[int, Option(min=100, help="Scenes to train on.")] = 6000,
-    seed: Annotated[int, Option(help="Of scenes and training.")] = 0,
+    count: Annotated[int, Option(min=100, help="Number of training scenes.")] = 6000,
+    seed: Annotated[int, Option(help="Seed of the scenes and the training.")] = 0,
 ) -> None:
-    """Draw scenes, train a captioner on them, and show what it tells and where it looks.
+    """Draw synthetic scenes, train a captioner on them, and show its captions and attention.
 
     Example: labkit demo --out demo
     """
@@ -105,18 +115,19 @@ def train(
 def compare(
     store: Store,
     attention: Annotated[list[str], Option(
-        metavar="[LABEL=]NAME[:OPTION=VALUE,...]", help=f"{ATTENTIONS}; several times.")],
+        metavar="[LABEL=]NAME[:OPTION=VALUE,...]", help=f"{ATTENTIONS}; repeatable.")],
     out: Out,
-    seeds: Annotated[int, Option(min=1, help="Trainings of each.")] = 3,
-    photo: Annotated[list[Path] | None, Option(help="Show where each looks on it.")] = None,
+    seeds: Annotated[int, Option(min=1, help="Training runs of each.")] = 3,
+    photo: Annotated[list[Path] | None, Option(help="Photograph to show their attention on; "
+                     "repeatable.")] = None,
     settings: Set = None,
 ) -> None:  # fmt: skip
-    """Train mechanisms with the same seeds, data and budget, and show them side by side.
+    """Train attention mechanisms with the same seeds, data and budget, and compare them.
 
     Example: labkit compare stores/scenes --attention soft --attention argmax --out compared
     """
     from labkit.training.compare import compare
-    from labkit.training.config import parse_settings
+    from labkit.training.recipes import parse_settings
 
     compare(store, attention, out, seeds, parse_settings(settings or []), photo or [])
     print((out / "table.md").read_text(encoding="utf-8"), end="")
@@ -125,17 +136,17 @@ def compare(
 @app.command()
 def evaluate(
     run: Run,
-    data: Annotated[Path | None, Option(help="A store; the one it was trained on if none.")] = None,
-    split: Annotated[str | None, Option(help="Which split; the dev split if none.")] = None,
-    beam: Beam = None,
-    max_words: Words = None,
-    length_penalty: Power = None,
-    attention_mode: Look = None,
+    data: Annotated[Path | None, Option(help="A store. Default: the training store.")] = None,
+    split: Annotated[str | None, Option(help="The split. Default: the dev split.")] = None,
+    num_beams: Beams = None,
+    max_length: Length = None,
+    length_penalty: Penalty = None,
+    attention_mode: Mode = None,
     json: Scores = None,
-    captions: Annotated[Path | None, Option(help="Write what was told, as COCO results.")] = None,
+    captions: Annotated[Path | None, Option(help="Write the captions as COCO results.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Score a model on a split: BLEU, METEOR, ROUGE-L, CIDEr of free-running captions.
+    """Score a model's generated captions on a split: BLEU, METEOR, ROUGE-L, CIDEr.
 
     Example: labkit evaluate runs/soft --split dev --json scores.json
     """
@@ -143,7 +154,11 @@ def evaluate(
     from labkit.evaluation.results import write_results
 
     outputs(json, captions, overwrite=overwrite)
-    found = evaluate_model(run, data, split, GenerationConfig(beam, max_words, length_penalty, attention_mode))
+    overrides = {
+        "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
+        "attention_mode": attention_mode,
+    }  # fmt: skip
+    found = evaluate_model(run, data, split, overrides)
     show(found.as_dict())
     if json:
         write_json(json, found.as_dict(), new=not overwrite)
@@ -153,13 +168,13 @@ def evaluate(
 
 @app.command()
 def score(
-    references: Annotated[Path, Argument(help="A store, or a captions file of any form.")],
+    references: Annotated[Path, Argument(help="A store, or a captions file in any format.")],
     captions: Annotated[Path, Argument(help="Generated captions, in COCO's results format.")],
-    split: Annotated[str, Option(help="Which split of a store.")] = "dev",
+    split: Annotated[str, Option(help="The split of a store.")] = "dev",
     json: Scores = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Score captions that any system wrote against human ones.
+    """Score captions of any system against human captions.
 
     Example: labkit score annotations/captions_val2017.json captions.json
     """
@@ -185,9 +200,9 @@ def models() -> None:
 
     Example: labkit models
     """
-    from labkit.model.captioner import PRETRAINED, shipped
+    from labkit.model.captioner import PRETRAINED, list_pretrained
 
-    for name in shipped():
+    for name in list_pretrained():
         card = (PRETRAINED / name / "card.md").read_text(encoding="utf-8")
         lines = [line for line in card.splitlines() if line and not line.startswith("#")]
         print(f"{name:16} {lines[0]}")
@@ -198,33 +213,38 @@ def caption(
     run: Run,
     photos: Annotated[list[str], Argument(metavar="PHOTO...", help="Photographs, or folders.")],
     out: Out = Path("captions"),
-    beam: Beam = None,
-    max_words: Words = None,
-    attention_mode: Look = None,
+    num_beams: Beams = None,
+    max_length: Length = None,
+    length_penalty: Penalty = None,
+    attention_mode: Mode = None,
 ) -> None:
-    """Tell photographs: captions on standard output, attention pictures in --out.
+    """Caption photographs: captions on standard output, attention strips in --out.
 
-    No file is overwritten: a picture whose name is taken is called NAME-2.png, NAME-3.png, ...
+    No file is overwritten: if NAME.png exists, the strip is called NAME-2.png, NAME-3.png, ...
 
     Example: labkit caption runs/soft my.jpg --out captions
     """
     from labkit.figures.caption_photos import caption_photos
 
-    if caption_photos(run, photos, out, GenerationConfig(beam, max_words, attention_mode=attention_mode)):
+    overrides = {
+        "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
+        "attention_mode": attention_mode,
+    }  # fmt: skip
+    if caption_photos(run, photos, out, overrides):
         sys.exit(1)
 
 
 @app.command()
 def grade(
-    notebooks: Annotated[list[Path], Argument(metavar="NOTEBOOK...", help="Labs handed in.")],
-    stored: Annotated[bool, Option("--stored", help="Run nothing, take stored outputs.")] = False,
-    timeout: Annotated[int, Option(min=1, help="Seconds for each cell.")] = 120,
+    notebooks: Annotated[list[Path], Argument(metavar="NOTEBOOK...", help="Submitted labs.")],
+    stored: Annotated[bool, Option("--stored", help="Use stored outputs; run nothing.")] = False,
+    timeout: Annotated[int, Option(min=1, help="Time limit for each cell, in seconds.")] = 120,
     json: Annotated[Path | None, Option(help="Write the marks to this file.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Mark labs that were handed in, by what the checks say of their exercises.
+    """Grade submitted labs by the checks of their exercises.
 
-    Example: labkit grade handed-in/one.ipynb handed-in/two.ipynb --json marks.json
+    Example: labkit grade submitted/one.ipynb submitted/two.ipynb --json marks.json
     """
     from labkit.checks.grading import grade_files
 

@@ -1,4 +1,4 @@
-"""The verbs that download data, make feature stores and look into them."""
+"""The commands that download data, prepare feature stores and inspect them."""
 
 import sys
 from enum import StrEnum
@@ -9,16 +9,16 @@ import typer
 from typer import Argument, Option
 
 app = typer.Typer()
-prepare_app = typer.Typer(no_args_is_help=True, help="Turn pictures into a feature store.")
+prepare_app = typer.Typer(no_args_is_help=True, help="Encode images into a feature store.")
 app.add_typer(prepare_app, name="prepare")
 
-Out = Annotated[Path, Option("--out", help="Folder to write; made if absent.")]
+Out = Annotated[Path, Option("--out", help="Folder to write; created if absent.")]
 Store = Annotated[Path, Argument(help="Folder of a feature store.")]
-Shard = Annotated[int, Option(min=1, help="Images in each file of the store.")]
+Shard = Annotated[int, Option(min=1, help="Images in a full file of the store.")]
 
 
 class Dataset(StrEnum):
-    """What can be downloaded."""
+    """The data sets that can be downloaded."""
 
     flickr8k = "flickr8k"
     coco = "coco"
@@ -28,9 +28,9 @@ class Dataset(StrEnum):
 def data(
     name: Annotated[Dataset, Argument(help="Which data set.")],
     folder: Annotated[Path, Argument(metavar="DIR", help="Where to put it.")],
-    mirror: Annotated[str | None, Option(help="Another address that has the same files.")] = None,
+    mirror: Annotated[str | None, Option(help="Another address with the same files.")] = None,
 ) -> None:
-    """Download photographs and captions, with checksums; go on where it stopped.
+    """Download photographs and captions, verified by checksums; resumable.
 
     Example: labkit data flickr8k data/flickr8k
     """
@@ -42,11 +42,11 @@ def data(
 @prepare_app.command("scenes")
 def prepare_scenes_verb(
     out: Out,
-    count: Annotated[int, Option(min=10, help="Scenes of the split train.")] = 6000,
+    count: Annotated[int, Option(min=10, help="Number of training scenes.")] = 6000,
     seed: Annotated[int, Option(help="Another seed gives other scenes.")] = 0,
     images_per_shard: Shard = 1000,
 ) -> None:
-    """Draw scenes: nothing is downloaded, and every fact of a picture is known.
+    """Draw synthetic scenes, about which everything is known; nothing is downloaded.
 
     Example: labkit prepare scenes --out stores/scenes --count 6000
     """
@@ -56,44 +56,44 @@ def prepare_scenes_verb(
 
 
 def prepare_photos_verb(source: str, reads: str) -> None:
-    """Add the verb that prepares one kind of photographs."""
+    """Add the command that prepares photographs in one layout."""
 
     def verb(
         root: Annotated[Path, Argument(help=f"Folder with {reads}.")],
         out: Out,
-        split: Annotated[list[str] | None, Option(help="Which, several times; or all.")] = None,
-        images: Annotated[Path | None, Option(help="Where the photographs are, if they are not in "
-                          "the folder.")] = None,
+        split: Annotated[list[str] | None, Option(help="A split; repeatable.")] = None,
+        images: Annotated[Path | None, Option(help="Folder of the photographs, if they are "
+                          "elsewhere.")] = None,
         make_splits: Annotated[str | None, Option(metavar="TRAIN,DEV,TEST", help="Divide a source "
-                               "without splits, such as 0.8,0.1,0.1.")] = None,
+                               "without splits, for example 0.8,0.1,0.1.")] = None,
         split_seed: Annotated[int, Option(help="Another seed makes other splits.")] = 0,
-        without_captions: Annotated[bool, Option("--without-captions", help="Also prepare a split "
-                                    "that has no captions.")] = False,
+        without_captions: Annotated[bool, Option("--without-captions", help="Also prepare splits "
+                                    "without captions.")] = False,
         encoder: Annotated[str, Option(help="efficientnet_lite0, _lite2, or torchvision's.")] = "",
-        size: Annotated[int, Option(help="Side of the network's input, in pixels.")] = 0,
+        size: Annotated[int, Option(help="Side of the network's square input, in pixels.")] = 0,
         block: Annotated[str, Option(help="Which feature map of the network.")] = "",
         weights: Annotated[Path | None, Option(help="A file with the network's weights.")] = None,
         images_per_shard: Shard = 1000,
-        views: Annotated[int, Option(min=1, help="Of each photograph for training: 2 adds it "
-                         "in a mirror, 4 also two parts of it.")] = 1,
+        augment: Annotated[int, Option(min=1, help="Copies of each training photograph: 2 adds a "
+                           "flipped one, 4 also two crops.")] = 1,
         strict: Annotated[bool, Option("--strict", help="Stop at the first bad image.")] = False,
     ) -> None:  # fmt: skip
         from dataclasses import replace
 
-        from labkit.data import readers as captions
+        from labkit.data.readers import DataReport, require_captions
         from labkit.features.prepare import PHOTO_ENCODER, prepare, read_photos, store_line
 
-        report = captions.DataReport(strict)
+        report = DataReport(strict)
         asked = {"name": encoder, "size": size, "block": block, "weights": weights}
         asked = {key: str(v) if key == "weights" else v for key, v in asked.items() if v}
         records, facts = read_photos(
-            source, root, split, report, images, make_splits, split_seed, views
+            source, root, split, report, images, make_splits, split_seed, augment
         )
         for line in [*report.notes, *([str(report)] if report else [])]:
             print(line, file=sys.stderr)
         if not without_captions:
-            captions.require_captions(report, root)
-        config, unread = replace(PHOTO_ENCODER, **asked), captions.DataReport(strict)
+            require_captions(report, root)
+        config, unread = replace(PHOTO_ENCODER, **asked), DataReport(strict)
         prepare(records, out, config, facts, unread, images_per_shard)
         if unread:
             print(unread, file=sys.stderr)
@@ -116,7 +116,7 @@ prepare_photos_verb("auto", "captioned photographs in any of these layouts")
 
 @app.command()
 def info(store: Store) -> None:
-    """Say what a store holds, without reading its features.
+    """Describe a store, without reading its features.
 
     Example: labkit info stores/flickr8k
     """
@@ -132,7 +132,7 @@ def info(store: Store) -> None:
 
 @app.command()
 def verify(store: Store) -> None:
-    """Read every byte of a store and compare it with the manifest's SHA-256.
+    """Verify every file of a store against the SHA-256 sums of its manifest.
 
     Example: labkit verify stores/flickr8k
     """
@@ -140,17 +140,17 @@ def verify(store: Store) -> None:
 
     for part in [FeatureStore(store, split) for split in splits(store)]:
         part.verify()
-    print(f"{store} is whole")
+    print(f"{store} is intact")
 
 
 @app.command()
 def export(
     store: Store,
-    out: Annotated[Path, Argument(help="Folder to make.")],
+    out: Annotated[Path, Argument(help="Folder to create.")],
     to: Annotated[str, Option("--to", help="webdataset, mds or safetensors.")],
     split: Annotated[str, Option(help="Which split.")] = "train",
 ) -> None:
-    """Write a split in another tool's format (webdataset and mds need the extra named export).
+    """Write a split in another tool's format (webdataset and mds need pip install labkit[export]).
 
     Example: labkit export stores/flickr8k exported --to webdataset
     """
@@ -164,7 +164,7 @@ def split(
     count: Annotated[int, Argument(help="Images in all.")] = 82_783,
     images_per_shard: Annotated[int, Option(min=1, help="Images in a full file.")] = 10_000,
 ) -> None:
-    """Say how many files so many images make: COCO's train2014 makes nine, as in the lab of 2017.
+    """Print the number of files for a number of images: nine for COCO's train2014, as in 2017.
 
     Example: labkit split 82783 --images-per-shard 10000
     """

@@ -1,4 +1,4 @@
-"""From the rows of a captions file to records: photographs found, ids unique, problems named."""
+"""From rows of a captions file to records: find photographs, make ids unique, report problems."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -15,21 +15,22 @@ def gather(
     rows: Sequence[Row], photos: Folder, report: DataReport, needs: str,
     unpublished: Collection[str] = (), listed: Collection[Path] | None = None,
 ) -> list[CaptionedImage]:  # fmt: skip
-    """Make records; leave out what lacks its photograph or its captions, and report it.
+    """Make records; report and leave out those without a photograph or captions.
 
-    A split wholly without captions is kept: it can be captioned, not scored. `require_captions`
-    stops there.
+    A split without any captions is kept, since it can be captioned, though not scored.
+    `require_captions` raises an error for it.
 
     Args:
-        rows: Those of the splits that were asked for; an image is one row.
-        photos: Where the photographs lie.
-        report: Where problems go.
+        rows: Those of the requested splits, one for each image.
+        photos: The folder of the photographs.
+        report: Collects problems.
         needs: What the layout needs, for messages.
-        unpublished: Splits of which no captions are published.
-        listed: The photographs that any split lists; the others in their folders are reported.
+        unpublished: Splits whose captions are not published.
+        listed: The photographs that any split lists; others in their folders are reported.
+            None reports none.
 
     Raises:
-        DataError: Nothing can be used.
+        DataError: No image can be used.
     """
     records = []
     for row in rows:
@@ -55,20 +56,20 @@ def gather(
 
 
 def found_photos(rows: Iterable[Row], photos: Folder) -> set[Path]:
-    """Give the photographs that rows name."""
+    """Return the photographs that the rows name."""
     return {path for row in rows for path in photos.find(row.photo, row.near)}
 
 
 def photo_rows(photos: Folder) -> list[Row]:
-    """Give a row without captions for each photograph."""
+    """Return a row without captions for each photograph."""
     return [Row(path.name, path.name, near=(path.parent,)) for path in photos.photos]
 
 
 def _unique(records: list[CaptionedImage], report: DataReport) -> list[CaptionedImage]:
-    """Keep a photograph once, and give different photographs different ids."""
+    """Keep each photograph once, and make the ids of different photographs differ."""
     by_id: dict[str, list[CaptionedImage]] = {}
     doubtful: set[tuple[str, str]] = set()
-    alike: dict[str, str] = {}  # split -> an id that another split has, too
+    alike: dict[str, str] = {}  # split -> an id that another split has as well
     kept = []
     for record in records:
         others = by_id.setdefault(record.id, [])
@@ -97,22 +98,22 @@ def _unique(records: list[CaptionedImage], report: DataReport) -> list[Captioned
 
 
 def _same_photo(one: Path, other: Path) -> bool:
-    """Tell whether two files of one id are one photograph, as the years of COCO share them."""
+    """Return whether two files of one id are the same photograph: COCO's years share some."""
     return plain_name(one.name) == plain_name(other.name) and same_file(one, other)
 
 
 def _with_captions(
     records: list[CaptionedImage], unpublished: Collection[str], report: DataReport
 ) -> list[CaptionedImage]:
-    told = {record.split for record in records if record.captions}
+    captioned = {record.split for record in records if record.captions}
     for split in dict.fromkeys(record.split for record in records):
         if split in unpublished:
             report.note(f"no captions of {split} are published: it can be captioned, not scored")
-        elif split not in told:
+        elif split not in captioned:
             report.add(NO_CAPTIONS, split)
     kept = []
     for record in records:
-        if record.captions or record.split not in told:
+        if record.captions or record.split not in captioned:
             kept.append(record)
         else:
             report.add("image without a caption", record.facts["file"])
@@ -120,10 +121,10 @@ def _with_captions(
 
 
 def require_captions(report: DataReport, root: str | Path) -> None:
-    """Stop if a split that should have captions has none that can be used.
+    """Require usable captions of every split that should have captions.
 
     Raises:
-        DataError: There is such a split.
+        DataError: A split has none.
     """
     if splits := report.problems.get(NO_CAPTIONS):
         others = report.line(without=NO_CAPTIONS)

@@ -1,6 +1,6 @@
-"""Captions files of every form, each read as rows: a photograph's name, and what is said of it.
+"""Captions files in every format, read as rows: a photograph's name and its captions.
 
-`labkit prepare` and `labkit score` read captions with this, and with nothing else.
+`labkit prepare` and `labkit score` both read captions with this module alone.
 """
 
 import ast
@@ -22,18 +22,18 @@ FILE = "filename image imagename imagefile imagepath img photo picture file path
 ID = "cocoid imageid imgid id"
 CAPTION = "caption captions sentence sentences text texts comment raw description captionstr"
 SPLIT = "split subset set partition"
-"""The names of columns, the first that is there counts; case, spaces and underscores do not."""
+"""Accepted column names; the first present is used; case, spaces and underscores are ignored."""
 
 _TOKEN = re.compile(r"(.+)#(\d+)\t(.*)", re.DOTALL)
 
 
 def read_rows(path: Path, report: DataReport) -> list[Row]:
-    """Read a captions file: the form is known by its content, not by its name.
+    """Read a captions file; its format is recognised by its content, not its name.
 
-    The forms are COCO's and Karpathy's JSON; lines `name.jpg#0 <tab> caption`, as in
+    The formats are COCO's and Karpathy's JSON; lines `name.jpg#0 <tab> caption`, as in
     Flickr8k.token.txt; Flickr30k's results.csv; and any table with a column for the photograph or
-    its id and one for the caption or a list of captions, perhaps one for the split: CSV, TSV, JSON
-    lines, a JSON list of objects, or a JSON object of captions by image.
+    its id, one for the caption or a list of captions, and optionally one for the split: CSV, TSV,
+    JSON lines, a JSON list of objects, or a JSON object of captions by image.
 
     Raises:
         OSError: The file cannot be read.
@@ -48,11 +48,11 @@ def read_rows(path: Path, report: DataReport) -> list[Row]:
 
 
 def coco_rows(data: dict, path: Path, report: DataReport) -> list[Row]:
-    """Read COCO's form: a list "images", and a list "annotations" where captions are published.
+    """Read COCO's format: a list "images", and a list "annotations" if captions are published.
 
-    The captions' image ids may be numbers and the images' texts, or the reverse. A caption with
-    "is_rejected", as in VizWiz, is reported and left out. Captions of an image that is not listed
-    are reported, but if no image is listed, there is one for each id.
+    Image ids may be numbers in one list and strings in the other. A caption with "is_rejected", as
+    in VizWiz, is reported and left out. Captions of an unlisted image are reported; if there is no
+    list of images at all, each id is an image.
     """
     rows = list(_coco_images(data, path, report)) if "images" in data else []
     if "annotations" not in data:
@@ -114,7 +114,7 @@ def _json_rows(text: str, path: Path, report: DataReport) -> list[Row]:
 
 
 def _as_entries(data: dict[str, Any]) -> list[Any]:
-    """Give the entries of a JSON object: itself, the one list in it, or captions by image."""
+    """Return the entries of a JSON object: itself, its only list, or its captions by image."""
     if _columns(tuple(data)):
         return [data]
     lists = [value for value in data.values() if isinstance(value, list)]
@@ -150,7 +150,7 @@ def _token_rows(lines: list[str], path: Path, report: DataReport) -> Iterator[Ro
 def _cells(
     lines: list[str], path: Path, report: DataReport
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Read a table by its header; without one, the first cell must be a photograph's name."""
+    """Read a table by its header; without a header the first cell must be a photograph's name."""
     start = next(number for number, line in enumerate(lines) if line.strip())
     for delimiter in "\t|,;":
         header = [cell.strip(' "\r\n') for cell in lines[start].split(delimiter)]
@@ -170,7 +170,7 @@ def _cells(
 
 @lru_cache(256)
 def _columns(keys: tuple[str, ...]) -> dict[str, list[str]]:
-    """Tell which column is which; nothing if captions or what they belong to have none."""
+    """Find the columns by kind; nothing if there is none for captions or none for images."""
     named: dict[str, list[str]] = defaultdict(list)
     for key in keys:
         named[_plain_key(key)].append(key)
@@ -210,7 +210,7 @@ def _table_rows(entries: Iterable[tuple[str, Any]], report: DataReport) -> Itera
 
 
 def _spread(value: Any, where: str) -> list[tuple[str, Any]]:
-    """Give the captions of a cell: a text, a list of them, or such a list written as text."""
+    """Return the captions of a cell: a text, a list of texts, or such a list written as text."""
     if isinstance(value, str) and value[:1] == "[" and value[-1:] == "]":
         value = _as_list(value)
     if not isinstance(value, list):

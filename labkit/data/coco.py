@@ -1,4 +1,4 @@
-"""COCO captions of any year, and other data sets in COCO's form."""
+"""COCO captions of any year, and other data sets in COCO's format."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -27,27 +27,27 @@ def read_coco(
 
     A split such as "train2017" is `annotations/captions_train2017.json` with its photographs, most
     often in `train2017/` or `images/train2017/`. A test split has `image_info_test2014.json`
-    instead: no captions are published, so it can be captioned, not scored. Where there are no such
-    files, any JSON file of COCO's form is a split, such as VizWiz's `annotations/val.json`.
+    instead: its captions are not published, so it can be captioned, not scored. Where there are no
+    such files, any JSON file in COCO's format is a split, such as VizWiz's `annotations/val.json`.
 
-    Where just one year of a kind is there, "train", "dev" (COCO's val) and "test" name it too, and
-    are the names of `splits=None`. A record bears the name it was asked for by. The years share
-    photographs: one that two splits list stays in the first. If two splits give one id to
-    different photographs, their ids here begin with the split: "train/1", "dev/1".
+    If there is only one year of a kind, the names "train", "dev" (COCO's val) and "test" mean that
+    year, and `splits=None` uses them. Records bear the requested name. The years share photographs:
+    one that two splits list stays in the first. If two splits give the same id to different
+    photographs, their ids here begin with the split: "train/1", "dev/1".
 
     Args:
         root: The folder that holds `annotations/` and the photographs, or one of the JSON files.
-        splits: Names as above; if None, all that have a folder, or else all with any photograph.
-        report: Where problems go. None counts them nowhere.
+        splits: Names as above. None reads all with a folder, or else all with a photograph.
+        report: Collects problems. None discards them.
         images: The folder of the photographs, if it is not in the root.
 
     Returns:
-        Splits in the order asked for, images in the order of the file. `facts` holds the licence
-        and the source address where the file states them.
+        The splits in the requested order, images in the order of the file. `facts` holds the
+        licence and the source address where the file states them.
 
     Raises:
-        FileNotFoundError: No such root.
-        DataError: A split that is not there, or nothing usable at all.
+        FileNotFoundError: The root does not exist.
+        DataError: A split does not exist, or no image is usable.
     """
     report, path = DataReport() if report is None else report, Path(root)
     above = path.parent.parent if path.parent.name == "annotations" else path.parent
@@ -79,7 +79,7 @@ def read_coco(
 
 
 def is_coco(path: Path) -> bool:
-    """Tell whether a file is JSON of COCO's form."""
+    """Return whether a file is JSON in COCO's format."""
     data = parse_json(read_text(path, DataReport()), path, DataReport())
     images = data.get("images") if isinstance(data, dict) else None
     first = images[0] if isinstance(images, list) and images else None
@@ -92,7 +92,7 @@ def _rows(path: Path, near: tuple[Path, ...], report: DataReport) -> list[Row]:
         report.add("malformed file", f"{path}: not a JSON object")
     if not data or not isinstance(data, dict):
         return []
-    data.setdefault("images", None)  # what is missing is reported
+    data.setdefault("images", None)  # if missing, it is reported
     if path.name.startswith("image_info_"):
         data.pop("annotations", None)
     elif path.name.startswith("captions_"):
@@ -122,7 +122,7 @@ def _files(folder: Folder, report: DataReport) -> dict[str, Path]:
 
 
 def _short_names(splits: Iterable[str]) -> dict[str, str]:
-    """Name each split: "train2017" goes by "train" where it is the only year of its kind."""
+    """Name each split: "train2017" becomes "train" if it is the only year of its kind."""
     short = {split: re.sub(r"^(train|val|test)\d{4}$", r"\1", split) for split in splits}
     short = {split: split_name(name) for split, name in short.items()}
     kinds = list(short.values())

@@ -1,8 +1,8 @@
-"""Fetch the public data sets: resumable, checked, unpacked whole or not at all.
+"""Download the public data sets: resumable, verified, unpacked completely or not at all.
 
 The MD5 sums are those that public projects check against: for Flickr8k the R package torchvision
 (mlverse/torchvision, R/dataset-flickr.R), for COCO LAVIS and PaddlePaddle. The owners publish no
-sums of their own. MD5 finds damage, not forgery; the addresses are HTTPS.
+checksums. MD5 finds damage, not forgery; the addresses are HTTPS.
 """
 
 import hashlib
@@ -19,26 +19,27 @@ from tqdm import tqdm
 
 from labkit.files import only_one, writable_folder
 
-PART = ".labkit-part"  # the end of the name of what is being fetched
-CHUNK = 1 << 16  # bytes; a break costs less than one chunk
-TRIES = 5  # in a row that bring nothing
-PAUSE = 1.0  # seconds before the next
+PART = ".labkit-part"  # ends the name of an unfinished download
+CHUNK = 1 << 16  # bytes; an interruption costs less than one chunk
+TRIES = 5  # in a row without progress
+PAUSE = 1.0  # seconds before the next attempt
 BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
 class DownloadError(OSError):
-    """A data set could not be fetched, checked or unpacked."""
+    """A data set could not be downloaded, verified or unpacked."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file to fetch, and what of it is wanted.
+    """A zip file to download, and which of its contents to unpack.
 
     Attributes:
-        url: Where it is.
+        url: Its address.
         md5: The MD5 sum of the zip file, 32 hexadecimal digits.
-        gives: The files and folders it leaves in the data set's folder; the rest is not unpacked.
-        into: Folder below the data set's that the zip's own paths start from.
+        gives: The files and folders to unpack, relative to the data set's folder; the rest is not
+            unpacked.
+        into: The folder, relative to the data set's, that the zip file's paths start from.
     """
 
     url: str
@@ -84,30 +85,30 @@ DATASETS: dict[str, tuple[Archive, ...]] = {
         Archive(f"{_COCO}/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", ("train2014",)),
     ),
 }
-"""The data sets by name: Flickr8k (1.1 GB to fetch), COCO 2014 train and val (20 GB)."""
+"""The data sets by name: Flickr8k (1.1 GB to download), COCO 2014 train and val (20 GB)."""
 
 
 def download(
     dataset: str, folder: str | Path, mirror: str | None = None, progress: bool = True
 ) -> Path:
-    """Fetch and unpack a data set, ready for its reader in `captions.py`.
+    """Download and unpack a data set, ready for its reader in `labkit.data.readers`.
 
-    Run again after an interruption it resumes where it stopped. What is there already is not
-    fetched again, and never replaced. A zip file put into `folder` by hand is used, and stays; one
-    that was fetched is removed once it is unpacked.
+    An interrupted download resumes when this is run again. Existing files are neither downloaded
+    again nor replaced. A zip file that was put into `folder` by hand is used and kept; a downloaded
+    one is removed once it is unpacked.
 
     Args:
         dataset: "flickr8k" or "coco" (2014, the paper's). Flickr8k is for research use only.
-        folder: Where to put it; made if absent.
-        mirror: An address that serves the same zip files side by side, instead of the usual ones.
+        folder: Where to put it; created if absent.
+        mirror: Another address that serves the same zip files side by side.
         progress: Show progress bars.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: No such data set.
-        DownloadError: It cannot be fetched, is not the file expected, or does not unpack.
+        ValueError: There is no such data set.
+        DownloadError: It cannot be downloaded or unpacked, or a checksum does not match.
     """
     if dataset not in DATASETS:
         raise ValueError(f"no data set {dataset!r} to download, only: {', '.join(DATASETS)}")
@@ -118,18 +119,18 @@ def fetch(
     archives: Sequence[Archive], folder: str | Path, mirror: str | None = None,
     progress: bool = True,
 ) -> Path:  # fmt: skip
-    """Fetch and unpack zip files into a folder, as `download` does with those it knows."""
+    """Download and unpack zip files into a folder, as `download` does for the known data sets."""
     folder = writable_folder(folder)
     with only_one(folder):
         for archive in archives:
             if not all((folder / given).exists() for given in archive.gives):
                 url = f"{mirror.rstrip('/')}/{archive.name}" if mirror else archive.url
-                _give(archive, url, folder, progress)
+                _provide(archive, url, folder, progress)
     return folder
 
 
-def _give(archive: Archive, url: str, folder: Path, progress: bool) -> None:
-    """Unpack the user's own zip file, or else fetch one, which is removed in the end."""
+def _provide(archive: Archive, url: str, folder: Path, progress: bool) -> None:
+    """Unpack the user's own zip file, or else download one and remove it afterwards."""
     path, part = folder / archive.name, folder / f"{archive.name}{PART}"
     if path.exists():
         if _md5(path) != archive.md5:
@@ -146,7 +147,7 @@ def _fetch_checked(archive: Archive, url: str, part: Path, progress: bool) -> No
     if _md5(part) != archive.md5:
         part.unlink()
         raise DownloadError(
-            f"{url} gave a file whose checksum is not the one known (MD5 {archive.md5}): it is "
+            f"{url} gave a file whose checksum is not the expected MD5 {archive.md5}: the file was "
             "removed, run this again or name another mirror"
         )
 
@@ -157,7 +158,7 @@ def _md5(path: Path) -> str:
 
 
 def _transfer(url: str, part: Path, progress: bool) -> None:
-    """Bring all of `url` into `part`, starting from what is there, again if the line breaks."""
+    """Download `url` into `part`, continuing what is there, and retry if the connection breaks."""
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -166,13 +167,13 @@ def _transfer(url: str, part: Path, progress: bool) -> None:
         except requests.RequestException as error:
             broken = isinstance(error, BROKEN) or getattr(error.response, "status_code", 0) >= 500
             if not broken:
-                raise DownloadError(f"{url} cannot be fetched: {error}") from error
+                raise DownloadError(f"{url} cannot be downloaded: {error}") from error
             after = part.stat().st_size if part.exists() else 0
             failures = 0 if after > before else failures + 1
             if failures == TRIES:
                 raise DownloadError(
-                    f"{url} cannot be fetched ({type(error).__name__} after {after:,} bytes): "
-                    "check the network and run this again, it goes on from there"
+                    f"{url} cannot be downloaded ({type(error).__name__} after {after:,} bytes): "
+                    "check the network and run this again, it resumes from there"
                 ) from error
         time.sleep(PAUSE)
 
@@ -183,7 +184,7 @@ def _request(url: str, part: Path, start: int, progress: bool) -> None:
         headers["Range"] = f"bytes={start}-"
     with requests.get(url, headers=headers, stream=True, timeout=(15, 60)) as answer:
         if start and answer.status_code == requests.codes.range_not_satisfiable:
-            return  # nothing is left to fetch; the checksum says whether it is right
+            return  # nothing is left to download; the checksum tells whether it is right
         answer.raise_for_status()
         resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
         start = start if answer.status_code == requests.codes.partial_content and resumed else 0
@@ -204,7 +205,7 @@ def _request(url: str, part: Path, start: int, progress: bool) -> None:
 
 
 def _unpack(path: Path, archive: Archive, folder: Path, progress: bool) -> None:
-    """Unpack beside, then rename what the archive gives into place."""
+    """Unpack into a temporary folder, then rename what is wanted into place."""
     beside = folder / f".{path.stem}.unpacking"
     shutil.rmtree(beside, ignore_errors=True)
     try:
@@ -225,7 +226,7 @@ def _unpack(path: Path, archive: Archive, folder: Path, progress: bool) -> None:
 
 
 def _wanted(pack: zipfile.ZipFile, archive: Archive) -> list[zipfile.ZipInfo]:
-    """List the files to unpack, having refused a zip file with a path that leads outside."""
+    """List the files to unpack; refuse a zip file with a path that leads outside its folder."""
     given = [PurePosixPath(path) for path in archive.gives]
     wanted = []
     for entry in pack.infolist():

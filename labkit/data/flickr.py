@@ -1,4 +1,4 @@
-"""Flickr8k and Flickr30k, as they are published and as Kaggle holds them."""
+"""Flickr8k and Flickr30k, as published and as distributed on Kaggle."""
 
 import os
 from collections import Counter
@@ -17,9 +17,9 @@ from labkit.data.text_files import read_text, split_lines
 
 @dataclass(frozen=True)
 class _Layout:
-    captions: tuple[str, ...]  # regular expressions of the file, the best first
-    lists: tuple[str, ...]  # of a split's list of names; {} is the split
-    photos: tuple[str, ...]  # folders to look into first
+    captions: tuple[str, ...]  # regular expressions for the file, the best first
+    lists: tuple[str, ...]  # for a split's list of names; {} is the split
+    photos: tuple[str, ...]  # folders to search first
     needs: str
 
 
@@ -43,25 +43,25 @@ def read_flickr8k(
     root: str | Path, splits: Sequence[str] | None = None, report: DataReport | None = None,
     images: str | Path | None = None,
 ) -> list[CaptionedImage]:  # fmt: skip
-    """Read Flickr8k (Hodosh, Young and Hockenmaier, 2013), as published or as Kaggle holds it.
+    """Read Flickr8k (Hodosh, Young and Hockenmaier, 2013), as published or as on Kaggle.
 
-    As published, the photographs lie in `Flicker8k_Dataset/` (spelled so) and the texts in
+    As published, the photographs are in `Flicker8k_Dataset/` (spelled so) and the texts in
     `Flickr8k_text/` or in the root: `Flickr8k.token.txt`, and a list of photographs for each
-    split. Kaggle has `Images/` and `captions.txt`, a table, without lists. Any mixture is read.
-    Without lists the photographs are one split, "all".
+    split. Kaggle has `Images/` and the table `captions.txt`, without lists. Any mixture of the two
+    is read. Without lists the photographs are one split, "all".
 
     Args:
-        root: The folder that holds them.
-        splits: "train", "dev", "test"; all whose lists are there if None.
-        report: Where problems go. None counts them nowhere.
+        root: The folder of the data set.
+        splits: "train", "dev", "test"; None reads all that have a list.
+        report: Collects problems. None discards them.
         images: The folder of the photographs, if it is not in the root.
 
     Returns:
-        Splits in the order asked for, images in the order of the split's list, or by name.
+        The splits in the requested order, images in the order of the split's list, or by name.
 
     Raises:
-        FileNotFoundError: No such folder, or no photographs in it.
-        DataError: A split that is not there, or nothing usable at all.
+        FileNotFoundError: There is no such folder, or it has no photographs.
+        DataError: A split does not exist, or no image is usable.
     """
     return _read(FLICKR8K, root, splits, report, images)
 
@@ -70,15 +70,15 @@ def read_flickr30k(
     root: str | Path, splits: Sequence[str] | None = None, report: DataReport | None = None,
     images: str | Path | None = None,
 ) -> list[CaptionedImage]:  # fmt: skip
-    """Read Flickr30k (Young et al., 2014), as published or as Kaggle holds it.
+    """Read Flickr30k (Young et al., 2014), as published or as on Kaggle.
 
-    As published, the photographs lie in `flickr30k-images/`, beside `results_20130124.token`.
-    Kaggle has them in a nested `flickr30k_images/` with `results.csv`, where one row lacks its last
-    bar: that is mended and reported. Flickr30k has no official splits: all is one split, "all",
-    unless lists such as `train.txt`, `val.txt` and `test.txt` are there. For the splits that
-    papers use, see `labkit.karpathy.read_karpathy`.
+    As published, the photographs are in `flickr30k-images/`, next to `results_20130124.token`.
+    Kaggle has them in a nested `flickr30k_images/` with `results.csv`, in which one row lacks its
+    last bar: this is corrected and reported. Flickr30k has no official splits: all images are one
+    split, "all", unless there are lists such as `train.txt`, `val.txt` and `test.txt`. For the
+    splits that papers use, see `labkit.data.tables.read_karpathy`.
 
-    Arguments, result and errors are those of `read_flickr8k`.
+    Arguments, return value and errors are those of `read_flickr8k`.
     """
     return _read(FLICKR30K, root, splits, report, images)
 
@@ -113,7 +113,7 @@ def _by_list(
     rows: list[Row], lists: dict[str, list[str]], photos: Folder, near: tuple[Path, ...],
     report: DataReport,
 ) -> list[Row]:  # fmt: skip
-    """Give a row for each name of each list; report captions of photographs that are nowhere."""
+    """Return a row for each name of each list; report captions of photographs that do not exist."""
     by_name = {name: row for row in rows for name in (os.path.splitext(row.file)[0], row.file)}
     listed = {name for names in lists.values() for name in names}
     used = {by_name[name].file for name in listed if name in by_name}

@@ -1,4 +1,4 @@
-"""Where a data set's files lie: its folder, listed once, and one way to find a photograph in it."""
+"""A data set's folder: listed once, with one way to find a photograph in it."""
 
 import filecmp
 import os
@@ -15,20 +15,20 @@ PHOTOS = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic",
     ".heif", ".avif",
 }  # fmt: skip
-"""Endings of the files that count as photographs, in lower case."""
+"""The extensions of photographs, in lower case."""
 _COCO_2014 = re.compile(r"^coco_[a-z]+\d{4}_(?=\d{12}\b)", re.IGNORECASE)
 
 
 def is_photo(path: Path | str) -> bool:
-    """Tell by its ending whether a file is a photograph."""
+    """Return whether a file is a photograph, by its extension."""
     return os.path.splitext(path)[1].lower() in PHOTOS
 
 
 def plain_name(name: str) -> str:
-    """Give what is the same in all ways to name an image.
+    """Return the part of an image's name that all ways of writing it share.
 
-    That is its name without folders, without a photograph's ending, without the COCO_val2014_ of
-    COCO's 2014 files, and without leading zeros if it is a number.
+    That is its name without folders, without a photograph's extension, without the COCO_val2014_
+    of COCO's 2014 files, and without leading zeros if it is a number.
     """
     name = name.replace("\\", "/").rsplit("/", 1)[-1]
     name = os.path.splitext(name)[0] if is_photo(name) else name
@@ -37,17 +37,18 @@ def plain_name(name: str) -> str:
 
 
 class Folder:
-    """All files below a folder, without the hidden ones; links are followed.
+    """All files below a folder, except hidden ones; links are followed.
 
     Args:
         root: The folder.
-        report: Where problems go, such as a name that is not Unicode.
+        report: Collects problems, such as a name that is not Unicode.
 
     Attributes:
-        files, folders: What is there, the nearest to the root first; the root is a folder, too.
+        files, folders: Its files, and its folders with the root among them, nearest to the root
+            first.
 
     Raises:
-        FileNotFoundError: No such folder.
+        FileNotFoundError: There is no such folder.
     """
 
     def __init__(self, root: str | Path, report: DataReport):
@@ -78,17 +79,17 @@ class Folder:
 
     @property
     def photos(self) -> list[Path]:
-        """The photographs, by their endings."""
+        """The photographs, by their extensions."""
         return [path for path in self.files if is_photo(path)]
 
     def below(self, path: Path) -> str:
-        """Give a path as seen from the root, with slashes."""
+        """Return a path relative to the root, with slashes."""
         return path.relative_to(self.root).as_posix()
 
     def matching(self, *patterns: str) -> list[Path]:
-        """Find files by regular expressions, those of the first one first.
+        """Find files by regular expressions, matches of the first expression first.
 
-        An expression fits the end of a path, from the beginning of a name; case does not count.
+        An expression matches the end of a path, from the beginning of a name, ignoring case.
         """
         found = {}
         for pattern in patterns:
@@ -97,7 +98,7 @@ class Folder:
         return list(found)
 
     def named(self, *names: str) -> list[Path]:
-        """Find folders by name; upper and lower case are alike."""
+        """Find folders by name, ignoring case."""
         wanted = {name.casefold() for name in names}
         root = self.root.resolve().name.casefold()
         return [
@@ -107,18 +108,18 @@ class Folder:
         ]
 
     def find(self, name: str, near: Sequence[Path] = ()) -> list[Path]:
-        """Find a photograph, by the name that a captions file gives it.
+        """Find a photograph by the name that a captions file gives it.
 
-        It is sought as given, then in all folders, by as much of the given path as fits. A name of
-        COCO's 2014 files also finds the 2017 file, and the reverse; one without an ending finds the
-        photograph. Nothing outside the folder is ever found, whatever the name.
+        The path is tried as given, then in all folders, by as much of the given path as matches. A
+        name of COCO's 2014 files also finds the 2017 file, and vice versa; the extension may be
+        missing. Nothing outside the folder is ever found, whatever the name.
 
         Args:
             name: The name, with or without folders, with slashes or backslashes.
             near: Folders to prefer.
 
         Returns:
-            The one file; none; or several that are equally good and not equal.
+            The one file; none; or several that match equally well and differ in content.
         """
         parts = [part for part in re.split(r"[\\/]", name) if part not in ("", ".", "..")]
         found = self._named.get(_key(parts[-1]), []) if parts else []
@@ -134,7 +135,7 @@ class Folder:
         return found[:1] if all(same_file(found[0], other) for other in found[1:]) else found
 
     def summary(self) -> str:
-        """Say in one line what is there."""
+        """Describe in one line what the folder holds."""
         photos = Counter(self.below(path.parent) for path in self.photos)
         places = photos.most_common(3) if photos.keys() != {"."} else []
         where = ", ".join(f"{count} in {name}" for name, count in places)
@@ -150,7 +151,7 @@ def _count(number: int, thing: str) -> str:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Tell whether two files have the same content."""
+    """Return whether two files have the same content."""
     try:
         return one == other or filecmp.cmp(one, other, shallow=False)
     except OSError:

@@ -1,8 +1,8 @@
-"""Photographs: from a file of almost any kind to the square array that a network reads.
+"""Photographs: from almost any image file to the square array that a network takes.
 
 The photograph is squashed to a square, not cropped. Each cell of the network's grid then covers
-the same fraction of the photograph's width and height. So a map of weights, stretched over the
-photograph in its own shape, lies where the network looked.
+the same fraction of the photograph's width and height. So an attention map, stretched over the
+photograph in its own aspect ratio, lies where the network looked.
 """
 
 import os
@@ -24,17 +24,17 @@ _ENDINGS = {
 
 
 def photos_in(path: str | Path) -> list[Path]:
-    """Name the photographs that are meant by a name: a file itself, or those in a folder.
+    """List the photographs that a path stands for: the file itself, or those in a folder.
 
     Args:
-        path: A file, whatever its name; or a folder. Of a folder those files are taken whose name
-            ends like a photograph's (.jpg, .png, .heic, ...), not those in folders within it.
+        path: A file, whatever its name; or a folder, which stands for the files in it with a
+            photograph's extension (.jpg, .png, .heic, ...). Folders within it are not searched.
 
     Returns:
-        The file alone, or the folder's photographs by name.
+        The file alone, or the folder's photographs sorted by name.
 
     Raises:
-        DataError: The name is empty or an address of the web, or the folder has no photograph.
+        DataError: The path is empty or a web address, or the folder has no photographs.
         FileNotFoundError: There is no such file.
     """
     path = _there(path)
@@ -49,19 +49,19 @@ def photos_in(path: str | Path) -> list[Path]:
 def read_photo(path: str | Path) -> Image.Image:
     """Read a photograph upright and in RGB.
 
-    JPEG, PNG, WebP, HEIC and whatever else Pillow reads. The EXIF rotation is applied. Grey, CMYK,
-    palette and 16-bit pictures become 8-bit RGB. Transparent places become white. Of an animation
-    the first frame is taken.
+    It reads JPEG, PNG, WebP, HEIC and whatever else Pillow reads. The EXIF rotation is applied.
+    Grey, CMYK, palette and 16-bit images become 8-bit RGB. Transparent pixels become white. Of an
+    animation, the first frame is used.
 
     Args:
-        path: The file; its name says nothing about its kind.
+        path: The file; its name does not matter.
 
     Returns:
-        The photograph in RGB, in its own size.
+        The photograph in RGB, at its own size.
 
     Raises:
         FileNotFoundError: There is no such file.
-        DataError: The file is not an image, is cut short, or is too large to be a photograph.
+        DataError: The file is not an image, is truncated, or is too large to be a photograph.
     """
     path = _there(path)
     if path.is_dir():
@@ -73,13 +73,13 @@ def read_photo(path: str | Path) -> Image.Image:
         with _open(path) as image:
             image.load()
             return to_rgb(image)
-    except Exception as error:  # a broken file raises a different type in almost every decoder
+    except Exception as error:  # almost every decoder raises another type for a broken file
         what = f"{path} cannot be read as an image ({_reason(error)})"
-        raise DataError(f"{what}: fetch it again, or save it as JPEG") from error
+        raise DataError(f"{what}: download it again, or save it as JPEG") from error
 
 
 def _there(path: str | Path) -> Path:
-    """See that a name is one of a file or a folder that is there."""
+    """Check that a file or a folder of this name exists."""
     name = os.fspath(path)
     if not name.strip():
         raise DataError("the name of a photograph is empty: give a file")
@@ -87,12 +87,12 @@ def _there(path: str | Path) -> Path:
         return Path(name)
     if _ADDRESS.match(name):
         name = _ADDRESS.sub(r"\1//", name, count=1)
-        raise DataError(f"{name} is an address: save the photograph, and name the file")
-    raise FileNotFoundError(f"{name} is missing: check the name, or fetch the photograph again")
+        raise DataError(f"{name} is a web address: save the photograph, and name the file")
+    raise FileNotFoundError(f"{name} is missing: check the name, or download the photograph again")
 
 
 def _open(path: Path) -> Image.Image:
-    """Open a file with Pillow. What a phone writes, HEIC, needs a package that is loaded then."""
+    """Open a file with Pillow. HEIC, which phones write, needs another package, imported here."""
     with open(path, "rb") as file:
         is_heif = _HEIF.match(file.read(12), 4)
     if is_heif:
@@ -107,20 +107,20 @@ def _open(path: Path) -> Image.Image:
 
 
 def to_input(
-    image: Image.Image | np.ndarray, size: int, part: Sequence[float] | None = None
+    image: Image.Image | np.ndarray, size: int, crop: Sequence[float] | None = None
 ) -> np.ndarray:
-    """Squash a photograph to the square that a network reads, with antialiasing.
+    """Squash a photograph to the square that a network takes, with antialiasing.
 
     Args:
         image: A photograph of any mode, or an array (H, W, 3) of uint8.
-        size: Side of the square in pixels.
-        part: Left, top, right and bottom of what to take of it, as fractions; None takes all.
+        size: Side S of the square, in pixels.
+        crop: Left, top, right and bottom of the part to use, as fractions; None uses all of it.
 
     Returns:
-        Array (3, size, size) of uint8.
+        Array (3, S, S) of uint8.
 
     Raises:
-        DataError: The array has another shape or type, or the pixels' range is not known.
+        DataError: The array has another shape or type, or the range of its pixels is unknown.
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
@@ -128,18 +128,18 @@ def to_input(
             raise DataError(f"an image array must be (H, W, 3) of uint8, but this one is {found}")
         image = Image.fromarray(image)
     image = to_rgb(image)
-    if part is not None:
-        image = image.crop([round(x * side) for x, side in zip(part, image.size * 2, strict=True)])
+    if crop is not None:
+        image = image.crop([round(x * side) for x, side in zip(crop, image.size * 2, strict=True)])
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image).transpose(2, 0, 1).copy()  # (3, S, S)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Give a picture of any mode upright, in 8-bit RGB, transparent places white.
+    """Return an image of any mode upright, in 8-bit RGB, with transparent pixels white.
 
     Raises:
-        DataError: Its pixels are no colours that are known.
+        DataError: The range of its pixels is unknown.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -157,20 +157,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale numbers from 0 to 1, 255 or 65535, the least of these that holds them all."""
+    """Scale to 8 bits from the smallest of the ranges up to 1, 255 and 65535 that fits."""
     values = np.asarray(image).astype(np.float32)
     low, high = float(values.min()), float(values.max())
     tops = (1, 255, 65535) if image.mode == "F" else (255, 65535)
     top = next((top for top in tops if high <= top), None)
     if top is None or not low >= 0:  # NaN is neither
-        raise DataError(f"its pixels go from {low:g} to {high:g}, not from 0 to 1, 255 or 65535")
+        raise DataError(f"its pixels range from {low:g} to {high:g}, not from 0 to 1, 255 or 65535")
     return Image.fromarray((values * (255 / top)).round().astype(np.uint8))
 
 
 def _reason(error: Exception) -> str:
-    """Say in a few words why a file could not be read."""
+    """Explain in a few words why a file could not be read."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return "it is not an image of a known kind"
+        return "it is not an image in a known format"
     if isinstance(error, PermissionError):
         return "permission denied"
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,8 +1,8 @@
 """Captioned images: one reader for each source of photographs.
 
-Every source ends as a list of `CaptionedImage`, so nothing further down knows where an image came
-from. A reader never opens a photograph: it reads the lists, and leaves out what cannot be used.
-Whatever it leaves out stands in the `DataReport`.
+Every reader returns a list of `CaptionedImage`, so the rest of the package does not depend on where
+an image came from. A reader never opens a photograph: it reads the lists and leaves out what is not
+usable. The `DataReport` names everything that was left out.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from labkit.data.assemble import require_captions
 from labkit.data.coco import is_coco, read_coco
 from labkit.data.flickr import FLICKR8K, FLICKR30K, read_flickr8k, read_flickr30k
 from labkit.data.folders import Folder
-from labkit.data.records import Box, CaptionedImage, DataError, DataReport, tokenize, augment
+from labkit.data.records import Box, CaptionedImage, DataError, DataReport, augment, tokenize
 from labkit.data.splits import make_splits
 from labkit.data.tables import read_karpathy, read_table
 
 __all__ = [
-    "READERS", "Box", "CaptionedImage", "DataError", "DataReport", "find_layout", "make_splits",
-    "read_coco", "read_flickr8k", "read_flickr30k", "read_folder", "read_karpathy", "read_table",
-    "require_captions", "tokenize", "with_views",
+    "READERS", "Box", "CaptionedImage", "DataError", "DataReport", "augment", "find_layout",
+    "make_splits", "read_coco", "read_flickr8k", "read_flickr30k", "read_folder", "read_karpathy",
+    "read_table", "require_captions", "tokenize",
 ]  # fmt: skip
 
 READERS = {
@@ -29,16 +29,28 @@ READERS = {
     "karpathy": read_karpathy,
     "table": read_table,
 }
-"""The readers by the name of their layout."""
+"""The readers, by the name of their layout."""
 
 
 def read_folder(
     root: str | Path, splits: Sequence[str] | None = None, report: DataReport | None = None,
     images: str | Path | None = None,
 ) -> list[CaptionedImage]:  # fmt: skip
-    """Read captioned images in whatever layout they are, see `find_layout`.
+    """Read captioned images in any layout, see `find_layout`.
 
-    The report notes which layout it is. Arguments, result and errors are those of its reader.
+    The report notes which layout was found.
+
+    Args:
+        root: A folder, or a captions file.
+        splits: Which splits to read; None reads all.
+        report: Collects problems. None discards them.
+        images: The folder of the photographs, if it is not in the root.
+
+    Returns:
+        The splits in the requested order.
+
+    Raises:
+        FileNotFoundError, DataError: See the reader of the layout.
     """
     report = DataReport() if report is None else report
     layout = find_layout(root)
@@ -47,16 +59,16 @@ def read_folder(
 
 
 def find_layout(root: str | Path) -> str:
-    """Tell the layout of a data set by the names of its files.
+    """Find the layout of a data set by the names of its files.
 
     Args:
         root: A folder, or a captions file.
 
     Returns:
-        A key of `READERS`; "table" if it is none of the others.
+        A key of `READERS`; "table" if no other layout fits.
 
     Raises:
-        FileNotFoundError: No such folder or file.
+        FileNotFoundError: There is no such folder or file.
     """
     if Path(root).is_file():
         return "coco" if is_coco(Path(root)) else "table"

@@ -1,4 +1,4 @@
-"""What all sources of captioned images share: the record, the report, the words, the checks."""
+"""What all sources of captioned images share: the record, augmentation, the report."""
 
 import zlib
 from collections.abc import Iterable, Iterator
@@ -8,25 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from labkit.data.words import mirrored, plain, tokenize
+from labkit.data.words import plain, swap_left_right, tokenize
 
 Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 as fractions of an image's width and height; the origin is the top left."""
+"""x0, y0, x1, y1 as fractions of an image's width and height; the origin is at the top left."""
 
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """One image with what people said of it.
+    """One image with its human captions.
 
     Attributes:
         id: Unique in its data set: the file's name (Flickr8k, Flickr30k) or the COCO number.
-        image: A file, or an array (H, W, 3) uint8.
+        image: A file, or an array (H, W, 3) of uint8.
         captions: The human captions as written; empty where none are published.
         split: "train", "dev", "test", "restval", "train2017", ...
-        boxes: For each caption one box, or None, a word of `tokenize(caption)`.
-        facts: What else the source knows, fit for JSON; "file" is the path below the root.
-        part: The encoder is to see this part of it only; None is all of it, see `augment`.
-        mirrored: The encoder is to see it with left and right exchanged.
+        boxes: For each caption, one box or None for each word of `tokenize(caption)`. None where
+            the source has no boxes.
+        facts: What else the source states, JSON-serialisable; "file" is the path relative to the
+            data set's folder.
+        crop: The part of the image to encode; None encodes all of it. See `augment`.
+        flipped: Encode the image flipped left to right. See `augment`.
     """
 
     id: str
@@ -35,34 +37,39 @@ class CaptionedImage:
     split: str
     boxes: tuple[tuple[Box | None, ...], ...] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    part: Box | None = None
-    mirrored: bool = False
+    crop: Box | None = None
+    flipped: bool = False
 
 
-def augment(records: Iterable[CaptionedImage], views: int = 2) -> Iterator[CaptionedImage]:
-    """Add to each training photograph other views of it, with the same captions.
+def augment(records: Iterable[CaptionedImage], copies: int = 2) -> Iterator[CaptionedImage]:
+    """Augment the training photographs with flipped and cropped copies that share their captions.
 
-    View 1 is the photograph in a mirror. The views after it are parts of it, those of odd number in
-    a mirror, too. Which parts is drawn by lot, the same for the same id. In a mirror's captions
-    left and right are exchanged where they are directions. A view's id ends with "#" and its
+    Copy 1 is the photograph flipped left to right. Later copies are crops of it; the odd ones are
+    flipped as well. Crops are random, with a seed derived from the id. In the captions of a flipped
+    copy, left and right are swapped where they are directions. A copy's id ends with "#" and its
     number; it has no boxes.
 
     Args:
-        records: The photographs.
-        views: How many there are of each training photograph, itself among them.
+        records: The photographs. Only those whose split begins with "train" or "restval" are
+            augmented.
+        copies: How many records each training photograph becomes, the original included; 1 adds
+            none.
+
+    Yields:
+        Each record, followed by its copies.
     """
     for record in records:
         yield record
         rng = np.random.default_rng(zlib.crc32(record.id.encode()))
-        for number in range(1, views * record.split.startswith(("train", "restval"))):
-            part = None if number == 1 else _draw_part(rng)
-            told = [mirrored(one) if number % 2 else one for one in record.captions]
-            view = replace(record, id=f"{record.id}#{number}", captions=tuple(told), boxes=None)
-            yield replace(view, part=part, mirrored=number % 2 == 1)
+        for number in range(1, copies * record.split.startswith(("train", "restval"))):
+            crop, flipped = None if number == 1 else _random_crop(rng), number % 2 == 1
+            captions = tuple(map(swap_left_right, record.captions)) if flipped else record.captions
+            copy = replace(record, id=f"{record.id}#{number}", captions=captions, boxes=None)
+            yield replace(copy, crop=crop, flipped=flipped)
 
 
-def _draw_part(rng: np.random.Generator) -> Box:
-    """Draw a part of 0.45 to 0.9 of a picture's area, at most a quarter wider or higher."""
+def _random_crop(rng: np.random.Generator) -> Box:
+    """Sample a crop of 0.45 to 0.9 of an image's area, stretched by at most a quarter."""
     area, ratio = rng.uniform(0.45, 0.9), np.exp(rng.uniform(-0.22, 0.22))
     width, height = (float(min(1, side**0.5)) for side in (area * ratio, area / ratio))
     x, y = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
@@ -70,18 +77,18 @@ def _draw_part(rng: np.random.Generator) -> Box:
 
 
 class DataError(ValueError):
-    """A data set cannot be used as it is."""
+    """A data set or a photograph cannot be used as it is."""
 
 
 class DataReport:
-    """Counts and names what was wrong with a data set.
+    """A report of what was wrong with a data set: how often, and where.
 
     Args:
-        strict: Stop at the first problem instead of going on without the thing.
+        strict: Raise an error at the first problem, instead of leaving the item out.
 
     Attributes:
-        problems: What was wrong: for each kind, the names.
-        notes: What is not wrong, but should be known, such as a split that was renamed.
+        problems: For each kind of problem, the names of the items concerned.
+        notes: What is no problem but should be known, such as a split that was renamed.
     """
 
     def __init__(self, strict: bool = False):
@@ -90,25 +97,25 @@ class DataReport:
         self.notes: list[str] = []
 
     def add(self, kind: str, name: str) -> None:
-        """Note one problem, such as kind "missing image" and the image's name.
+        """Record a problem, such as kind "missing image" and the image's name.
 
         Raises:
             DataError: At once, if the report is strict.
         """
         if self.strict:
-            raise DataError(f"{kind}: {name} (mend it, or read without strict to go on without it)")
+            raise DataError(f"{kind}: {name} (correct it, or read without strict to leave it out)")
         self.problems.setdefault(kind, []).append(name)
 
     def note(self, text: str) -> None:
-        """Note something that is not wrong."""
+        """Record something that is no problem, once."""
         if text not in self.notes:
             self.notes.append(text)
 
     def line(self, without: str = "") -> str:
-        """Say the problems in one line, except those of one kind; empty if there is none."""
+        """Describe the problems in one line, except those of one kind; empty if there are none."""
         kinds = [(kind, names) for kind, names in self.problems.items() if kind != without]
-        said = [(kind, names[0] if len(names) == 1 else _some(names)) for kind, names in kinds]
-        return "; ".join(f"{kind}: {names}" for kind, names in said)
+        shown = [(kind, names[0] if len(names) == 1 else _some(names)) for kind, names in kinds]
+        return "; ".join(f"{kind}: {names}" for kind, names in shown)
 
     def __len__(self) -> int:
         return sum(map(len, self.problems.values()))
@@ -130,7 +137,7 @@ def _some(names: list[str]) -> str:
 
 
 def clean(caption: str, where: str, report: DataReport) -> list[str]:
-    """Give a caption in single spaces, without HTML's entities; nothing if it has no word."""
+    """Return a caption with single spaces and no HTML entities; nothing if it has no words."""
     if tokenize(caption):
         return [plain(caption)]
     report.add("empty caption", where)

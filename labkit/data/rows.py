@@ -1,4 +1,4 @@
-"""A row of a captions file: an image, and what is said of it; and how files name images."""
+"""A row of a captions file: an image and its captions; and how files name images."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,16 +13,16 @@ from labkit.data.text_files import BROKEN
 
 @dataclass(frozen=True)
 class Row:
-    """What a captions file says of one image.
+    """An entry of a captions file: one image with its captions.
 
     Attributes:
         where: The place in the file, for messages.
-        file: The photograph's name as the file gives it; empty if it gives none.
-        id: The image's id as the file gives it; empty if it gives none.
-        captions: Each with its place; of any type, as `checked` has not yet seen them.
-        split: Its split as the file names it; empty if it names none.
-        facts: What else is known of it, fit for JSON.
-        near: The folders where its photograph is sought first.
+        file: The photograph's name as in the file, or "".
+        id: The image's id as in the file, or "".
+        captions: Each with its place; of any type until `checked`.
+        split: Its split as named in the file, or "".
+        facts: What else is known about it, JSON-serialisable.
+        near: The folders in which to look for its photograph first.
     """
 
     where: str
@@ -35,7 +35,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The id, or else the photograph's name."""
+        """The id, or the photograph's name if there is no id."""
         return self.id or self.file
 
     @property
@@ -44,7 +44,7 @@ class Row:
         return self.file or self.id
 
     def checked(self, report: DataReport) -> tuple[str, ...]:
-        """Give the captions that can be used, in single spaces; report the others."""
+        """Return the usable captions, with single spaces; report the others."""
         texts = []
         for where, value in self.captions:
             if not isinstance(value, str):
@@ -57,17 +57,17 @@ class Row:
 
 
 def match_names(wanted: Iterable[str], there: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Find images that two files name in different ways.
+    """Match images that two files name in different ways.
 
-    A name matches as it is; or else by `plain_name`, so that 1, "000000000001", "1.jpg" and
-    "COCO_val2014_000000000001.jpg" are the same image. What could be two images matches none.
+    A name matches exactly, or else by `plain_name`, so that 1, "000000000001", "1.jpg" and
+    "COCO_val2014_000000000001.jpg" are the same image. An ambiguous name matches nothing.
 
     Args:
-        wanted: Names that one file gives.
-        there: All names that the other gives to each image.
+        wanted: Names in the one file.
+        there: For each image of the other file, all its names there.
 
     Returns:
-        For each wanted name that is found, the key in `there`.
+        For each wanted name that matches, the key in `there`.
     """
     exact: dict[str, set[str]] = defaultdict(set)
     plain: dict[str, set[str]] = defaultdict(set)
@@ -84,7 +84,7 @@ def match_names(wanted: Iterable[str], there: Mapping[str, Iterable[str]]) -> di
 
 
 def as_text(value: Any) -> str:
-    """Give an id or a name as text; an empty one if it is none, or holds a broken character."""
+    """Return an id or a name as text, or "" if it is neither or holds a broken character."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -94,14 +94,14 @@ def as_text(value: Any) -> str:
 
 
 def file_name(value: Any) -> str:
-    """Give the name of a file as text, with slashes; an empty one as `as_text` does."""
+    """Return the name of a file as text, with slashes, or "" as `as_text` does."""
     return as_text(value).replace("\\", "/")
 
 
 def listed(
     data: dict, key: str, path: Path, report: DataReport
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give the objects of a list, each with its place; report the others."""
+    """Yield the objects of a list, each with its place; report other entries."""
     entries = data.get(key)
     if not isinstance(entries, list):
         report.add("malformed file", f"{path}: no list {key!r}")
@@ -114,7 +114,7 @@ def listed(
 
 
 def merged(rows: Iterable[Row]) -> list[Row]:
-    """Put the rows of one image together: files name it once for each caption."""
+    """Merge the rows of each image: many files have one row for each caption."""
     found: dict[tuple[str, str, str], Row] = {}
     captions: dict[tuple[str, str, str], list[tuple[str, Any]]] = defaultdict(list)
     for row in rows:

@@ -1,13 +1,12 @@
-"""Drawn scenes: pictures whose every fact is known, so that what is told of them can be checked.
+"""Synthetic scenes: pictures about which everything is known, so that captions can be verified.
 
-A scene holds two to four coloured shapes, small or large, placed freely and sometimes overlapping.
-Each scene has five captions from a small grammar, and for each word of a caption the box of the
-shape that the word speaks of. Nothing is downloaded, and a scene is a pure function of its seed
-and number.
+A scene has two to four coloured shapes, small or large, placed freely and sometimes overlapping. It
+has five captions from a small grammar, and for each word of a caption the bounding box of the shape
+that the word refers to. Nothing is downloaded: a scene is a pure function of its seed and number.
 
-Why a mean of the features is not enough: the captions bind a size and a colour to a shape, and
-relate two shapes by place. The mean of the annotation vectors says which colours and shapes are
-there, not which belongs to which, nor where they are.
+Averaged features are not enough to caption them: the captions bind a size and a colour to a shape,
+and relate the positions of two shapes. The mean of the annotation vectors says which colours and
+shapes are there, but neither which colour belongs to which shape nor where they are.
 """
 
 import math
@@ -32,16 +31,16 @@ COLOURS = {
     "black": (20, 20, 20),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross")
-SIZES = {"small": (0.18, 0.23), "large": (0.32, 0.40)}  # the side, as a fraction of the picture
+SIZES = {"small": (0.18, 0.23), "large": (0.32, 0.40)}  # the side, as a fraction of the picture's
 RELATIONS = {"left": "left of", "right": "right of", "above": "above", "below": "below"}
-MARGIN = 0.1  # 'left of' means: its centre lies at least this much further left
-LARGEST_COVER = 0.35  # two boxes have at most this share of the smaller in common
-MOST_CAPTIONS = 8  # that can be told of any scene, also of two like shapes close together
+MARGIN = 0.1  # 'left of': the centre is at least this much further left
+LARGEST_COVER = 0.35  # two boxes share at most this much of the smaller
+MOST_CAPTIONS = 8  # different ones that every scene has, even with two equal shapes close together
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One shape: what it is and where its centre is, in fractions of the picture."""
+    """One shape: its kind, and its centre and side as fractions of the picture's side."""
 
     size: str
     colour: str
@@ -52,15 +51,15 @@ class Thing:
 
     @property
     def box(self) -> Box:
-        """Left, top, right and bottom edge, in fractions of the picture."""
+        """Left, top, right and bottom edge, as fractions of the picture's side."""
         half = self.side / 2
-        left, top = max(self.x - half, 0.0), max(self.y - half, 0.0)  # rounding may lead outside
+        left, top = max(self.x - half, 0.0), max(self.y - half, 0.0)  # rounding may go outside
         return (left, top, min(self.x + half, 1.0), min(self.y + half, 1.0))
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """What a caption says of one shape; ``size`` is None where the caption leaves it open."""
+    """What a caption says about one shape; ``size`` is None if the caption does not state it."""
 
     size: str | None
     colour: str
@@ -82,7 +81,7 @@ def holds(relation: str, one: Thing, other: Thing) -> bool:
 
 
 def make_scene(rng: random.Random) -> list[Thing]:
-    """Draw two to four shapes by lot; none is mostly hidden, the later ones lie on top."""
+    """Sample two to four shapes; none is mostly hidden, later ones lie on top of earlier ones."""
     things: list[Thing] = []
     wanted = rng.choice((2, 3, 3, 4))
     while len(things) < wanted:
@@ -97,7 +96,7 @@ def make_scene(rng: random.Random) -> list[Thing]:
 
 
 def _cover(one: Thing, other: Thing) -> float:
-    """Give the share of the smaller shape's box that the two boxes have in common."""
+    """Return the area that two boxes share, as a fraction of the smaller shape's box."""
     a, b = one.box, other.box
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
@@ -105,8 +104,8 @@ def _cover(one: Thing, other: Thing) -> float:
 
 
 def draw(things: Sequence[Thing], shade: int = 128, pixels: int = 112) -> np.ndarray:
-    """Paint ``things`` over a grey ground of ``shade``: ``(pixels, pixels, 3)`` bytes."""
-    fine = 4 * pixels  # painted four times too large, then shrunk: smooth edges
+    """Paint ``things`` over a grey background of ``shade``: ``(pixels, pixels, 3)`` uint8."""
+    fine = 4 * pixels  # painted four times larger, then shrunk: smooth edges
     picture = Image.new("RGB", (fine, fine), (shade, shade, shade))
     pen = ImageDraw.Draw(picture)
     for thing in things:
@@ -131,19 +130,21 @@ def _corners(shape: str) -> list[tuple[float, float]]:
         return [(a, 0), (b, 0), (b, a), (1, a), (1, b), (b, b),
                 (b, 1), (a, 1), (a, b), (0, b), (0, a), (a, a)]  # fmt: skip
     points = []
-    for k in range(10):  # the star: ten corners, in turn far from the centre and near it
+    for k in range(10):  # the star: ten corners, alternately far from the centre and near it
         radius, angle = (0.5, 0.2)[k % 2], math.pi * (k / 5 - 0.5)
         points.append((0.5 + radius * math.cos(angle), 0.5 + radius * math.sin(angle)))
     return points
 
 
-# ------------------------------------------------------------------------------ telling scenes
+# ---------------------------------------------------------------------------- captioning scenes
 
 
-def tell(things: Sequence[Thing], rng: random.Random) -> tuple[str, tuple[Box | None, ...]]:
-    """One caption that is true of the scene, and the box that each of its words speaks of.
+def write_caption(
+    things: Sequence[Thing], rng: random.Random
+) -> tuple[str, tuple[Box | None, ...]]:
+    """Write a random true caption of the scene; return it with the box each word refers to.
 
-    Two shapes are drawn by lot, and the larger is spoken of first, as people mostly do.
+    Two shapes are sampled, and the larger is named first, as people mostly do.
     """
     one, other = sorted(rng.sample(list(things), 2), key=lambda thing: -thing.side)
     relations = [relation for relation in RELATIONS if holds(relation, one, other)]
@@ -162,7 +163,7 @@ def tell(things: Sequence[Thing], rng: random.Random) -> tuple[str, tuple[Box | 
 
 
 def _name(thing: Thing, rng: random.Random) -> list[tuple[str, Box | None]]:
-    """Say 'a small red circle', each word with the shape's box; at times without the size."""
+    """Name a shape, as in 'a small red circle', often with its size; each word has its box."""
     words = [thing.colour, thing.shape]
     if rng.random() < 0.75:
         words.insert(0, thing.size)
@@ -176,31 +177,31 @@ def make_scenes(
     """Draw ``count`` scenes; scene ``k`` depends on ``seed``, ``split`` and ``k`` alone.
 
     Args:
-        count: how many scenes.
-        seed: another seed gives other scenes.
-        split: the split's name; splits of one seed hold different scenes.
-        captions: how many captions a scene, at most 8; all differ.
-        pixels: the side of each picture.
+        count: The number of scenes.
+        seed: Another seed gives other scenes.
+        split: The split's name; the splits of a seed have different scenes.
+        captions: The number of captions per scene, at most 8; all differ.
+        pixels: The side of each picture, in pixels.
 
     Returns:
-        One record a scene. ``facts`` holds the list of its things; read it with `things_of`.
+        One record per scene. ``facts`` holds the list of its shapes; read it with `things_of`.
 
     Raises:
-        ValueError: more captions are asked for than some scenes have.
+        ValueError: There are scenes with fewer different captions.
     """
     if captions > MOST_CAPTIONS:
-        raise ValueError(f"a scene has {MOST_CAPTIONS} captions at most, {captions} are asked for")
+        raise ValueError(f"a scene has at most {MOST_CAPTIONS} captions, not {captions}")
     records = []
     for k in range(count):
         rng = random.Random(f"scene {seed} {split} {k}")
         things = make_scene(rng)
         shade = rng.randint(90, 190)
-        told: dict[str, tuple[Box | None, ...]] = {}
-        while len(told) < captions:
-            told.setdefault(*tell(things, rng))
+        texts: dict[str, tuple[Box | None, ...]] = {}
+        while len(texts) < captions:
+            texts.setdefault(*write_caption(things, rng))
         name, picture = f"scene-{seed}-{split}-{k:06d}", draw(things, shade, pixels)
-        boxes, facts = tuple(told.values()), {"things": [asdict(thing) for thing in things]}
-        records.append(CaptionedImage(name, picture, tuple(told), split, boxes, facts))
+        boxes, facts = tuple(texts.values()), {"things": [asdict(thing) for thing in things]}
+        records.append(CaptionedImage(name, picture, tuple(texts), split, boxes, facts))
     return records
 
 
@@ -209,15 +210,15 @@ def things_of(facts: dict) -> list[Thing]:
     return [Thing(**thing) for thing in facts["things"]]
 
 
-# --------------------------------------------------------------------- checking what was told
+# ------------------------------------------------------------------------- verifying captions
 
 
 def read_caption(caption: str) -> tuple[list[Phrase], list[str | None]] | None:
-    """Take a caption apart by the grammar.
+    """Parse a caption by the grammar.
 
     Returns:
-        The phrases in order, and the relation that stands between each and the next (None for
-        'and'); or None where the caption is not of the grammar.
+        The phrases in order, and the relation between each and the next (None for 'and'); or None
+        if the caption does not follow the grammar.
     """
     words = tokenize(caption)
     if words[:2] == ["there", "is"]:
@@ -245,10 +246,10 @@ def _read_phrase(words: list[str]) -> tuple[Phrase | None, list[str]]:
 
 
 def phrase_ending(words: Sequence[str], k: int) -> Phrase | None:
-    """Read the phrase that ``words[k]`` ends: colour and shape, with a size before them if told.
+    """Parse the phrase that ends with ``words[k]``: colour and shape, with a size if there is one.
 
     Returns:
-        The phrase, or None where word ``k`` is not a shape with a colour before it.
+        The phrase, or None if word ``k`` is not a shape preceded by a colour.
     """
     if not 1 <= k < len(words) or words[k - 1] not in COLOURS or words[k] not in SHAPES:
         return None
@@ -257,7 +258,7 @@ def phrase_ending(words: Sequence[str], k: int) -> Phrase | None:
 
 
 def _read_link(words: list[str]) -> tuple[str | None, list[str]]:
-    """Read the relation at the head of ``words``: None for 'and', "" where there is neither."""
+    """Parse the relation that begins ``words``: None for 'and', "" if there is neither."""
     if words[0] == "and":
         return None, words[1:]
     if words[0] == "is":
@@ -270,9 +271,9 @@ def _read_link(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def is_true(caption: str, things: Sequence[Thing]) -> bool:
-    """Whether the caption is of the grammar and all it says is true of the scene.
+    """Whether the caption follows the grammar and everything it says is true of the scene.
 
-    Two phrases must fit two different shapes, and a relation must hold between those two.
+    Two phrases must fit two different shapes, and a relation must hold between these two.
     """
     parts = read_caption(caption)
     if parts is None:
@@ -286,10 +287,10 @@ def is_true(caption: str, things: Sequence[Thing]) -> bool:
 
 
 def objects_right(caption: str, things: Sequence[Thing]) -> tuple[int, int]:
-    """Count the caption's shape words that name a shape of the scene, and all its shape words.
+    """Count the caption's shape words that are right, and all its shape words.
 
-    A shape word is right if the phrase that it ends (size if told, colour, shape) fits a shape of
-    the scene. A shape word without a colour before it is wrong.
+    A shape word is right if the phrase that it ends (size if stated, colour, shape) fits a shape of
+    the scene. A shape word that follows no colour is wrong.
     """
     words = tokenize(caption)
     phrases = [phrase_ending(words, k) for k, word in enumerate(words) if word in SHAPES]

@@ -1,4 +1,4 @@
-"""The splits of a data set: their names, which are asked for, and how to make them."""
+"""The splits of a data set: their names, choosing among them, and making them."""
 
 import hashlib
 import math
@@ -17,18 +17,18 @@ ALIASES = {
     "val": "dev", "valid": "dev", "validation": "dev", "development": "dev", "dev": "dev",
     "train": "train", "training": "train", "test": "test", "testing": "test",
 }  # fmt: skip
-"""What sources call the splits that labkit calls train, dev and test."""
-_NOT_NAMES = re.compile(r"[^\w.-]+", re.ASCII)  # what the name of a store's file may not hold
+"""Other names for the splits that labkit calls train, dev and test."""
+_NOT_NAMES = re.compile(r"[^\w.-]+", re.ASCII)  # not allowed in the name of a store's file
 
 
 def split_name(given: str) -> str:
-    """Name a split: by `ALIASES`, else as it is; what a store does not take becomes a hyphen."""
+    """Name a split by `ALIASES`, or else as given, with hyphens for characters a store refuses."""
     name = re.sub(_NOT_NAMES, "-", given).strip("-.")
     return ALIASES.get(name.casefold(), name)
 
 
 def known_split(split: str, there: Mapping[str, Any], root: Path, needs: str = "") -> str:
-    """Give `split` back if it is there; else raise a DataError that names those that are."""
+    """Return `split` back if it is there; else raise a DataError that names those that are."""
     if split not in there:
         more = f"; {needs}" if needs else ""
         raise DataError(f"{root} has no split {split!r}, only: {', '.join(there) or 'none'}{more}")
@@ -38,19 +38,19 @@ def known_split(split: str, there: Mapping[str, Any], root: Path, needs: str = "
 def pick(
     rows: Iterable[Row], splits: Sequence[str] | None, root: Path, report: DataReport
 ) -> list[Row]:
-    """Give the rows of the splits that are asked for, named as they were asked for.
+    """Return the rows of the requested splits, under the requested names.
 
-    "a+b" asks for two splits as one, named "a". Rows of a source that names no split at all are
-    one split, "all".
+    "a+b" requests two splits as one, named "a". If the source names no splits, all its rows are one
+    split, "all".
 
     Args:
-        rows: Those of all splits, as the source names them.
-        splits: Names of the source, or of labkit, see `ALIASES`; all splits if None.
+        rows: The rows of all splits, as the source names them.
+        splits: Names in the source or in labkit, see `ALIASES`; None requests all splits.
         root: The source, for messages.
-        report: Told of renamed splits, and of images without one.
+        report: Collects renamed splits, and images without a split.
 
     Raises:
-        DataError: A split that is not there.
+        DataError: A split does not exist.
     """
     rows = list(rows)
     if not any(row.split for row in rows):
@@ -79,10 +79,10 @@ def pick(
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """Read the shares of train, dev and test, such as "0.8,0.1,0.1"; test may be left out.
+    """Parse the shares of train, dev and test, such as "0.8,0.1,0.1"; test may be omitted.
 
     Raises:
-        ValueError: Not two or three numbers that sum to 1, the first of them above 0.
+        ValueError: These are not two or three numbers that sum to 1, the first above 0.
     """
     try:
         numbers = [float(part) for part in text.split(",")]
@@ -100,15 +100,15 @@ def parse_shares(text: str) -> dict[str, float]:
 def make_splits(
     records: Sequence[CaptionedImage], shares: Mapping[str, float], seed: int = 0
 ) -> list[CaptionedImage]:
-    """Divide the images of a source that has one split only.
+    """Divide the images of a source that has only one split.
 
-    An image's split follows from the seed and its id alone, whatever the order and the other
-    images. Only where a split would be empty, it is given the image that comes next to it.
+    An image's split depends on the seed and its id alone, not on the order or the other images.
+    Only if a split would be empty, it receives the image that is closest to it.
 
     Args:
         records: The images.
-        shares: Each split's share of them.
-        seed: Another one gives other splits.
+        shares: Each split's share of the images; they sum to 1.
+        seed: Another seed gives other splits.
 
     Returns:
         The images, split by split.

@@ -1,4 +1,4 @@
-"""Captions in one file beside photographs: Karpathy's JSON, and tables of any kind."""
+"""Captions in one file next to photographs: Karpathy's JSON, and tables of any kind."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,11 +13,11 @@ from labkit.data.splits import ALIASES, pick
 
 KARPATHY = (
     "give Karpathy's dataset_flickr8k.json, dataset_flickr30k.json or dataset_coco.json; for "
-    "photographs that are not beside it, give --images"
+    "photographs that are not next to it, give --images"
 )
 NEEDS = (
     "a table has columns such as file_name and caption, in a file such as captions.csv, "
-    "metadata.csv or metadata.jsonl, and the photographs beside it or in --images"
+    "metadata.csv or metadata.jsonl, and the photographs next to it or in --images"
 )
 
 
@@ -28,25 +28,25 @@ def read_karpathy(
     """Read Karpathy's splits of Flickr8k, Flickr30k or COCO (Karpathy and Fei-Fei, 2015).
 
     The file is `dataset_flickr8k.json`, `dataset_flickr30k.json` or `dataset_coco.json`. A
-    photograph is sought at the path that the file gives, then in all folders, also under the name
-    that COCO gave it in 2017.
+    photograph is looked for at the path that the file gives, then in all folders, also under the
+    name that COCO gave it in 2017.
 
-    Karpathy's "val" is called "dev" here; "val" is taken too, and then names the records. COCO's
-    "restval" is a split of its own. Published scores mostly train on both, which is written
-    "train+restval": its records bear the first name, "train".
+    Karpathy's "val" is called "dev" here; if you ask for "val", the records bear that name.
+    COCO's "restval" is a split of its own. Most published models are trained on both, written
+    "train+restval": these records bear the first name, "train".
 
     Args:
-        root: The folder with the JSON file and the photographs, or the file, beside them.
-        splits: Names as above; each split on its own if None.
-        report: Where problems go. None counts them nowhere.
-        images: The folder of the photographs, if they are not beside the file.
+        root: The folder with the JSON file and the photographs, or the file itself.
+        splits: Names as above. None reads all splits, each under its own name.
+        report: Collects problems. None discards them.
+        images: The folder of the photographs, if they are not next to the file.
 
     Returns:
-        Splits in the order asked for, images in the order of the file.
+        The splits in the requested order, images in the order of the file.
 
     Raises:
-        FileNotFoundError: No such file.
-        DataError: Several such files, a split that is not there, or nothing usable at all.
+        FileNotFoundError: There is no such file.
+        DataError: There are several such files, a split does not exist, or no image is usable.
     """
     report, folder, path = _open(root, report)
     if path is None:
@@ -66,25 +66,26 @@ def read_table(
 ) -> list[CaptionedImage]:  # fmt: skip
     """Read captions from a table: CSV, TSV, JSON lines or JSON.
 
-    It has a column for the photograph, one for the caption or a list of captions, and perhaps one
-    for the split; `labkit.data.caption_files` has the names that are understood. Hugging Face's folders of
-    images are such: `metadata.jsonl` or `metadata.csv`, one for all or one in each split's folder.
+    It has a column for the photograph, one for the caption or a list of captions, and optionally
+    one for the split; `labkit.data.caption_files` lists the column names it accepts. Hugging Face's
+    image folders have such tables: `metadata.jsonl` or `metadata.csv`, one for all splits or one in
+    each split's folder.
 
-    The split of a row is what its column says; or else the folder of the table, or the name of the
-    table, or the first folder of the photograph, if that is a split's name such as train or val.
+    The split of a row is that of its column; or else the table's folder, the table's name, or the
+    photograph's first folder, if that is the name of a split such as train or val.
 
     Args:
         root: The folder that holds the table and the photographs, or the table.
-        splits: Which; all if None.
-        report: Where problems go. None counts them nowhere.
-        images: The folder of the photographs, if they are not beside the table.
+        splits: Which splits to read; None reads all.
+        report: Collects problems. None discards them.
+        images: The folder of the photographs, if they are not next to the table.
 
     Returns:
-        Splits in the order asked for, images in the order of the table.
+        The splits in the requested order, images in the order of the table.
 
     Raises:
-        FileNotFoundError: No such file or folder.
-        DataError: Several tables, a split that is not there, or nothing usable at all.
+        FileNotFoundError: There is no such file or folder.
+        DataError: There are several tables, a split does not exist, or no image is usable.
     """
     report, folder, path = _open(root, report)
     photos = Folder(images, report) if images else folder
@@ -104,7 +105,7 @@ def find_tables(folder: Folder) -> list[Path]:
     """Find the tables of a folder: one, or one for each split.
 
     Raises:
-        DataError: There are several, and their names are not those of splits.
+        DataError: There are several, and their names are not names of splits.
     """
     tables = folder.matching(r"metadata\.(jsonl|ndjson|csv|tsv|json)")
     for endings in ("jsonl|ndjson|csv|tsv", "json", "txt|token") if not tables else ():
@@ -121,7 +122,7 @@ def find_tables(folder: Folder) -> list[Path]:
 
 
 def _split_of(table: Path, folder: Folder) -> str:
-    """Give the split that a table's name, or else its folder's name, stands for; or nothing."""
+    """Return the split that a table's name, or else its folder's name, stands for, or ""."""
     names = [table.stem, *folder.below(table).split("/")[-2::-1]]
     return next((name for name in names if name.casefold() in ALIASES), "")
 
@@ -134,7 +135,7 @@ def _table_rows(table: Path, folder: Folder, photos: Folder, report: DataReport)
 
 
 def _open(root: str | Path, report: DataReport | None) -> tuple[DataReport, Folder, Path | None]:
-    """Give the report, the folder, and the file if the root is one."""
+    """Return the report, the folder, and the file if the root is a file."""
     report, path = DataReport() if report is None else report, Path(root)
     return (
         report,

@@ -1,4 +1,4 @@
-"""Text files as people hold them: in any common encoding, as JSON, as tables."""
+"""Text files of any common encoding, as JSON or as tables."""
 
 import codecs
 import csv
@@ -13,7 +13,7 @@ from labkit.data.records import DataReport
 
 ENCODING = "not UTF-8, read as Windows-1252"
 BROKEN = re.compile("[\0\ud800-\udfff\ufffd]")
-"""What no sound text holds: NUL, half a character of UTF-16, the mark for an unreadable one."""
+"""Characters of no valid text: NUL, half a UTF-16 character, the replacement character."""
 
 
 def _as_windows(error: UnicodeError) -> tuple[str, int]:
@@ -26,14 +26,14 @@ codecs.register_error("labkit-cp1252", _as_windows)
 def read_text(path: Path, report: DataReport) -> str:
     """Read a text file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
-    In a file that is not sound UTF-8, the bytes that are not are read as Windows-1252. The report
-    names the first such line. What cannot be read at all becomes U+FFFD.
+    Bytes that are not valid UTF-8 are read as Windows-1252, and the report names the first such
+    line. What cannot be read at all becomes U+FFFD.
 
     Raises:
         OSError: The file cannot be read.
     """
     data = path.read_bytes()
-    encoding = json.detect_encoding(data)  # by the mark, or by where the zeros are
+    encoding = json.detect_encoding(data)  # by the byte order mark, or the positions of zeros
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -46,7 +46,7 @@ def read_text(path: Path, report: DataReport) -> str:
 
 
 def parse_json(text: str, path: Path, report: DataReport) -> Any:
-    """Read a JSON text; report it and give None if it is empty or malformed."""
+    """Parse a JSON text; report it and return None if it is empty or malformed."""
     try:
         data = json.loads(text) if text.strip() else None
     except (ValueError, RecursionError) as error:
@@ -58,7 +58,7 @@ def parse_json(text: str, path: Path, report: DataReport) -> Any:
 
 
 def json_lines(lines: list[str], path: Path, report: DataReport) -> Iterator[tuple[str, Any]]:
-    """Read a JSON value from each line that is not blank; give each with its place."""
+    """Read a JSON value from each line that is not blank; yield each with its place."""
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
@@ -75,10 +75,10 @@ def split_lines(text: str) -> list[str]:
 def delimited(
     lines: list[str], start: int, delimiter: str, columns: int, path: Path, report: DataReport
 ) -> Iterator[tuple[str, list[str]]]:
-    """Read the rows of a table from line `start` on; give each with its place, in `columns` cells.
+    """Read the rows of a table from line `start` on; yield each with its place, in `columns` cells.
 
-    Three faults are mended where the intent is clear, and reported: a row that lacks its last bar,
-    as one of Flickr30k's does; a last cell with unquoted delimiters; quotes that do not match.
+    Three faults are corrected where the intent is clear, and reported: a row that lacks its last
+    bar, as one of Flickr30k's does; a last cell with unquoted delimiters; unmatched quotes.
     """
     end = len(lines)
     while start < end:
@@ -90,21 +90,21 @@ def delimited(
             for row in reader:
                 where, first = f"{path.name} line {first + 1}", start + reader.line_num
                 if any(map(str.strip, row)):
-                    yield from _mended(row, delimiter, columns, where, report)
-        except csv.Error:  # go on after the line where that row began
+                    yield from _corrected(row, delimiter, columns, where, report)
+        except csv.Error:  # continue after the line where that row began
             last, where = first + 1, f"{path.name} line {first + 1}"
             report.add("unmatched quotes, read as text", where)
             cells = lines[first].rstrip("\r\n").split(delimiter)
-            yield from _mended(cells, delimiter, columns, where, report)
+            yield from _corrected(cells, delimiter, columns, where, report)
         start = last
 
 
-def _mended(
+def _corrected(
     row: list[str], delimiter: str, columns: int, where: str, report: DataReport
 ) -> Iterator[tuple[str, list[str]]]:
     missing_bar = re.fullmatch(r"(\s*\d+)\s+(\S.*)", row[-1])
     if delimiter == "|" and len(row) == columns - 1 and missing_bar:
-        report.add("missing bar, mended", where)
+        report.add("missing bar, corrected", where)
         row = [*row[:-1], *missing_bar.groups()]
     if len(row) > columns:
         if any(map(str.strip, row[columns:])):

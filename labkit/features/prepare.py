@@ -1,4 +1,4 @@
-"""From captioned images to a feature store: read, encode, write; resumes after a kill."""
+"""From captioned images to a feature store: read, encode and write; resumable."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ from labkit.data.readers import (
     CaptionedImage,
     DataError,
     DataReport,
+    augment,
     find_layout,
     make_splits,
-    augment,
 )
 from labkit.data.scenes import make_scenes
 from labkit.data.splits import parse_shares
@@ -32,47 +32,48 @@ ANOTHER = "name another folder"
 
 
 def prepare(
-    records: Sequence[CaptionedImage], out: str | Path, encoder: EncoderConfig,
+    records: Sequence[CaptionedImage], store: str | Path, encoder: EncoderConfig,
     source: dict[str, Any], report: DataReport, images_per_shard: int = 1000,
     threads: int = 2, progress: bool = True, bf16: bool | None = None,
 ) -> Path:  # fmt: skip
     """Encode all images of ``records`` and write them as a store, split by split.
 
-    A store that is complete and was made of the same images is left as it is. One that was
-    interrupted is continued. Images are the same if their ids, splits, captions and pixels are: of
-    a file its size, its beginning and its end are compared.
+    A complete store of the same images is left unchanged; an interrupted one is resumed. Images are
+    the same if their ids, splits, captions and pixels are; of a file, the size, the beginning and
+    the end are compared.
 
     Args:
-        records: the images; those of one split stand together.
-        out: the store's folder.
-        encoder: which network, and what of it.
-        source: where the records come from, JSON-able; kept in the manifest.
-        report: told of images that are missing or cannot be read; they are left out.
-        images_per_shard: how many images a file holds.
-        threads: that read images.
-        progress: show a bar, where the standard error is a terminal.
-        bf16: compute the features in bfloat16 and not in float32; the store says which it was.
-            None: as the store was begun, or where the processor is fast with it.
+        records: The images.
+        store: The store's folder.
+        encoder: Which network, and which of its feature maps.
+        source: Where the records come from, JSON-serialisable; kept in the manifest.
+        report: Collects images that are missing or cannot be read; they are left out.
+        images_per_shard: The number of images in a full file.
+        threads: The number of threads that read images.
+        progress: Show a progress bar, if standard error is a terminal.
+        bf16: Compute the features in bfloat16 instead of float32; the store records which. None:
+            as the store was begun, or else if the processor supports it.
 
     Returns:
-        ``out``.
+        The store's folder.
 
     Raises:
-        FileExistsError: ``out`` holds a store of something else; the sentence says what differs.
-        DataError: not one image could be read.
+        FileExistsError: The folder holds a different store; the message says what differs.
+        DataError: No image could be read.
     """
-    earlier = _earlier(Path(out))
+    store = Path(store)
+    earlier = _earlier(store)
     if bf16 is None and "precision" in earlier.get("encoder", {}):
         bf16 = earlier["encoder"]["precision"] == "bf16"
     network = load_encoder(encoder, bf16)
     source = source | {"images": _fingerprint(records)}
     described, source = json.loads(json.dumps([network.describe(), source]))
     if earlier:
-        described, source = _continued(Path(out), earlier, described, source, records)
-    if (Path(out) / MANIFEST).exists():
-        return Path(out)
+        described, source = _resumed(store, earlier, described, source, records)
+    if (store / MANIFEST).exists():
+        return store
     length = network.grid[0] * network.grid[1]
-    with StoreWriter(out, length, network.dim, described, source, images_per_shard) as writer:
+    with StoreWriter(store, length, network.dim, described, source, images_per_shard) as writer:
         written = 0
         for split in dict.fromkeys(record.split for record in records):
             done = writer.done(split)
@@ -86,28 +87,28 @@ def prepare(
                 written += 1
         if not written:
             raise DataError(f"none of the {len(records)} images could be read: {report}")
-    return Path(out)
+    return store
 
 
-def _earlier(out: Path) -> dict[str, Any]:
-    """Read what a store says that it was made of, finished or not; nothing where there is none."""
-    if (out / MANIFEST).exists():
-        store = FeatureStore(out, splits(out)[0])
-        return {"encoder": store.encoder, "source": store.source}
-    draft = read_json(out / DRAFT) if (out / DRAFT).exists() else {}
+def _earlier(store: Path) -> dict[str, Any]:
+    """Read the encoder and source of a store, finished or not; nothing if there is no store."""
+    if (store / MANIFEST).exists():
+        first = FeatureStore(store, splits(store)[0])
+        return {"encoder": first.encoder, "source": first.source}
+    draft = read_json(store / DRAFT) if (store / DRAFT).exists() else {}
     facts = [draft.get(key) for key in ("encoder", "source")] if isinstance(draft, dict) else []
     known = facts and all(isinstance(fact, dict) for fact in facts)
-    return draft if known else {}  # the writer says what is wrong with it
+    return draft if known else {}  # the writer reports what is wrong with it
 
 
-def _continued(
-    out: Path, earlier: dict[str, Any], encoder: dict[str, Any], source: dict[str, Any],
+def _resumed(
+    store: Path, earlier: dict[str, Any], encoder: dict[str, Any], source: dict[str, Any],
     records: Sequence[CaptionedImage],
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
-    """Give the facts of a store that is there, if it was made of the same things.
+    """Return the facts of an existing store, if it was prepared from the same things.
 
     Raises:
-        FileExistsError: it was not.
+        FileExistsError: It was not.
     """
     was = network_of(earlier["encoder"]) | {"precision": earlier["encoder"].get("precision")}
     now = network_of(encoder) | {"precision": was["precision"] and encoder["precision"]}
@@ -117,20 +118,18 @@ def _continued(
     for key in was | now:
         if was.get(key) != now.get(key):
             what = f"its {key} is {was.get(key)!r}, not {now.get(key)!r}"
-            raise FileExistsError(f"{out} holds a store of something else, {what}: {ANOTHER}")
-    if images != source["images"] and (what := _other_images(out, images, records)):
-        raise FileExistsError(f"{out} holds a store of other images, {what}: {ANOTHER}")
+            raise FileExistsError(f"{store} holds a different store, {what}: {ANOTHER}")
+    if images != source["images"] and (what := _other_images(store, images, records)):
+        raise FileExistsError(f"{store} holds a store of other images, {what}: {ANOTHER}")
     return earlier["encoder"], earlier["source"]
 
 
-def _other_images(
-    out: Path, images: str | None, records: Sequence[CaptionedImage]
-) -> str:  # fmt: skip
-    """Say in which images a store differs; nothing if it does not, as far as an old one says."""
+def _other_images(store: Path, images: str | None, records: Sequence[CaptionedImage]) -> str:
+    """Describe which images differ from a store's; empty if none does, as far as it records."""
     held = {}
-    for split in splits(out) if (out / MANIFEST).exists() else ():
-        store = FeatureStore(out, split)
-        held |= {id: (split, told) for id, told in zip(store.ids, store.captions, strict=True)}
+    for split in splits(store) if (store / MANIFEST).exists() else ():
+        part = FeatureStore(store, split)
+        held |= {id: (split, texts) for id, texts in zip(part.ids, part.captions, strict=True)}
     wanted = {record.id: (record.split, tuple(record.captions)) for record in records}
     for found, without, what in ((held, wanted, "more"), (wanted, held, "fewer")):
         if held and (others := [id for id in found if id not in without]):
@@ -142,16 +141,16 @@ def _other_images(
 
 
 def _fingerprint(records: Sequence[CaptionedImage]) -> str:
-    """Take a fingerprint of images: their ids, captions and pixels, or of files some bytes."""
+    """Hash images: their ids, captions and pixels, or some bytes of their files."""
     digest = hashlib.sha256()
     for record in records:
-        seen = [record.part, record.mirrored, _sample(record.image)]
+        seen = [record.crop, record.flipped, _sample(record.image)]
         digest.update(json.dumps([record.id, record.split, record.captions, *seen]).encode())
     return digest.hexdigest()[:16]
 
 
 def _sample(image: Path | np.ndarray, size: int = 4096) -> list[Any]:
-    """Describe an image without reading all of a file: its size, its beginning and its end."""
+    """Describe an image without reading a whole file: its size, beginning and end."""
     if isinstance(image, np.ndarray):
         return [image.shape, zlib.crc32(np.ascontiguousarray(image))]
     try:
@@ -161,28 +160,32 @@ def _sample(image: Path | np.ndarray, size: int = 4096) -> list[Any]:
             return [length, zlib.crc32(start + file.read(size))]
     except OSError:  # `encode` reports it
         return []
+
+
 def read_photos(
     source: str, root: str | Path, splits: Sequence[str] | None, report: DataReport,
-    images: str | Path | None = None, shares: str | None = None, seed: int = 0, views: int = 1,
+    images: str | Path | None = None, shares: str | None = None, seed: int = 0, copies: int = 1,
 ) -> tuple[list[CaptionedImage], dict[str, Any]]:  # fmt: skip
-    """Read a data set of photographs, to be prepared.
+    """Read a data set of photographs, for `prepare`.
 
     Args:
-        source: a key of `labkit.data.readers.READERS`, or "auto".
-        root: the folder or file of the data set.
-        splits: which; all if None.
-        report: where problems go.
-        images: the folder of the photographs, if it is not in the root.
-        shares: of the splits to make where there are none, see `labkit.data.splits.parse_shares`.
-        seed: of these splits.
-        views: how many there are of each photograph for training, see `augment`.
+        source: A key of `labkit.data.readers.READERS`, or "auto".
+        root: The folder or file of the data set.
+        splits: Which splits to read; None reads all.
+        report: Collects problems.
+        images: The folder of the photographs, if it is not in the root.
+        shares: The shares of splits to make if the source has none, see
+            `labkit.data.splits.parse_shares`.
+        seed: The seed of these splits.
+        copies: How many records each training photograph becomes, see
+            `labkit.data.records.augment`.
 
     Returns:
-        The records, and the facts about their source that a store keeps.
+        The records, and the facts about their source for the store's manifest.
 
     Raises:
-        FileNotFoundError, DataError: see the readers.
-        ValueError: the shares are none.
+        FileNotFoundError, DataError: See the readers.
+        ValueError: The shares cannot be parsed.
     """
     wanted = parse_shares(shares) if shares else {}
     if source == "auto":
@@ -199,24 +202,32 @@ def read_photos(
             f"{root} has no splits: all images are one split, 'all'. To train, add "
             "--make-splits 0.8,0.1,0.1"
         )
-    if views > 1:
-        records, facts["views"] = list(augment(records, views)), views
+    if copies > 1:
+        records, facts["augment"] = list(augment(records, copies)), copies
     return records, facts
 
 
 def prepare_scenes(
-    out: str | Path, count: int = 6000, seed: int = 0, encoder: EncoderConfig = SCENE_ENCODER,
+    store: str | Path, count: int = 6000, seed: int = 0, encoder: EncoderConfig = SCENE_ENCODER,
     images_per_shard: int = 1000, progress: bool = True,
 ) -> Path:  # fmt: skip
-    """Draw scenes and write them as a store; a tenth more each to choose by and to test on.
+    """Draw synthetic scenes and write them as a store with the splits train, dev and test.
 
     Args:
-        out: the store's folder.
-        count: scenes of the split "train"; "dev" and "test" get a tenth, at least 10, at most 500.
-        seed: of the scenes.
-        encoder: which network; by default its 112 channels at stride 16, 7 x 7 at 112 px.
-        images_per_shard: how many scenes a file holds.
-        progress: show a bar, where the standard error is a terminal.
+        store: The store's folder.
+        count: The number of training scenes; dev and test get a tenth each, at least 10 and at most
+            500.
+        seed: The seed of the scenes.
+        encoder: Which network; by default efficientnet_lite0's 112 channels at stride 16, a grid of
+            7 x 7 at 112 px.
+        images_per_shard: The number of scenes in a full file.
+        progress: Show a progress bar, if standard error is a terminal.
+
+    Returns:
+        The store's folder.
+
+    Raises:
+        FileExistsError: The folder holds a different store.
     """
     held_out = min(max(count // 10, 10), 500)
     sizes = {"train": count, "dev": held_out, "test": held_out}
@@ -226,11 +237,12 @@ def prepare_scenes(
         for record in make_scenes(size, seed, split, pixels=encoder.size)
     ]
     source = {"source": "scenes", "count": count, "seed": seed}
-    return prepare(records, out, encoder, source, DataReport(), images_per_shard, progress=progress)
+    report = DataReport()
+    return prepare(records, store, encoder, source, report, images_per_shard, progress=progress)
 
 
-def store_line(out: str | Path) -> str:
-    """One line that says what a store holds."""
-    stores = [FeatureStore(out, split) for split in splits(out)]
-    counts = ", ".join(f"{len(store)} {store.split}" for store in stores)
-    return f"{out}: {counts} images, {stores[0].length} regions of {stores[0].dim} numbers each"
+def store_line(store: str | Path) -> str:
+    """Describe what a store holds, in one line."""
+    parts = [FeatureStore(store, split) for split in splits(store)]
+    counts = ", ".join(f"{len(part)} {part.split}" for part in parts)
+    return f"{store}: {counts} images, {parts[0].length} regions of {parts[0].dim} numbers each"

@@ -1,63 +1,65 @@
-"""Photographs to captions on the standard output, and to pictures of where each word looked."""
+"""Caption photographs: captions on standard output, and an attention strip of each as a file."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from labkit.console import complain
 from labkit.data.photos import photos_in, read_photo
 from labkit.figures.strips import attention_strip
 from labkit.files import writable_folder, write_new
-from labkit.model.captioner import load
-from labkit.model.generation import GenerationConfig
+from labkit.model.captioner import Captioner
 
 
 def caption_photos(
     run: str | Path, photos: Sequence[str | Path], out: str | Path,
-    decoding: GenerationConfig | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> list[str]:  # fmt: skip
-    """Caption photographs: print each caption, draw where each word looked.
+    """Caption photographs: print each caption, and save its attention strip.
 
-    A picture is named like its photograph. No file is overwritten: where one has that name, be it
-    of an earlier call, the picture is called NAME-2.png, NAME-3.png, ..., and a line on standard
-    error says so. A line there also names each photograph that cannot be read; the rest follow.
+    A strip is named after its photograph. No file is overwritten: if the name is taken, even by an
+    earlier call, the strip is called NAME-2.png, NAME-3.png, ..., and a line on standard error says
+    so. A line there also names each photograph that cannot be read; the others are captioned.
 
     Args:
-        run: the model's folder, or the name of one that comes with the package.
-        photos: files.
-        out: folder for the pictures; made if absent.
-        decoding: how captions are told; by default as the model was trained to tell.
+        run: The run's folder, or the name of a model that comes with the package.
+        photos: Files, or folders of photographs.
+        out: The folder for the strips; created if absent.
+        overrides: Fields of `labkit.model.config.GenerationConfig` that replace the model's own;
+            None values do not.
 
     Returns:
         The files that could not be read.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such model, or a file of it is damaged.
+        FileNotFoundError, ValueError: There is no such model, or one of its files is damaged.
         OSError: ``out`` cannot be written to.
     """
-    out, captioner, wrong = writable_folder(out), load(run), []
-    for photo in _named(photos, wrong):
+    out, captioner, unread = writable_folder(out), Captioner.from_pretrained(run), []
+    config = captioner.generation.updated(overrides or {})
+    for photo in _named(photos, unread):
         try:
             image = read_photo(photo)
         except (OSError, ValueError) as error:
             complain(error)
-            wrong.append(str(photo))
+            unread.append(str(photo))
             continue
-        told = captioner.tell(image, decoding)
-        print(f"{photo}\t{told.text}", flush=True)
-        picture = io.BytesIO()
-        attention_strip(image, told.words, told.alpha).savefig(picture)
-        path = write_new(out, photo.stem, ".png", picture.getvalue())
+        caption = captioner.caption(image, config)
+        print(f"{photo}\t{caption.text}", flush=True)
+        strip = io.BytesIO()
+        attention_strip(image, caption.words, caption.alpha).savefig(strip)
+        path = write_new(out, photo.stem, ".png", strip.getvalue())
         if path.stem != photo.stem:
-            complain(f"the picture of {photo} is {path}, since {photo.stem}.png could not be taken")
-    return wrong
+            complain(f"the picture of {photo} is {path}, since {photo.stem}.png is not available")
+    return unread
 
 
-def _named(names: Sequence[str | Path], wrong: list[str]) -> Iterator[Path]:
-    """Give the photographs that the names mean; note a name that means none."""
+def _named(names: Sequence[str | Path], unread: list[str]) -> Iterator[Path]:
+    """Yield the photographs that the names stand for; collect names that stand for none."""
     for name in names:
         try:
             yield from photos_in(name)
         except (OSError, ValueError) as error:
             complain(error)
-            wrong.append(str(name))
+            unread.append(str(name))

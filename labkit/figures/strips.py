@@ -1,6 +1,6 @@
-"""Figures: where the captioner looked at each word, and how a training went.
+"""Figures: where a captioner looked at each word, and the loss curves of training runs.
 
-They are drawn without `pyplot`, so they need no screen and leave nothing behind. A notebook shows
+They are drawn without `pyplot`, so they need no display and keep no global state. A notebook shows
 a figure that is the last value of a cell.
 """
 
@@ -20,12 +20,12 @@ from torch.nn import functional as F
 from labkit.data.photos import read_photo, to_rgb
 
 PANEL = 2.0  # inches, the longer side of a photograph in a strip
-PANEL_PIXELS = 400  # a photograph is drawn with at most this many pixels a side
+PANEL_PIXELS = 400  # a photograph is drawn with at most this many pixels per side
 COLUMNS = 6  # pictures in a row
 
 
 class Picture(Figure):
-    """A figure that a notebook shows by itself."""
+    """A figure that a notebook displays."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -37,22 +37,22 @@ def attention_strip(
     photo: str | Path | Image.Image | np.ndarray, words: Sequence[str],
     alpha: np.ndarray | Tensor, title: str | None = None,
 ) -> Figure:
-    """Draw the paper's strip: the photograph, then where each word looked (paper, figures 2, 3).
+    """Draw an attention strip: the photograph, then the attention map of each word (figures 2, 3).
 
-    The brightest place of each word is white: compare places within a word, not words with each
-    other. A word that looks everywhere gives an even white. Axes count in the photograph's pixels.
+    The largest weight of each word is white, so compare regions within a word, not words with each
+    other. Uniform attention is uniformly white. Axes are in pixels of the photograph.
 
     Args:
-        photo: A file, a PIL image, or an array (H, W, 3) of uint8, in its own shape.
+        photo: A file, a PIL image, or an array (H, W, 3) of uint8, in its own aspect ratio.
         words: The T words of the caption.
         alpha: The weights (T, rows, columns): a grid of any size over the whole photograph.
-        title: Written above all.
+        title: A title above the figure.
 
     Returns:
-        The figure, to show or to save with `savefig`.
+        The figure, to display or to save with `savefig`.
 
     Raises:
-        ValueError: There are not as many maps as words.
+        ValueError: The numbers of maps and words differ.
         FileNotFoundError, DataError: The photograph is missing, or cannot be read.
     """
     image = as_image(photo)
@@ -75,7 +75,7 @@ def attention_strip(
 
 
 def as_image(photo: str | Path | Image.Image | np.ndarray) -> Image.Image:
-    """Give a photograph of any kind as an image of its own, upright and in RGB.
+    """Return a photograph of any kind as a new image, upright and in RGB.
 
     Raises:
         FileNotFoundError, DataError: The file is missing, or cannot be read.
@@ -86,15 +86,15 @@ def as_image(photo: str | Path | Image.Image | np.ndarray) -> Image.Image:
 
 
 def smooth(weights: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Stretch one map over a photograph, smoothly, each cell over its own part.
+    """Stretch an attention map smoothly over a photograph, each cell over its own part.
 
     Args:
         weights: (rows, columns).
-        height: Of the photograph, in pixels.
-        width: Of the photograph, in pixels.
+        height: The photograph's height, in pixels.
+        width: The photograph's width, in pixels.
 
     Returns:
-        (height, width) float32, none below zero.
+        (height, width) float32, not negative.
     """
     grid = torch.as_tensor(np.asarray(weights, dtype=np.float32))[None, None]  # (1, 1, rows, cols)
     size = (height, width)
@@ -103,19 +103,19 @@ def smooth(weights: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def loss_curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Draw how the loss of one or more trainings fell, and how their dev scores rose.
+    """Draw the training loss of one or more runs, and their scores on the dev split.
 
     Args:
-        runs: The rows of each run's `metrics.jsonl`, by the run's name. A row holds "step" with
-            "loss" (nats a word), or with "cider" (of the dev split), or with neither.
+        runs: The rows of each run's `metrics.jsonl`, by the run's name. A row holds "step" and
+            either "loss" (nats per word), or "cider" (on the dev split), or neither.
 
     Returns:
-        The figure: the loss, and beside it CIDEr, if any row has it.
+        The figure: the loss, and next to it CIDEr if any row has it.
     """
     scored = any("cider" in row for rows in runs.values() for row in rows)
     figure = Picture(figsize=(9 if scored else 5, 3.5), layout="constrained")
     panels = figure.subplots(1, 2 if scored else 1, squeeze=False)[0]
-    _curves(panels[0], runs, "loss", "loss (nats a word)")
+    _curves(panels[0], runs, "loss", "loss (nats per word)")
     if scored:
         _curves(panels[1], runs, "cider", "CIDEr (dev)", marker="o")
     return figure
@@ -138,10 +138,10 @@ def _curves(
 
 
 def _panels(count: int, aspect: float, title: str | None) -> tuple[Picture, list[Axes]]:
-    """Lay out pictures of one shape in rows, with no axes drawn."""
+    """Lay out panels of one shape in rows, without axes."""
     columns = min(count, COLUMNS)
     rows = math.ceil(count / columns)
-    aspect = min(max(aspect, 0.25), 4.0)  # a very long photograph gets a panel of bearable shape
+    aspect = min(max(aspect, 0.25), 4.0)  # a very long photograph gets a less extreme panel
     width, height = PANEL * min(1, aspect), PANEL * min(1, 1 / aspect) + 0.3
     size = (columns * max(width, 0.9), rows * height + (0.4 if title else 0))
     figure = Picture(figsize=size, layout="constrained")

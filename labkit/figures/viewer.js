@@ -9,12 +9,12 @@
   const start = (viewer) => {
     viewer.setAttribute("data-ready", "");
     const stage = add(viewer, "div", { class: "av-stage", role: "group", "aria-label": data.label });
-    let kept = null; // [caption, word] that was clicked, or that the keyboard is on
+    let kept = null; // [caption, word] that was clicked or has the keyboard focus
 
-    // The words: one row for each caption, one tab stop a row. JupyterLab leaves its keys alone.
+    // The words: one row per caption, one tab stop per row. JupyterLab ignores keys pressed there.
     const rows = data.captions.map(({ who, words }) => {
       const quiet = { class: "av-row", "data-lm-suppress-shortcuts": "true" };
-      const row = add(stage, "div", { role: "radiogroup", "aria-label": who, ...quiet });
+      const row = add(stage, "div", { role: "radiogroup", "aria-label": `Caption by ${who}`, ...quiet });
       add(row, "span", { class: "av-who", "aria-hidden": "true" }, who + ":");
       return words.map((word, k) => {
         const state = { role: "radio", "aria-checked": "false", tabindex: k ? -1 : 0 };
@@ -22,7 +22,7 @@
       });
     });
 
-    // The pictures: the photograph, the light that one word throws on it, and a sentence.
+    // The panels: the photograph, the attention map of a word over it, and a sentence.
     const sides = add(stage, "div", { class: "av-panels" });
     const panels = data.panels.map((panel) => {
       const side = add(sides, "div", { class: "av-panel" });
@@ -35,7 +35,7 @@
     add(stage, "p", { class: "av-hint" }, data.hint);
 
     const show = (chosen) => {
-      const places = chosen ? data.captions[chosen[0]].meet[chosen[1]] : [];
+      const places = chosen ? data.captions[chosen[0]].aligned[chosen[1]] : [];
       rows.forEach((row, r) => row.forEach((button, k) => {
         button.setAttribute("aria-checked", k === places[r]);
       }));
@@ -44,7 +44,7 @@
         light.style.backgroundImage = k === null ? "" : `url(${maps[k]})`;
         line.textContent = "";
         add(line, "strong", {}, name);
-        const nothing = chosen ? `no word here goes with this one` : `the picture alone`;
+        const nothing = chosen ? `no word here corresponds to this one` : `the picture alone`;
         line.append(" ", k === null ? nothing : says[k]);
       });
     };

@@ -1,8 +1,8 @@
-"""The figure one can point at: a word, and where each model looked before it said the word.
+"""An interactive figure: point at a word and see where each model looked when generating it.
 
-It is plain HTML with a script of its own (``viewer.js``), so it works in JupyterLab, in the built
-book and in a file, with no network. One can walk through it with the keyboard, and it says in
-words where a model looked. Where no script runs, an attention strip stands in its place.
+It is plain HTML with its own script (``viewer.js``), so it works in JupyterLab, in the built book
+and in a file, without a network. It can be used with the keyboard, and describes in words where a
+model looked. If scripts do not run, an attention strip replaces it.
 """
 
 import base64
@@ -32,7 +32,7 @@ PLACES = (
     ("lower left", "lower middle", "lower right"),
 )  # the thirds of a photograph's height and width
 HINT = (
-    "Point at a word, or walk along with the arrow keys. "
+    "Point at a word, or use the arrow keys. "
     "Escape, or a click on the picture, shows the picture alone."
 )
 PAGE = """<!DOCTYPE html>
@@ -49,47 +49,47 @@ PAGE = """<!DOCTYPE html>
 
 
 class AttentionViewer:
-    """A photograph, what models tell of it, and where each looked at each word.
+    """A photograph, the captions that models generated for it, and their attention maps.
 
-    Each map is stretched over the photograph by `labkit.figures.strips.smooth`. The photograph is lighter
-    where a word's weight is largest, and dark where the weight is zero: compare places within a
+    Each map is stretched over the photograph by `labkit.figures.strips.smooth`. The photograph is
+    lighter where a word's weight is largest, and dark where it is zero, so compare regions within a
     word, not words with each other.
 
-    Where the captions differ, a word goes with the same word of the other caption, or with the one
-    that stands in its place. Some words go with none.
+    If the captions differ, they are aligned: a word corresponds to the same word of the other
+    caption, or to the word in its place. Some words correspond to none.
 
     Args:
-        photo: A file, an RGB photograph, or an array (H, W, 3) of uint8, in its own shape.
-        told: What each model told of it, by the model's name: ``{"soft": ..., "hard": ...}``.
-        alt: What the photograph shows, in a few words, for those who cannot see it.
+        photo: A file, a PIL image, or an array (H, W, 3) of uint8, in its own aspect ratio.
+        captions: The caption of each model, by the model's name: ``{"soft": ..., "hard": ...}``.
+        alt: A short description of the photograph, for those who cannot see it.
 
     Raises:
-        ValueError: Nothing was told, or a caption has not as many maps as words.
+        ValueError: There is no caption, or a caption's numbers of maps and words differ.
         FileNotFoundError, DataError: The photograph is missing, or cannot be read.
     """
 
     def __init__(
         self,
         photo: str | Path | Image.Image | np.ndarray,
-        told: Mapping[str, CaptionedPhoto],
+        captions: Mapping[str, CaptionedPhoto],
         alt: str = "The picture that the caption is about.",
     ):
-        if not told:
-            raise ValueError("a viewer needs what a model told: {'soft': captioner.tell(photo)}")
-        for name, one in told.items():
+        if not captions:
+            raise ValueError("a viewer needs captions: {'soft': captioner.caption(photo)}")
+        for name, one in captions.items():
             if one.alpha.ndim != 3 or len(one.alpha) != len(one.words) or not one.words:
                 found = f"{len(one.words)} words and weights of shape {one.alpha.shape}"
                 raise ValueError(f"{name} needs one map (rows, columns) for each word, not {found}")
         self.photo, self.alt = as_image(photo), alt
-        self.words = {name: list(one.words) for name, one in told.items()}
-        self.alpha = {name: one.alpha.astype(np.float32).round(3) for name, one in told.items()}
+        self.words = {name: list(one.words) for name, one in captions.items()}
+        self.alpha = {name: one.alpha.astype(np.float32).round(3) for name, one in captions.items()}
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{name}: {' '.join(words)}" for name, words in self.words.items())
-        return f"AttentionViewer({told})"
+        captions = ", ".join(f"{name}: {' '.join(words)}" for name, words in self.words.items())
+        return f"AttentionViewer({captions})"
 
     def _repr_html_(self) -> str:
-        look, script = (
+        style, script = (
             Path(__file__).with_suffix(kind).read_text(encoding="utf-8").strip()
             for kind in (".css", ".js")
         )
@@ -99,20 +99,20 @@ class AttentionViewer:
         return (
             f'<div class="attention-viewer" id="{name}">\n'
             f'<img class="dark-light" alt="{words}" src="{strip}">\n'
-            f"<style>\n{look}\n</style>\n"
+            f"<style>\n{style}\n</style>\n"
             f'<script>\n({script})("{name}", {data});\n</script>\n</div>'
         )
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write the viewer as a page of its own, one file that needs no other.
+        """Write the viewer as a single, self-contained HTML file.
 
         Args:
-            path: the file; its folder is made if absent.
-            overwrite: replace the file, if it is there.
+            path: The file; its folder is created if absent.
+            overwrite: Replace an existing file.
 
         Raises:
-            FileExistsError: it is there, and ``overwrite`` is False.
-            OSError: it cannot be written.
+            FileExistsError: The file exists, and ``overwrite`` is False.
+            OSError: It cannot be written.
         """
         outputs(path, overwrite=overwrite)
         title = f"Where {_listed(list(self.words))} looked"
@@ -121,7 +121,7 @@ class AttentionViewer:
             part.write_text(page, encoding="utf-8")
 
     def _data(self) -> dict[str, Any]:
-        """All that the script shows; a caption that several models tell is there once."""
+        """Return the data for the script; a caption that several models share is there once."""
         captions = []
         for words in self.words.values():
             if words not in captions:
@@ -129,9 +129,8 @@ class AttentionViewer:
         rows = []
         for words in captions:
             names = [name for name in self.words if self.words[name] == words]
-            meet = zip(*(partners(words, other) for other in captions), strict=True)
-            who = f"{_listed(names)} {'tell' if len(names) > 1 else 'tells'}"
-            rows.append({"who": who, "words": words, "meet": list(meet)})
+            aligned = zip(*(align(words, other) for other in captions), strict=True)
+            rows.append({"who": _listed(names), "words": words, "aligned": list(aligned)})
         photo = self.photo.copy()
         photo.thumbnail((PHOTO_PIXELS, PHOTO_PIXELS))
         panels = [
@@ -149,14 +148,14 @@ class AttentionViewer:
 
     def _in_words(self) -> str:
         """The whole viewer as text."""
-        told = [
-            f"{name} tells: {' '.join(words)}. {'. '.join(_sentences(words, self.alpha[name]))}."
-            for name, words in self.words.items()
-        ]
-        return " ".join([self.alt, *told])
+        texts = [self.alt]
+        for name, words in self.words.items():
+            texts.append(f"Caption by {name}: {' '.join(words)}.")
+            texts.append(f"{'. '.join(_sentences(words, self.alpha[name]))}.")
+        return " ".join(texts)
 
     def _strip(self) -> str:
-        """The whole viewer as one still picture."""
+        """The whole viewer as one still image."""
         strips = []
         for name, words in self.words.items():
             drawn = io.BytesIO()
@@ -172,13 +171,13 @@ class AttentionViewer:
 
 
 def describe(weights: np.ndarray) -> str:
-    """Say in words where a map looks: "looks mostly at the upper left, 62% of the weight there".
+    """Describe an attention map: "looks mostly at the upper left, 62% of the weight there".
 
-    The photograph is cut in thirds, a cell on a cut counts in both by its parts. A place that holds
-    half of the weight is named, or two places that hold half together.
+    The photograph is divided into thirds; a cell on a border counts in both by its parts. The place
+    that holds half of the weight is named, or two places that hold half of it together.
 
     Args:
-        weights: (rows, columns), none below zero.
+        weights: (rows, columns), not negative.
     """
     total = float(weights.sum())
     if total <= 0:
@@ -198,10 +197,10 @@ def describe(weights: np.ndarray) -> str:
     return f"looks all over the picture, {where}"
 
 
-def partners(one: Sequence[str], other: Sequence[str]) -> list[int | None]:
-    """For each word of one caption: the place in the other caption of the word that goes with it.
+def align(one: Sequence[str], other: Sequence[str]) -> list[int | None]:
+    """Align two captions: for each word of one, the index of its counterpart in the other or None.
 
-    Equal words go together. Between them, words that stand in each other's place do.
+    Equal words correspond. Between them, words in the same position do.
     """
     places: list[int | None] = [None] * len(one)
     for _, start, stop, there, end in SequenceMatcher(None, one, other, False).get_opcodes():
@@ -215,15 +214,15 @@ def _sentences(words: Sequence[str], alpha: np.ndarray) -> list[str]:
 
 
 def _thirds(cells: int) -> np.ndarray:
-    """How much of each cell lies in each third, (3, cells)."""
-    edges = np.arange(cells + 1) * 3 / cells  # of the cells, counted in thirds
+    """Compute the share of each cell in each third, (3, cells)."""
+    edges = np.arange(cells + 1) * 3 / cells  # of the cells, in thirds
     starts = np.arange(3)[:, None]
     inside = np.minimum(edges[1:], starts + 1) - np.maximum(edges[:-1], starts)
     return inside.clip(min=0) * cells / 3
 
 
 def _light(weights: np.ndarray, size: tuple[int, int]) -> str:
-    """One map as a grey picture, brightest where the weight is largest."""
+    """Return one map as a grey image, brightest where the weight is largest."""
     scale = LIGHT_PIXELS / max(size)
     width, height = (max(8, round(side * scale)) for side in size)
     light = smooth(weights, height, width)
@@ -232,7 +231,7 @@ def _light(weights: np.ndarray, size: tuple[int, int]) -> str:
 
 
 def _as_url(image: Image.Image, quality: int | None) -> str:
-    """An image inside an address, as WebP: a third smaller than as JPEG. None keeps all of it."""
+    """Return an image as a data URL, in WebP: a third smaller than JPEG. None is lossless."""
     drawn = io.BytesIO()
     image.save(drawn, "WEBP", quality=quality or 100, lossless=quality is None)
     return "data:image/webp;base64," + base64.b64encode(drawn.getvalue()).decode()

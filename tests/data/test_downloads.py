@@ -110,7 +110,7 @@ def test_a_broken_line_is_taken_up_where_it_broke(server, tmp_path):
     assert left_in(tmp_path) == sorted(PHOTOS)
 
 
-def test_a_later_run_goes_on_from_the_part(server, tmp_path):
+def test_a_later_run_resumes_from_the_part(server, tmp_path):
     one = archive(server, PHOTOS)
     server.cuts = [2 * CHUNK] + [0] * downloads.TRIES
     with pytest.raises(DownloadError, match=r"131,072 bytes.*run this again"):

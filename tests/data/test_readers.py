@@ -364,8 +364,8 @@ def karpathy(root: Path, name: str, entries: list[tuple[str, str]], folder: str,
     """Write dataset_<name>.json with (file, split) entries and their files."""
     images = []
     for number, (file, split) in enumerate(entries):
-        told = [{"raw": f"Dog {i}.", "tokens": ["dog", str(i)], "sentid": i} for i in range(5)]
-        image = {"filename": file, "split": split, "imgid": number, "sentences": told}
+        sentences = [{"raw": f"Dog {i}.", "tokens": ["dog", str(i)], "sentid": i} for i in range(5)]
+        image = {"filename": file, "split": split, "imgid": number, "sentences": sentences}
         images.append(image | {key: value(number) for key, value in more.items()})
         write(root / folder / file, b"x")
     return write(root / f"dataset_{name}.json", {"images": images, "dataset": name})
@@ -463,35 +463,35 @@ def test_the_shared_coco(shared):
     assert all(record.facts["licence"].startswith("Attribution") for record in records)
 
 
-# --- views of photographs ------------------------------------------------------------------------
+# --- augmentation --------------------------------------------------------------------------------
 
 
 def test_a_mirror_exchanges_left_and_right():
-    told = ("Right of a bright car, the leftmost man", "he copyrights the LEFT-HAND one, left")
-    records = [CaptionedImage(name, Path(name), told, name) for name in ("train", "dev")]
-    plain, mirrored, dev = augment(records)
+    captions = ("Right of a bright car, the leftmost man", "he copyrights the LEFT-HAND one, left")
+    records = [CaptionedImage(name, Path(name), captions, name) for name in ("train", "dev")]
+    plain, flipped, dev = augment(records)
     assert (plain, dev) == tuple(records)
-    assert (mirrored.id, mirrored.split, mirrored.mirrored) == ("train#1", "train", True)
-    assert mirrored.part is None
-    assert mirrored.captions == (
+    assert (flipped.id, flipped.split, flipped.flipped) == ("train#1", "train", True)
+    assert flipped.crop is None
+    assert flipped.captions == (
         "Left of a bright car, the rightmost man",
         "he copyrights the Right-HAND one, right",
     )
 
 
-def test_further_views_are_parts_the_same_each_time():
+def test_further_copies_are_crops_the_same_each_time():
     records = [CaptionedImage(f"{n}", Path("x"), ("the left one",), "train") for n in range(50)]
-    views = list(augment(records, 4))
-    assert [view.id for view in views[:5]] == ["0", "0#1", "0#2", "0#3", "1"]
-    assert views == list(augment(records, 4))
-    parts = np.array([view.part for view in views if view.part])
+    copies = list(augment(records, 4))
+    assert [copy.id for copy in copies[:5]] == ["0", "0#1", "0#2", "0#3", "1"]
+    assert copies == list(augment(records, 4))
+    crops = np.array([copy.crop for copy in copies if copy.crop])
     assert len(np.unique(parts, axis=0)) == len(parts) == 100
     assert (parts >= 0).all() and (parts <= 1).all()
     sides = parts[:, 2:] - parts[:, :2]
     area, ratio = sides.prod(1), sides[:, 0] / sides[:, 1]
     assert area.min() > 0.4 and area.max() < 0.91 and area.max() - area.min() > 0.3
     assert ratio.min() > 0.75 and ratio.max() < 1.3
-    assert [(view.mirrored, view.captions[0]) for view in views[2:4]] == [
+    assert [(copy.flipped, copy.captions[0]) for copy in copies[2:4]] == [
         (False, "the left one"),
         (True, "the right one"),
     ]

@@ -1,4 +1,4 @@
-"""Drawn scenes: what is told of them is true, what is altered is false."""
+"""Synthetic scenes: their captions are true, altered captions are false."""
 
 import hashlib
 import json
@@ -26,8 +26,8 @@ from labkit.data.scenes import (
     objects_right,
     phrase_ending,
     read_caption,
-    tell,
     things_of,
+    write_caption,
 )
 
 GOLDEN = "6d734709596e9a3d"
@@ -54,8 +54,8 @@ def all_of(things, phrase: Phrase) -> list[Thing]:
 def test_scenes_are_the_same_everywhere():
     """Captions, boxes and things; not the pixels, where versions of Pillow may differ."""
     records = make_scenes(20, seed=0, split="test", pixels=8)
-    told = json.dumps([[r.id, r.captions, r.boxes, r.facts] for r in records])
-    assert hashlib.sha256(told.encode()).hexdigest()[:16] == GOLDEN
+    content = json.dumps([[r.id, r.captions, r.boxes, r.facts] for r in records])
+    assert hashlib.sha256(content.encode()).hexdigest()[:16] == GOLDEN
     assert records[0].captions[0] == "a blue star is right of a small purple cross"
 
 
@@ -132,10 +132,10 @@ def test_the_fewest_captions_a_scene_can_have():
     near = Thing("small", "red", "circle", 0.4, 0.4, 0.15)
     for other in (replace(near, x=0.49, y=0.49), replace(near, x=0.8)):
         rng = random.Random(0)
-        told = {tell([near, other], rng)[0] for _ in range(2000)}
-        assert len(told) >= MOST_CAPTIONS
+        texts = {write_caption([near, other], rng)[0] for _ in range(2000)}
+        assert len(texts) >= MOST_CAPTIONS
     assert len(make_scenes(1, captions=MOST_CAPTIONS)[0].captions) == MOST_CAPTIONS
-    with pytest.raises(ValueError, match="8 captions at most, 9 are asked for"):
+    with pytest.raises(ValueError, match="at most 8 captions, not 9"):
         make_scenes(1, captions=MOST_CAPTIONS + 1)
 
 

@@ -24,7 +24,7 @@ def test_the_order_of_the_captions_does_not_matter():
 def test_min_count():
     assert Vocabulary.build(CAPTIONS, min_count=2).words == (*SPECIAL, "a", "cat", "dog")
     assert "dog" not in Vocabulary.build([*CAPTIONS, "a a"]).words
-    with pytest.raises(ValueError, match="met 9 times"):
+    with pytest.raises(ValueError, match="occurs 9 times"):
         Vocabulary.build(CAPTIONS, min_count=9)
 
 
@@ -38,8 +38,8 @@ def test_encode_and_decode():
 
 def test_a_long_caption_is_cut_and_still_ends():
     vocabulary = Vocabulary.build(CAPTIONS, min_count=1)
-    assert vocabulary.encode("a dog runs", max_words=2) == vocabulary.encode("a dog")
-    assert vocabulary.encode("a dog runs", max_words=3) == vocabulary.encode("a dog runs")
+    assert vocabulary.encode("a dog runs", max_length=2) == vocabulary.encode("a dog")
+    assert vocabulary.encode("a dog runs", max_length=3) == vocabulary.encode("a dog runs")
 
 
 def test_decode_stops_at_the_end_and_skips_padding():

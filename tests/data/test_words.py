@@ -1,4 +1,4 @@
-"""Captions as text, in many languages and as other programs spoil it."""
+"""Captions as text, in many languages and as other programs garble it."""
 
 import gzip
 import re
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.data.words import _WORD, latin_share, mirrored, plain, spaced, tokenize
+from labkit.data.words import _WORD, latin_share, plain, spaced, swap_left_right, tokenize
 
 
 @pytest.mark.parametrize(
@@ -140,12 +140,12 @@ NO_DIRECTIONS = [
 
 
 @pytest.mark.parametrize("caption, other", DIRECTIONS)
-def test_directions_change_sides_in_a_mirror_and_back(caption, other):
-    assert mirrored(caption) == other
-    assert mirrored(other) == caption
+def test_directions_are_swapped_and_swapped_back(caption, other):
+    assert swap_left_right(caption) == other
+    assert swap_left_right(other) == caption
 
 
 @pytest.mark.parametrize("caption", NO_DIRECTIONS)
-def test_what_is_no_direction_stays_in_a_mirror(caption):
-    assert mirrored(caption) == caption
-    assert mirrored(caption.upper()) == caption.upper()
+def test_what_is_no_direction_is_not_swapped(caption):
+    assert swap_left_right(caption) == caption
+    assert swap_left_right(caption.upper()) == caption.upper()

@@ -1,4 +1,4 @@
-"""What attention maps are like: maps made by hand."""
+"""Statistics of attention maps, for maps made by hand."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_entropy_is_a_mean_over_words():
     assert map_scores([half]).entropy == pytest.approx(math.log(2) / 3, abs=1e-6)
 
 
-def test_nothing_told():
+def test_no_captions():
     assert map_scores([]) == map_scores([torch.zeros(0, 5)]) == MapScores(0.0, 0.0, 0.0)
 
 

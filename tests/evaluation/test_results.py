@@ -12,19 +12,19 @@ from labkit.store.writer import StoreWriter
 
 
 def test_ids_of_coco_are_numbers_in_the_file_and_come_back(tmp_path):
-    told = {"391895": "a man rides", "a1.jpg": "a dog"}
-    write_results(tmp_path / "told.json", told)
-    written = json.loads((tmp_path / "told.json").read_text())
+    generated = {"391895": "a man rides", "a1.jpg": "a dog"}
+    write_results(tmp_path / "generated.json", generated)
+    written = json.loads((tmp_path / "generated.json").read_text())
     assert [one["image_id"] for one in written] == [391895, "a1.jpg"]
-    assert read_results(tmp_path / "told.json") == told
+    assert read_results(tmp_path / "generated.json") == generated
 
 
 def test_only_plain_numbers_become_numbers(tmp_path):
-    told = {name: "a dog" for name in ("7", "007", "0", "-1", "1e3", "²", "٣", "9" * 30)}
-    write_results(tmp_path / "told.json", told)
-    written = [one["image_id"] for one in json.loads((tmp_path / "told.json").read_text())]
+    generated = {name: "a dog" for name in ("7", "007", "0", "-1", "1e3", "²", "٣", "9" * 30)}
+    write_results(tmp_path / "generated.json", generated)
+    written = [one["image_id"] for one in json.loads((tmp_path / "generated.json").read_text())]
     assert [name for name in written if isinstance(name, int)] == [7, 0]
-    assert read_results(tmp_path / "told.json") == told
+    assert read_results(tmp_path / "generated.json") == generated
 
 
 def test_references_of_each_kind_are_the_same(tmp_path):
@@ -48,15 +48,15 @@ def test_references_of_each_kind_are_the_same(tmp_path):
 def test_a_file_of_another_system_is_scored(tmp_path):  # slow: METEOR's Java program is started
     notes = [{"image_id": k, "caption": f"a dog number {k} runs far away"} for k in (1, 2, 3)]
     (tmp_path / "human.json").write_text(json.dumps({"annotations": notes}))
-    told = [{"image_id": note["image_id"], "caption": note["caption"]} for note in notes[:2]]
-    (tmp_path / "told.json").write_text(json.dumps(told))
-    scores, images, left = score_file(tmp_path / "human.json", tmp_path / "told.json")
+    generated = [{"image_id": note["image_id"], "caption": note["caption"]} for note in notes[:2]]
+    (tmp_path / "generated.json").write_text(json.dumps(generated))
+    scores, images, left = score_file(tmp_path / "human.json", tmp_path / "generated.json")
     assert (images, left) == (2, 1)
     assert scores.bleu4 == pytest.approx(1) and scores.meteor == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("generated", "message"),
     [
         ({"images": 3}, "not in COCO's results format"),
         ([{"caption": "a dog"}], "not in COCO's results format"),
@@ -67,15 +67,15 @@ def test_a_file_of_another_system_is_scored(tmp_path):  # slow: METEOR's Java pr
         ([{"image_id": 1, "caption": 5}], r"entry\[0\] has 5 for a caption"),
         ([{"image_id": 1, "caption": []}], "has null for a caption"),
         ([{"image_id": 1, "caption": "a \ud83d"}], "a broken character"),
-        ([{"image_id": None, "caption": "a"}], r"malformed entry: told.json entry\[0\]"),
+        ([{"image_id": None, "caption": "a"}], r"malformed entry: generated.json entry\[0\]"),
         ([], "no captions|empty"),
         ("[", "malformed file"),
     ],
 )
-def test_files_that_are_no_results(tmp_path, told, message):
-    (tmp_path / "told.json").write_text(told if isinstance(told, str) else json.dumps(told))
+def test_files_that_are_no_results(tmp_path, generated, message):
+    (tmp_path / "generated.json").write_text(generated if isinstance(generated, str) else json.dumps(generated))
     with pytest.raises(DataError, match=message):
-        read_results(tmp_path / "told.json")
+        read_results(tmp_path / "generated.json")
 
 
 def test_files_that_are_no_references(tmp_path):
@@ -84,25 +84,25 @@ def test_files_that_are_no_references(tmp_path):
     (tmp_path / "c.json").write_text('{"annotations": []}')
     (tmp_path / "d.csv").write_text("image,caption\n1.jpg,...\n")
     for name in ("a.json", "b.txt", "c.json", "d.csv"):
-        with pytest.raises(DataError, match="holds no human captions"):
+        with pytest.raises(DataError, match="holds no readable human captions"):
             read_references(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"e\.txt is missing"):
         read_references(tmp_path / "e.txt")
 
 
 def test_an_image_without_human_captions(tmp_path):
-    (tmp_path / "told.json").write_text('[{"image_id": 7, "caption": "a dog"}]')
+    (tmp_path / "generated.json").write_text('[{"image_id": 7, "caption": "a dog"}]')
     (tmp_path / "human.json").write_text('{"annotations": [{"image_id": 1, "caption": "x"}]}')
     message = "1 of 1 images .* no human captions to compare with, such as '7'; .* are named '1'"
     with pytest.raises(ValueError, match=message):
-        score_file(tmp_path / "human.json", tmp_path / "told.json")
+        score_file(tmp_path / "human.json", tmp_path / "generated.json")
 
 
 def test_captions_in_another_writing_are_scored_with_a_warning(tmp_path, capsys):
     note = {"image_id": 1, "caption": "собака бежит"}
-    (tmp_path / "told.json").write_text(json.dumps([note]))
+    (tmp_path / "generated.json").write_text(json.dumps([note]))
     (tmp_path / "human.json").write_text(json.dumps({"annotations": [note]}))
-    score_file(tmp_path / "human.json", tmp_path / "told.json")
+    score_file(tmp_path / "human.json", tmp_path / "generated.json")
     assert "METEOR and its stemmer are English" in capsys.readouterr().err
 def test_results_of_each_form_are_the_same(tmp_path):
     forms = {
@@ -141,17 +141,17 @@ def test_names_of_images_match(wanted, there, found):
 
 
 def test_two_names_of_one_image_are_two_captions(tmp_path):
-    (tmp_path / "told.json").write_text('{"7": "a dog", "007": "a cat"}')
+    (tmp_path / "generated.json").write_text('{"7": "a dog", "007": "a cat"}')
     (tmp_path / "human.csv").write_text("image,caption\n7.jpg,a dog\n")
     with pytest.raises(DataError, match="two captions of one image, '007'"):
-        score_file(tmp_path / "human.csv", tmp_path / "told.json")
+        score_file(tmp_path / "human.csv", tmp_path / "generated.json")
 
 
 def test_references_of_a_store_are_found_by_the_photographs_names(tmp_path):
     store = tmp_path / "store"
     with StoreWriter(store, 3, 4, {"name": "numbers"}, {}) as writer:
         writer.add("dev", "9", features_of(9), ["a dog runs far away"], facts={"file": "v/a.jpg"})
-    (tmp_path / "told.csv").write_text("image,caption\na.jpg,a dog runs far away\n")
+    (tmp_path / "generated.csv").write_text("image,caption\na.jpg,a dog runs far away\n")
     report = DataReport()
-    scores, images, left = score_file(store, tmp_path / "told.csv", report=report)
+    scores, images, left = score_file(store, tmp_path / "generated.csv", report=report)
     assert (images, left, scores.bleu4) == (1, 0, pytest.approx(1)) and not report

@@ -285,13 +285,13 @@ def test_encode_of_nothing(small):
     assert list(encode([], small, DataReport(), progress=False)) == []
 
 
-def test_a_view_is_seen_in_a_mirror_or_in_part(small):
+def test_a_copy_is_encoded_flipped_or_cropped(small):
     picture = pictures(1, 64)[0]
     plain = CaptionedImage("a", picture.permute(1, 2, 0).numpy(), (), "train")
     twin, _, both = list(augment([plain], 4))[1:]
-    both = replace(both, part=(0.25, 0.5, 1, 1))
-    part = to_input(picture[:, 32:, 16:].permute(1, 2, 0).numpy(), 64)
-    wanted = torch.stack([picture.flip(2), torch.from_numpy(part).flip(2)])
+    both = replace(both, crop=(0.25, 0.5, 1, 1))
+    crop = to_input(picture[:, 32:, 16:].permute(1, 2, 0).numpy(), 64)
+    wanted = torch.stack([picture.flip(2), torch.from_numpy(crop).flip(2)])
     seen = [x for _, x in encode([twin, both], small, DataReport(), progress=False)]
     np.testing.assert_allclose(seen, small(wanted), rtol=1e-4, atol=1e-4)
 

@@ -14,7 +14,7 @@ from browsing import open_tab, serious_faults
 from PIL import Image
 
 from labkit import AttentionViewer, make_scenes
-from labkit.figures.viewer import describe, partners
+from labkit.figures.viewer import align, describe
 from labkit.model.captioner import CaptionedPhoto
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ HARD = ["a", "red", "circle", "touches", "a", "small", "square"]
 CORNERS = [(0, 0), (0, 6), (6, 0), (6, 6)]
 
 
-def told(words, rows=7, columns=7, sharp=1.0, start=0):
+def caption(words, rows=7, columns=7, sharp=1.0, start=0):
     """Each word looks at another corner, with a share of its weight, and evenly elsewhere."""
     even = (1 - sharp) / max(rows * columns - 1, 1)
     alpha = np.full((len(words), rows, columns), even, np.float32)
@@ -36,7 +36,7 @@ def told(words, rows=7, columns=7, sharp=1.0, start=0):
 @pytest.fixture(scope="module")
 def viewer():
     scene = make_scenes(1, seed=30, split="test")[0].image
-    models = {"soft": told(SOFT, sharp=0.8), "hard": told(HARD, start=1)}
+    models = {"soft": caption(SOFT, sharp=0.8), "hard": caption(HARD, start=1)}
     return AttentionViewer(scene, models, alt="Coloured shapes on grey.")
 
 
@@ -77,9 +77,9 @@ def test_a_still_picture_comes_first_and_says_all_in_words(text):
     (_, outer), (tag, first), *others = Tags(text).found
     assert re.fullmatch(r"attention-[0-9a-f]{12}", outer["id"])
     assert tag == "img" and [other for other, _ in others] == ["style", "script"]
-    assert first["alt"].startswith("Coloured shapes on grey. soft tells: a red circle is left")
+    assert first["alt"].startswith("Coloured shapes on grey. Caption by soft: a red circle is left")
     assert "circle: looks mostly at the lower left, 82% of the weight there." in first["alt"]
-    assert "hard tells: a red circle touches" in first["alt"]
+    assert "Caption by hard: a red circle touches" in first["alt"]
     assert picture_of(first["src"]).width > 400
 
 
@@ -112,27 +112,27 @@ def test_the_same_content_gives_the_same_text(viewer, text):
 
 def test_words_are_text_and_not_markup(text):
     words = ["</script><b>", "&amp;", "\"'", "<!--", "größer"]
-    page = AttentionViewer(np.zeros((8, 8, 3), np.uint8), {"<i>": told(words)})._repr_html_()
+    page = AttentionViewer(np.zeros((8, 8, 3), np.uint8), {"<i>": caption(words)})._repr_html_()
     assert outer_id(page) != outer_id(text)  # other content, another id
     assert [tag for tag, _ in Tags(page).found] == ["div", "img", "style", "script"]
     assert data_of(page)["captions"][0]["words"] == words
     assert page.count("</script>") == 1
 
 
-def test_a_caption_that_two_models_tell_is_there_once(viewer):
-    photo, one, other = viewer.photo, told(SOFT), told(HARD)
-    models = {"soft": one, "hard": told(SOFT, start=2), "third": other}
+def test_a_caption_that_two_models_share_is_there_once(viewer):
+    photo, one, other = viewer.photo, caption(SOFT), caption(HARD)
+    models = {"soft": one, "hard": caption(SOFT, start=2), "third": other}
     data = AttentionViewer(photo, models)._data()
-    assert [row["who"] for row in data["captions"]] == ["soft and hard tell", "third tells"]
+    assert [row["who"] for row in data["captions"]] == ["soft and hard", "third"]
     assert [panel["caption"] for panel in data["panels"]] == [0, 0, 1]
-    assert data["captions"][0]["meet"][2] == (2, 2)
+    assert data["captions"][0]["aligned"][2] == (2, 2)
 
 
 @pytest.mark.parametrize("grid", [(7, 7), (14, 14), (3, 5), (1, 1)])
 @pytest.mark.parametrize("height, width", [(100, 100), (90, 240), (700, 300)])
 def test_the_light_lies_where_the_weight_is(grid, height, width):
     photo = np.zeros((height, width, 3), np.uint8)
-    data = AttentionViewer(photo, {"soft": told(SOFT[:4], *grid)})._data()
+    data = AttentionViewer(photo, {"soft": caption(SOFT[:4], *grid)})._data()
     shown = picture_of(data["photo"])
     assert shown.width / shown.height == pytest.approx(width / height, rel=0.02)
     for url, (row, column) in zip(data["panels"][0]["maps"], CORNERS, strict=True):
@@ -146,7 +146,7 @@ def test_the_light_lies_where_the_weight_is(grid, height, width):
 @pytest.mark.parametrize(
     "models, complaint",
     [
-        ({}, "what a model told"),
+        ({}, "needs captions"),
         ({"soft": CaptionedPhoto(["two", "words"], 0.0, np.ones((3, 7, 7)))}, "soft needs one map"),
         ({"hard": CaptionedPhoto(["two", "words"], 0.0, np.ones((2, 49)))}, "hard needs one map"),
         ({"hard": CaptionedPhoto([], 0.0, np.ones((0, 7, 7)))}, "hard needs one map"),
@@ -161,7 +161,7 @@ def test_all_files_beside_the_modules_are_installed_with_them():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     globs = listed["package-data"]["labkit"]
     given = {path for glob in globs for path in ROOT.glob(f"labkit/{glob}")}
-    beside = {path for path in ROOT.glob("labkit/*.*") if path.suffix not in (".py", ".pyc")}
+    beside = {path for path in ROOT.glob("labkit/**/*.*") if path.suffix not in (".py", ".pyc")}
     assert {path.name for path in beside} >= {"viewer.js", "viewer.css"} and beside <= given
 
 
@@ -223,8 +223,8 @@ def test_a_cell_on_a_cut_counts_in_both_places(rows, columns):
         ("a b", "c", [0, None]),
     ],
 )
-def test_words_that_go_together(one, other, places):
-    assert partners(one.split(), other.split()) == places
+def test_words_that_correspond(one, other, places):
+    assert align(one.split(), other.split()) == places
 
 
 def test_a_file_is_not_overwritten_unless_asked(viewer, tmp_path):
@@ -292,7 +292,7 @@ RED = [
 
 def test_by_mouse(visit):
     tab = visit()
-    soft = tab.get_by_role("radiogroup", name="soft tells")
+    soft = tab.get_by_role("radiogroup", name="Caption by soft")
     assert (sentences(tab), chosen(tab)) == (PLAIN, [])
 
     soft.get_by_role("radio", name="circle").hover()
@@ -309,11 +309,11 @@ def test_by_mouse(visit):
     assert (sentences(tab), chosen(tab)) == (PLAIN, [])
 
 
-def test_a_word_that_goes_with_none(visit):
+def test_a_word_that_corresponds_to_none(visit):
     tab = visit()
-    tab.get_by_role("radiogroup", name="soft tells").get_by_role("radio", name="of").click()
+    tab.get_by_role("radiogroup", name="Caption by soft").get_by_role("radio", name="of").click()
     assert chosen(tab) == ["of"]
-    assert sentences(tab)[1] == "hard no word here goes with this one"
+    assert sentences(tab)[1] == "hard no word here corresponds to this one"
 
 
 def test_by_keyboard(visit):
@@ -348,7 +348,7 @@ def test_by_keyboard(visit):
 
 def test_by_touch(visit):
     tab = visit(has_touch=True, viewport={"width": 360, "height": 740})
-    tab.get_by_role("radiogroup", name="hard tells").get_by_role("radio", name="circle").tap()
+    tab.get_by_role("radiogroup", name="Caption by hard").get_by_role("radio", name="circle").tap()
     assert sentences(tab) == CIRCLE
     tab.locator(".av-picture").last.tap()
     assert sentences(tab) == PLAIN

@@ -1,0 +1,17 @@
+"""How good are the captions, and where does the model look?
+
+Metrics against references, the pointing game, statistics of attention maps, human judgements.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "metrics": ["Scores", "score", "score_each"],
+        "evaluate": ["Evaluation", "evaluate_model"],
+        "results": ["read_references", "read_results", "score_file", "write_results"],
+        "attention_maps": ["agreement", "map_scores"],
+        "human_judgements": ["agreement_with_people", "read_judgements"],
+    },
+)

@@ -1,0 +1,14 @@
+"""From photographs to annotation vectors: the frozen encoder and its backbones.
+
+`labkit.features.prepare` encodes a data set into a store.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "encoder": ["Encoder", "EncoderConfig", "encode", "load_encoder"],
+        "prepare": ["prepare_scenes", "read_photos"],
+    },
+)

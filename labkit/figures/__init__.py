@@ -1,0 +1,14 @@
+"""Figures: attention strips, loss curves, and the interactive viewer.
+
+`labkit.figures.caption_photos` captions photographs and draws a strip of each.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "strips": ["attention_strip", "loss_curves"],
+        "viewer": ["AttentionViewer"],
+    },
+)

@@ -1,0 +1,15 @@
+"""Training: the configuration, the objective, the training loop and comparisons of mechanisms.
+
+A run that was stopped resumes exactly where it was.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "config": ["TrainingConfig"],
+        "objective": ["Objective"],
+        "trainer": ["Trainer", "train"],
+    },
+)
