@@ -75,11 +75,22 @@ def checked(kw_only: bool = True) -> Callable[[type], type]:
                 raise SettingError(type(self), error.errors()) from None
 
         made.__init__ = __init__
+        made.__signature__ = _plain_signature(made)  # for `help`
         lines = [_reference(made, name) for name in cls.__annotations__]
         made.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Attributes:", *lines])
         return made
 
     return make
+
+
+def _plain_signature(cls: type) -> inspect.Signature:
+    """The constructor's signature without the declarations: `epochs: int = 6`."""
+    signature = inspect.signature(cls)
+    plain = [
+        one.replace(annotation=getattr(one.annotation, "__origin__", one.annotation))
+        for one in signature.parameters.values()
+    ]
+    return signature.replace(parameters=plain)
 
 
 @functools.cache

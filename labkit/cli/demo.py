@@ -58,7 +58,7 @@ def demo(
         FileExistsError: ``out`` holds other files, or another process writes there.
     """
     out, threads = own_folder(out, MARK), torch.get_num_threads()
-    with only_one(out), Team().seeded(seed):
+    with only_one(out), ProcessGroup().seeded(seed):
         torch.set_num_threads(1)  # products as small as these gain nothing from a second thread
         try:
             return _demo(out, count, resolve(SCENES, {**(overrides or {}), "seed": seed}), say)

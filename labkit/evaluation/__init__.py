@@ -1,4 +1,4 @@
-"""How good are the captions, and where does the model look?
+"""Scores of captions and of attention.
 
 Metrics against references, the pointing game, statistics of attention maps, human judgements.
 """
