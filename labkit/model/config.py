@@ -8,14 +8,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator
+
 from labkit.validation import Count, Part, Share, Size, checked, means
 
-MECHANISMS = ("soft", "argmax", "reinforce", "gumbel", "marginal")
+MECHANISMS = ["soft", "argmax", "reinforce", "gumbel", "marginal"]
+"""The attention mechanisms; `labkit.model.hard_attention.register_attention` adds to them."""
 ATTENTION_MODES = {
     "argmax": "attending to the single most likely region",
     "sample": "attending to a single sampled region",
     "expectation": "attending to all regions, by their weights",
 }
+
+
+def _known_mechanism(name: str) -> str:
+    if name not in MECHANISMS:
+        raise ValueError(f"attention is {', '.join(MECHANISMS[:-1])} or {MECHANISMS[-1]}, not {name!r}")
+    return name
 
 
 @checked()
@@ -29,8 +38,9 @@ class ModelConfig:
     vocab_size: Annotated[int, means("V, the number of words", ge=1, le=1_000_000)]
     encoder_dim: Annotated[int, means("size of the encoder's annotation vectors", ge=1, le=100_000)]
     attention: Annotated[
-        Literal[MECHANISMS], means("the mechanism, see `labkit.model.hard_attention`")
-    ] = "soft"
+        str, AfterValidator(_known_mechanism),
+        means("the mechanism: soft, argmax, reinforce, gumbel, marginal, or a registered one"),
+    ] = "soft"  # fmt: skip
     feature_dim: Annotated[Size, means("D, the size annotation vectors are reduced to")] = 512
     embed_dim: Annotated[Size, means("E, the size of a word embedding")] = 512
     hidden_dim: Annotated[Size, means("H, the size of the LSTM's hidden state")] = 512

@@ -28,7 +28,7 @@ from labkit.model.attention import (
     one_place,
     sample_place,
 )
-from labkit.model.config import ModelConfig
+from labkit.model.config import MECHANISMS, ModelConfig
 
 
 class ArgmaxAttention(Attention):
@@ -189,3 +189,30 @@ ATTENTIONS: dict[str, type[Attention]] = {
     "gumbel": GumbelAttention,
     "marginal": MarginalAttention,
 }
+"""The mechanisms by name."""
+
+
+def register_attention(name: str, mechanism: type[Attention]) -> None:
+    """Add a mechanism of your own, so that `train` and `ModelConfig` know it by name.
+
+    Args:
+        name: What `attention` will be called in the settings.
+        mechanism: A subclass of `Attention` with its own `attend`.
+
+    Raises:
+        ValueError: The name is taken by another mechanism.
+
+    Example:
+        >>> import torch
+        >>> class UniformAttention(Attention):
+        ...     def attend(self, scores, image, h):
+        ...         return self.expectation(torch.zeros_like(scores))
+        >>> register_attention("uniform", UniformAttention)
+        >>> ModelConfig(vocab_size=9, encoder_dim=4, attention="uniform").attention
+        'uniform'
+    """
+    if name in ATTENTIONS and ATTENTIONS[name].__qualname__ != mechanism.__qualname__:
+        raise ValueError(f"there is an attention {name!r} already: choose another name")
+    ATTENTIONS[name] = mechanism
+    if name not in MECHANISMS:
+        MECHANISMS.append(name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_stores import DIM, ENCODER, LENGTH, SOURCE, add, features_of, make_store, writer
 
-from labkit.store.shards import FeatureStore, StoreError, splits
+from labkit.store.shards import FeatureStore, StoreError, find_split, splits
 from labkit.store.writer import StoreWriter
 
 
@@ -222,3 +222,29 @@ def test_an_image_that_cannot_be_written_is_named_at_once(tmp_path, captions, fa
     store = FeatureStore(tmp_path / "store", "train")
     assert store.ids == ["image-0", "image-2"]
     assert (store.read([1])[0] == features_of(2)).all()
+
+
+@pytest.mark.parametrize(("there", "name", "found"), [
+    (["train", "dev", "val"], "val", "val"),
+    (["train", "validation"], "dev", "validation"),
+    (["train2017", "val2017"], "val", "val2017"),
+    (["train2017", "Val_2014"], "dev", "Val_2014"),
+    (["training", "test-2015"], "test", "test-2015"),
+    (["train", "restval", "dev"], "train", "train"),
+])  # fmt: skip
+def test_a_split_goes_by_names_of_the_same_meaning(tmp_path, there, name, found):
+    with writer(tmp_path) as into:
+        for image, split in enumerate(there):
+            add(into, split, image)
+    assert find_split(tmp_path, name) == found
+
+
+def test_a_split_that_cannot_be_found_is_named_with_those_there(tmp_path):
+    with writer(tmp_path) as into:
+        for image, split in enumerate(["val2014", "val2017", "restval"]):
+            add(into, split, image)
+    with pytest.raises(StoreError, match="several splits like 'dev': choose val2014 or val2017"):
+        find_split(tmp_path, "dev")
+    for name in ("train", "val2015", "", "rest"):
+        with pytest.raises(StoreError, match=f"no split '{name}': it has val2014, val2017, rest"):
+            find_split(tmp_path, name)

@@ -117,3 +117,19 @@ def test_other_settings_in_the_same_folder_are_refused(compared):
         )
     with pytest.raises(ValueError, match="one name"):
         compare(folder / "store", ["soft", "soft"], folder / "out", 1, progress=False)
+
+
+def test_what_cannot_be_compared_is_said_before_the_first_training(tmp_path):
+    alone, out = make_store(tmp_path / "alone"), tmp_path / "out"
+    with pytest.raises(ValueError, match="cannot be compared on: the store has no dev split"):
+        compare(alone, ["soft"], out, 1, SMALL, progress=False)
+    store = make_store(tmp_path / "store", dev=True)
+    with pytest.raises(ValueError, match="the other samples"):
+        compare(store, ["soft", "reinforce:baseline=others"], out, 1, SMALL, progress=False)
+    with pytest.raises(FileNotFoundError):
+        compare(store, ["soft"], out, 1, SMALL, [tmp_path / "no.jpg"], progress=False)
+    assert not out.exists()
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "table.md").write_text("mine")
+    with pytest.raises(FileExistsError, match="not labkit's"):
+        compare(store, ["soft"], tmp_path / "letters", 1, SMALL, progress=False)

@@ -84,7 +84,7 @@ def test_the_dev_split_is_told_free_running_and_the_best_epoch_kept(tmp_path):
     assert training.state.kept == best["epoch"]
     assert training.state.best == pytest.approx([best["cider"], -best["dev_loss"]], abs=1e-4)
     assert len(scored) <= best["epoch"] + 2
-    kept = evaluate_model(tmp_path / "run", beam=1, progress=False)
+    kept = evaluate_model(tmp_path / "run", config=GenerationConfig(num_beams=1), progress=False).as_dict()
     assert kept["cider"] == pytest.approx(best["cider"], abs=0.02)  # it is kept in fp16
     assert kept["split"] == "dev" and kept["decoding"].startswith("greedy")
 
