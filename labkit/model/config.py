@@ -4,6 +4,7 @@ The third, how a model is trained, is `labkit.training.config.TrainingConfig`. N
 two of them, so each option has one home. Ranges and meanings stand beside the fields.
 """
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -23,7 +24,8 @@ ATTENTION_MODES = {
 
 def _known_mechanism(name: str) -> str:
     if name not in MECHANISMS:
-        raise ValueError(f"attention is {', '.join(MECHANISMS[:-1])} or {MECHANISMS[-1]}, not {name!r}")
+        known = f"{', '.join(MECHANISMS[:-1])} or {MECHANISMS[-1]}"
+        raise ValueError(f"attention is {known}, not {reprlib.repr(name)}")
     return name
 
 
