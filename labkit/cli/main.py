@@ -5,7 +5,7 @@ error says what, and what to do); 2 the command was not understood; 130 interrup
 """
 
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,13 +102,18 @@ def train(
     Example: labkit train stores/flickr8k --out runs/soft
     """
     from labkit.distributed import init_distributed
-    from labkit.training.config import TrainingConfig, parse_settings, read_recipe
+    from labkit.training.recipes import parse_settings, read_recipe
     from labkit.training.trainer import train
 
-    given = {k: v for k, v in locals().items() if k in {f.name for f in fields(TrainingConfig)}}
-    given = {name: value for name, value in given.items() if value is not None}
-    given = (read_recipe(recipe) if recipe else {}) | given
-    train(store, out, given | parse_settings(settings or []), resume, init_distributed())
+    options = {
+        "attention": attention, "epochs": epochs, "batch_size": batch_size,
+        "learning_rate": learning_rate, "precision": precision, "seed": seed,
+        "train_split": train_split, "dev_split": dev_split,
+    }  # fmt: skip
+    overrides = read_recipe(recipe) if recipe else {}
+    overrides |= {name: value for name, value in options.items() if value is not None}
+    overrides |= parse_settings(settings or [])
+    train(store, out, overrides, resume, init_distributed())
 
 
 @app.command()
