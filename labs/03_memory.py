@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Lab 3: 33 GB on a small machine
 #
-# **What you will learn.** How much memory the features of a data set need, four ways to supply them
-# to the training process, what each way costs, and why the order of the samples matters.
+# **What you will learn.** How much memory the features of a data set need, four loaders that deliver
+# them to the training process, what each one costs, and why the order of the samples matters.
 #
 # **Time.** About 60 minutes, of which your machine needs one.
 #
@@ -146,13 +146,13 @@ noise = noise.astype(np.float16)
 
 # %%
 def write_store(name, images, per_shard):
-    root = Path(folder.name) / name
-    with StoreWriter(root, 196, 512, encoder={"name": "noise"}, source={"images": images},
-                     images_per_shard=per_shard) as store:
+    store = Path(folder.name) / name
+    with StoreWriter(store, 196, 512, encoder={"name": "noise"}, source={"images": images},
+                     images_per_shard=per_shard) as writer:
         for number in range(images):
             features = noise + np.float16(number % 7)
-            store.add("train", f"image-{number}", features, ["noise"])
-    return root
+            writer.add("train", f"image-{number}", features, ["noise"])
+    return store
 
 # %%
 small = write_store("small", 207, 25)
@@ -175,25 +175,25 @@ two = store.read([0, 827])
 print(len(store), "images; two of them:", two.shape, two.dtype)
 
 # %% [markdown]
-# ## Four options
+# ## Four loaders
 #
 # All four deliver each image once per epoch, in batches, as float32.
 
 # %%
-from labkit.store.alternatives import STRATEGIES
+from labkit.store.alternatives import LOADERS
 
-for name, option in STRATEGIES.items():
-    print(f"{name:14}", option.__name__)
+for name, loader_class in LOADERS.items():
+    print(f"{name:14}", loader_class.__name__)
 
 # %% [markdown]
 # - **In memory**: everything is read before the first batch.
 # - **One shard**: one file is in memory at a time, as in 2017.
 # - **Memory-mapped**: the system makes the files look like arrays in memory. It reads a page when
 #   the program touches it, and drops it when memory runs short.
-# - **Streamed**: `labkit`'s own loader. A few processes, its *readers*, read single images, in any
-#   order, into the memory of a few batches. This memory is used again and again.
+# - **Streamed**: `labkit`'s own loader. A few processes, its *workers*, read single images, in any
+#   order, into the memory of a few batches. This memory is reused for the next batches.
 #
-# **Guess first.** Which option takes the least memory? Which one grows with the data? Which is
+# **Guess first.** Which loader takes the least memory? Which one grows with the data? Which is
 # fastest?
 #
 # ## Measuring memory
@@ -204,7 +204,7 @@ for name, option in STRATEGIES.items():
 # processes, and pages *mapped* from files. Here we count the first two, for the process and for
 # those that it started.
 #
-# Each option is measured in a separate process. Otherwise it could use memory that another one left
+# Each loader is measured in a separate process. Otherwise it could use memory that another one left
 # behind. The batch size is only 10, since the store is only a hundredth of COCO: with 40, you would
 # see little else than the batches.
 
@@ -213,22 +213,22 @@ BEGIN = """
 import json, sys, time, torch
 from labkit import FeatureStore
 from labkit.store.memory import memory_now, peak_memory
-from labkit.store.alternatives import STRATEGIES
+from labkit.store.alternatives import LOADERS
 torch.set_num_threads(1)
-name, *roots = sys.argv[1:]
+name, *stores = sys.argv[1:]
 before, found = memory_now().own, []
 """
 
 # %%
 MEMORY = """
-for root in roots:
+for store in stores:
     with peak_memory(every=0.01) as peak:
-        source = STRATEGIES[name](FeatureStore(root, "train"), 10)
+        loader = LOADERS[name](FeatureStore(store, "train"), 10)
         for epoch in range(3):
-            for batch in source.epoch(epoch):
+            for batch in loader:
                 pass
     found.append((peak.own + peak.shared - before) / 2**20)
-    source = batch = None
+    loader = batch = None
 """
 
 # %% [markdown]
@@ -237,10 +237,10 @@ for root in roots:
 
 # %%
 SPEED = """
-source = STRATEGIES[name](FeatureStore(roots[-1], "train"), 10)
-for epoch in (1, 2, 3):
+loader = LOADERS[name](FeatureStore(stores[-1], "train"), 10)
+for epoch in range(3):
     begin = time.perf_counter()
-    images = sum(len(batch.indices) for batch in source.epoch(epoch))
+    images = sum(len(batch.indices) for batch in loader)
     found.append(images / (time.perf_counter() - begin))
 """
 END = "print(json.dumps(found))"
@@ -266,7 +266,7 @@ def measure(name, code, **variables):
 
 # %%
 found = {}
-for name in STRATEGIES:  # two processes each
+for name in LOADERS:  # two processes each
     memory = measure(name, MEMORY, MALLOC_MMAP_THRESHOLD_="100000")
     found[name] = [*memory, max(measure(name, SPEED))]
 
@@ -276,7 +276,7 @@ for name, (with_small, with_large, speed) in found.items():
     print(f"{name:14} {with_small:9.0f} MiB {with_large:8.0f} MiB {speed:10,.0f}")
 
 # %% [markdown]
-# Your numbers will differ from these, but the question is a different one: which option needs more
+# Your numbers will differ from these. What matters is a different question: which loader needs more
 # memory when there is more data?
 
 # %%
@@ -290,7 +290,7 @@ for name, (with_small, with_large, _) in found.items():
 # %%
 import matplotlib.pyplot as plt
 
-# %% mystnb={"figure": {"caption": "Each option with the small store and with the large one, whose files are four times as large: peak of own and shared memory, and images per second.", "name": "fig:four-ways"}, "image": {"alt": "Two bar charts of four ways to supply features. Left: memory with the small and the large store. In memory and one shard grow, memory-mapped and streamed stay the same. Right: images per second, all in the thousands."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Each loader with the small store and with the large one, whose files are four times as large: peak of own and shared memory, and images per second.", "name": "fig:four-ways"}, "image": {"alt": "Two bar charts of four loaders. Left: memory with the small and the large store. In memory and one shard grow, memory-mapped and streamed stay the same. Right: images per second, all in the thousands."}} tags=["nbval-ignore-output"]
 x, values = np.arange(len(found)), np.array(list(found.values()))
 labels = [name.replace(" ", "\n").replace("-", "-\n") for name in found]
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
@@ -304,12 +304,12 @@ plt.show()
 
 # %% [markdown]
 # Which is fastest? Look at your bars, but be careful. The files were just written, so the system
-# still holds them in memory, and none of the options waits for a disk. That is the best case for a
+# still holds them in memory, and none of the loaders waits for a disk. That is the best case for a
 # mapped file. `benchmarks/loader.py` measures the other case, too.
 #
 # What happens at full size? One shard becomes a hundred times larger, and at the moment of changing
-# files the old one and the new one are both in memory. The streamed option keeps two batches, one
-# for each of its readers, however large the store is.
+# files the old one and the new one are both in memory. The streaming loader keeps two batches, one
+# for each of its workers, however large the store is.
 
 # %%
 image = 196 * 512 * 2  # bytes in float16; a batch is in float32
@@ -319,8 +319,8 @@ for name, size in full.items():
     print(f"{name:10} {size / 1e9:6.2f} GB")
 
 # %% [markdown]
-# The memory-mapped option is left out here on purpose. Its own memory is small, and the system may
-# keep as much of the files as there is room for. That is a good option, too. But it verifies no
+# The memory-mapped loader is left out here on purpose. Its own memory is small, and the system may
+# keep as much of the files as there is room for. That is a good choice, too. But it verifies no
 # checksums, and it does not read ahead: when a page is not in memory, training waits.
 #
 # Two commands repeat these measurements on your machine with more care. Run them in the project's
@@ -329,16 +329,16 @@ for name, size in full.items():
 # `python benchmarks/full_size.py --data FOLDER` measures at COCO's size under a memory limit, and
 # writes 17 GB into that folder.
 #
-# <details><summary>Quiz: a batch of 10 is 4 MB, and the streamed option keeps two. Yet it took
+# <details><summary>Quiz: a batch of 10 is 4 MB, and the streaming loader keeps two. Yet it took
 # more. Where does the rest go?</summary>
 #
-# Its readers are processes, created by `fork`: each begins as a copy of the process that made it.
+# Its workers are processes, created by `fork`: each begins as a copy of the process that made it.
 # The copy costs nothing until one of the two writes to a piece of that memory. Then there are two
 # copies of that piece. And merely looking at a Python object writes to it, since Python keeps count
 # of how often each object is in use. This part grows with the program and with the captions, not
 # with the features.
 #
-# The memory-mapped option makes a new tensor for each batch, and another one when it converts from
+# The memory-mapped loader makes a new tensor for each batch, and another one when it converts from
 # float16 to float32. Not all the memory that is freed goes back to the system at once.
 #
 # </details>
@@ -350,7 +350,7 @@ for name, size in full.items():
 
 # %%
 for name in ("one shard", "streamed"):
-    batch = next(iter(STRATEGIES[name](store, 40).epoch(0)))
+    batch = next(iter(LOADERS[name](store, 40)))
     files = set(batch.indices // 100)
     print(f"{name:10} a batch of 40 is from {len(files)} files")
 
@@ -384,8 +384,8 @@ as_drawn = np.arange(450)
 by_colour = np.array(sorted(range(450), key=first_colour))
 
 # %% [markdown]
-# Now the two shuffles. `ShuffledOrder(n, seed, epoch)` is `labkit`'s own: a shuffle that is a formula. It
-# can be evaluated at any position, and takes no memory.
+# Now the two shuffles. `ShuffledOrder(n, seed, epoch)` is `labkit`'s own: a shuffle that is a
+# formula. It can be evaluated at any position, and takes no memory.
 
 # %%
 from labkit.store.shuffle import ShuffledOrder
@@ -409,21 +409,21 @@ def within_files(stored, seed, epoch):
 # the loss of a few captions. Lab 5 explains this loss.
 
 # %%
-from labkit import Decoder, ModelConfig, Vocabulary
+from labkit import Decoder, ModelConfig, TrainingConfig, Vocabulary
 from labkit.model.decoder import pad_captions
 from labkit.training.objective import Objective
 
 words = Vocabulary.build([text for five in scenes.captions for text in five], 1)
 features = torch.from_numpy(scenes.read(range(450))).float()
 captions = [[words.encode(text) for text in five] for five in scenes.captions]
-objective = Objective(doubly_stochastic=0.0, smoothing=0.0)
+objective = Objective(TrainingConfig(doubly_stochastic=0.0, label_smoothing=0.0))
 
 # %%
 def new_decoder(seed):
     torch.manual_seed(seed)
     sizes = {"feature_dim": 64, "embed_dim": 64, "hidden_dim": 128, "attention_dim": 64}
     off = {"dropout": 0.0, "word_dropout": 0.0, "feature_dropout": 0.0}
-    return Decoder(ModelConfig(len(words), scenes.dim, **sizes, **off))
+    return Decoder(ModelConfig(vocab_size=len(words), encoder_dim=scenes.dim, **sizes, **off))
 
 
 def loss_of(decoder, a, references):
@@ -431,11 +431,11 @@ def loss_of(decoder, a, references):
     return loss.total / loss.words
 
 # %%
-def train(order, stored, seed, epochs=2, batch=15):
+def train(order, stored, seed, epochs=2, batch_size=15):
     decoder = new_decoder(seed)
     adam = torch.optim.Adam(decoder.parameters(), 3e-3)
     for epoch in range(epochs):
-        for chosen in order(stored, seed, epoch).reshape(-1, batch):
+        for chosen in order(stored, seed, epoch).reshape(-1, batch_size):
             adam.zero_grad()
             references = [captions[i][epoch] for i in chosen]
             loss_of(decoder, features[chosen], references).backward()
@@ -502,23 +502,23 @@ exact = gradient(as_drawn)
 rng = np.random.default_rng(0)
 
 
-def noise_of(batch, from_one_file):
-    draws = [rng.integers(0, 50, batch) + 50 * file if from_one_file
-             else rng.integers(0, 450, batch) for file in range(9)]
+def noise_of(batch_size, from_one_file):
+    draws = [rng.integers(0, 50, batch_size) + 50 * file if from_one_file
+             else rng.integers(0, 450, batch_size) for file in range(9)]
     errors = [(gradient(by_colour[d]) - exact).square().sum() for d in draws]
     return (sum(errors) / len(errors) / exact.square().sum()).item()
 
 # %%
-batches = [10, 40, 100]
-from_all = [noise_of(batch, from_one_file=False) for batch in batches]
-from_one = [noise_of(batch, from_one_file=True) for batch in batches]
+sizes = [10, 40, 100]
+from_all = [noise_of(size, from_one_file=False) for size in sizes]
+from_one = [noise_of(size, from_one_file=True) for size in sizes]
 
 # %% mystnb={"figure": {"caption": "The noise of a batch's gradient against the size of the batch. If the batch is drawn from all images, the noise falls as one over the size. If it is drawn from one sorted file, the noise stays high.", "name": "fig:gradient-noise"}, "image": {"alt": "Two falling lines on logarithmic axes. The noise of batches from all images falls steadily from batch 10 to batch 100. The noise of batches from one sorted file lies above it and flattens."}} tags=["nbval-ignore-output"]
 figure, panel = plt.subplots(figsize=(5.5, 3.5), layout="constrained")
-panel.loglog(batches, from_all, "o-", label="from all images")
-panel.loglog(batches, from_one, "s--", label="from one sorted file")
+panel.loglog(sizes, from_all, "o-", label="from all images")
+panel.loglog(sizes, from_one, "s--", label="from one sorted file")
 panel.set(xlabel="batch size", ylabel="noise of the gradient")
-panel.set(xticks=batches, xticklabels=batches)
+panel.set(xticks=sizes, xticklabels=sizes)
 panel.set(yticks=[0.03, 0.1, 0.3, 1.0], yticklabels=[0.03, 0.1, 0.3, 1.0])
 panel.minorticks_off()
 panel.legend()
@@ -542,9 +542,9 @@ print("with batches of 100, a sorted file has over 3 times the noise:",
 
 # %%
 first_layer = 64 * 224 * 224 * 4  # VGG's, bytes for one photograph
-for batch in (100, 40):
-    size, steps = batch * first_layer / 1e9, -(-82_783 // batch)
-    print(f"batch {batch:3}: encoding takes {size:.2f} GB for one layer;"
+for batch_size in (100, 40):
+    size, steps = batch_size * first_layer / 1e9, -(-82_783 // batch_size)
+    print(f"batch {batch_size:3}: encoding takes {size:.2f} GB for one layer;"
           f" training takes {steps:5,} steps per epoch")
 
 # %%
@@ -554,7 +554,7 @@ print("batches of 40 have more noise than batches of 100:", 1.5 < ratio < 4)
 # %% [markdown]
 # The noise falls as one over the batch size, so theory predicts $100 / 40 = 2.5$ times as much
 # noise in each step. But there are 2.5 times as many steps. With a smaller learning rate each step
-# moves less, so the noise of several steps averages out. So the batch size affects more than
+# moves less, and the noise of several steps averages out. So the batch size affects more than
 # memory: if you change it, reconsider the learning rate as well.
 #
 # <details><summary>Quiz: which takes more memory in training, the features of a batch or what the
@@ -570,31 +570,31 @@ print("batches of 40 have more noise than batches of 100:", 1.5 < ratio < 4)
 #
 # With two processes, each should do half of every batch. Together they must take each sample
 # exactly once, and the order should not depend on the number of processes. `Loader` is the class
-# behind the streamed option. It takes `rank`, the number of this process, and `world`, the number
-# of processes.
+# behind the streaming. It takes `rank`, the number of this process, and `world_size`, the number of
+# processes.
 
 # %%
 from labkit import Loader
 
 
 def first_batch(**process):
-    return next(iter(Loader(store, 40, **process).epoch(0))).indices
+    return next(iter(Loader(store, 40, **process))).indices
 
 
 # %%
-first, second = (first_batch(rank=rank, world=2) for rank in (0, 1))
+first, second = (first_batch(rank=rank, world_size=2) for rank in (0, 1))
 print(len(first), "and", len(second), "images")
 print("together the same as one process:",
       set(first) | set(second) == set(first_batch()))
 
 # %% [markdown]
 # **Exercise 3.3.** Write `share_of`: which samples does a process take in a step? `order` is an
-# array of all samples, in the order of this epoch. `batch` is the number of samples in a step, over
-# all processes. The last step may be short, and `batch` need not be a multiple of `world`. Every
-# sample must appear exactly once. You may divide a step in any fair way.
+# array of all samples, in the order of this epoch. `batch_size` is the number of samples in a step,
+# over all processes. The last step may be short, and `batch_size` need not be a multiple of
+# `world_size`. Every sample must appear exactly once. You may divide a step in any fair way.
 
 # %%
-def share_of(order, step, batch, rank, world):
+def share_of(order, step, batch_size, rank, world_size):
     """Return the samples of process `rank` in step `step`."""
     ...
 
@@ -602,9 +602,9 @@ def share_of(order, step, batch, rank, world):
 check("3.3", share_of)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-def share_of(order, step, batch, rank, world):
-    together = order[step * batch : (step + 1) * batch]
-    return together[rank::world]
+def share_of(order, step, batch_size, rank, world_size):
+    together = order[step * batch_size : (step + 1) * batch_size]
+    return together[rank::world_size]
 
 
 for rank in range(3):
@@ -620,30 +620,38 @@ check("3.3", share_of)
 
 # %%
 loader = Loader(scenes, 40, seed=3)
-batches = loader.epoch(1)
-taken = [next(batches).indices for _ in range(3)]
-batches.close()  # interrupted here
-text = json.dumps(loader.state())
+loader.set_epoch(1)
+taken = []
+for batch in loader:
+    taken.append(batch.indices)
+    if len(taken) == 3:
+        break  # interrupted here
+
+# %%
+state = loader.state_dict()
+text = json.dumps(state)
 print("the state is short:", len(text) < 300)
-print("epoch", loader.state()["epoch"], "position", loader.state()["position"])
+print("epoch", state["epoch"], "position", state["position"])
 
 # %% [markdown]
-# The readers were ahead: they had already read images that were never delivered. These do not
+# The workers were ahead: they had already read images that were never delivered. These do not
 # count. The state records what was *delivered*.
 #
 # Another loader resumes from this state. It may even have a different batch size.
 
 # %%
 resumed = Loader(scenes, 100, seed=3)
-start = resumed.resume(json.loads(text))
-rest = [batch.indices for batch in resumed.epoch(*start)]
+resumed.load_state_dict(json.loads(text))
+rest = [batch.indices for batch in resumed]
 everything = np.concatenate(taken + rest)
 print([len(batch) for batch in rest])
 print("each image once:", sorted(everything) == list(range(450)))
 
 # %%
-uninterrupted = [batch.indices for batch in Loader(scenes, 50, seed=3).epoch(1)]
-print("in the same order:", (np.concatenate(uninterrupted) == everything).all())
+uninterrupted = Loader(scenes, 50, seed=3)
+uninterrupted.set_epoch(1)
+same = np.concatenate([batch.indices for batch in uninterrupted])
+print("in the same order:", (same == everything).all())
 
 # %% [markdown]
 # A state from a different store is refused, because its positions would refer to other images. The
@@ -651,18 +659,18 @@ print("in the same order:", (np.concatenate(uninterrupted) == everything).all())
 
 # %%
 try:
-    Loader(store, 40, seed=3).resume(json.loads(text))
+    Loader(store, 40, seed=3).load_state_dict(json.loads(text))
 except ValueError as error:
     print(str(error).partition(": ")[2])
 
 # %% [markdown]
 # **Exercise 3.4.** Compute the state yourself. A run has done `steps` steps since it began, with
-# `batch` samples per step, on a store of `samples` samples. The last step of an epoch may be short.
-# Return the epoch, counted from 0, and the position in it, in samples. At the end of an epoch,
-# return the next epoch and position 0.
+# `batch_size` samples per step, on a store of `num_samples` samples. The last step of an epoch may
+# be short. Return the epoch, counted from 0, and the position in it, in samples. At the end of an
+# epoch, return the next epoch and position 0.
 
 # %%
-def state_after(steps, batch, samples):
+def state_after(steps, batch_size, num_samples):
     """Return (epoch, position)."""
     ...
 
@@ -670,10 +678,10 @@ def state_after(steps, batch, samples):
 check("3.4", state_after)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-def state_after(steps, batch, samples):
-    steps_per_epoch = -(-samples // batch)  # rounded up
+def state_after(steps, batch_size, num_samples):
+    steps_per_epoch = -(-num_samples // batch_size)  # rounded up
     epoch, step = divmod(steps, steps_per_epoch)
-    return epoch, step * batch
+    return epoch, step * batch_size
 
 
 print("50 steps of 40 on 828 images:", state_after(50, 40, 828))

@@ -11,23 +11,21 @@ import pytest
 import torch
 from small_stores import DIM, make_store
 
-from labkit.data.vocabulary import Vocabulary
+import labkit
+from labkit import Decoder, FeatureStore, GenerationConfig, ModelConfig, Vocabulary
 from labkit.distributed import ProcessGroup
-from labkit.evaluation import evaluate as evaluation
 from labkit.evaluation.evaluate import evaluate
 from labkit.evaluation.metrics import Scores
-from labkit.model.decoder import Decoder, ModelConfig
-from labkit.model.generation import GenerationConfig
 
-LABKIT = Path(evaluation.__file__).parent
+LABKIT = Path(labkit.__file__).parent
+evaluation = sys.modules[evaluate.__module__]
 SCRIPT = """
 import dataclasses, json, os, pickle, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
-from labkit.evaluation import evaluate as evaluation
 from labkit.distributed import init_distributed
-from test_team import a_model, stub
+from test_distributed import a_model, evaluation, stub
 out, group = Path(sys.argv[3]), init_distributed()
 
 def forbidden(*args, **kwargs):
@@ -37,12 +35,15 @@ pickle.dump = pickle.dumps = pickle.Pickler = forbidden
 torch.distributed.distributed_c10d._pickler = forbidden
 evaluation.score = stub if group.is_main else forbidden
 decoder, words, store = a_model(sys.argv[2])
-found = evaluation.evaluate(decoder, words, store, evaluation.Decoding(beam=2), group, False)
+config = evaluation.GenerationConfig(num_beams=2)
+found = evaluation.evaluate(decoder, words, store, config, group, progress=False)
 
 rows = torch.arange(group.rank * 2.0).reshape(-1, 2)  # 0, 1, 2 rows
 assert group.gather(rows).tolist() == [[0, 1], [0, 1], [2, 3]], group.gather(rows)
 assert group.gather(rows.bool()).dtype == torch.bool
 assert group.broadcast({"rank": group.rank, "é": None}) == {"rank": 0, "é": None}
+assert group.all_reduce_sum(group.rank, 1) == [3, 3]
+group.barrier()
 try:
     group.once(lambda: 1 / 0)
 except (ValueError, ZeroDivisionError) as error:
@@ -57,17 +58,15 @@ def stub(references, captions):
     return Scores(*[len(references), *[sum(map(len, captions.values())) / 7] * 6])
 
 
-def a_model(root):
-    from labkit.store.shards import FeatureStore
-
+def a_model(path):
     torch.manual_seed(0)
-    store = FeatureStore(root, "train")
+    store = FeatureStore(path, "train")
     words = Vocabulary.build([text for some in store.captions for text in some], 1)
-    sizes = dict.fromkeys(("reduced", "embedding", "hidden", "scorer"), 8)
+    sizes = dict.fromkeys(("feature_dim", "embed_dim", "hidden_dim", "attention_dim"), 8)
     return Decoder(ModelConfig(len(words), DIM, **sizes)), words, store
 
 
-@pytest.mark.parametrize("count", [2, 5])  # one rank has no picture, or they have not equally many
+@pytest.mark.parametrize("count", [2, 5])  # one rank has no picture, or they have different numbers
 def test_rank_0_scores_and_all_get_the_scores(tmp_path, monkeypatch, count):
     make_store(tmp_path / "store", count, lambda image: 2 * (image != 1))
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -81,7 +80,7 @@ def test_rank_0_scores_and_all_get_the_scores(tmp_path, monkeypatch, count):
     assert done.returncode == 0, done.stderr
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
     monkeypatch.setattr(evaluation, "score", stub)
-    alone = evaluate(*a_model(tmp_path / "store"), GenerationConfig(beam=2), progress=False)
+    alone = evaluate(*a_model(tmp_path / "store"), GenerationConfig(num_beams=2), progress=False)
     for facts in ranks:
         assert facts["found"]["captions"] == alone.captions
         assert facts["found"]["scores"] == pytest.approx(vars(alone.scores))
@@ -92,8 +91,11 @@ def test_rank_0_scores_and_all_get_the_scores(tmp_path, monkeypatch, count):
     assert ranks[1]["problem"].startswith("ValueError: the process of rank 0 failed: ZeroDivision")
 
 
-def test_one_process_is_a_team_too():
+def test_one_process_is_a_group_too():
     group, rows = ProcessGroup(), torch.ones(2, 3)
+    assert group.is_main and group.world_size == 1
+    assert group.all_reduce_sum(1, 2.5) == [1, 2.5]
+    group.barrier()
     assert group.gather(rows) is rows or (group.gather(rows) == rows).all()
     assert group.broadcast((1, 2)) == (1, 2)
     with pytest.raises(ZeroDivisionError):

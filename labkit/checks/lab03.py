@@ -1,4 +1,4 @@
-"""The exercises of lab 3: sizes, places in files, shares of a batch, and the state of a loader."""
+"""Checks of lab 3: sizes, places in files, shares of a batch, and the state of a loader."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -49,36 +49,39 @@ def place_of(answer: Callable) -> str | None:
     return _compare_pairs(places, right, names, "file and row", mistakes)
 
 
-@exercise("3.3", "Write `share_of(order, step, batch, rank, world)`: return the rank's samples.")
+@exercise(
+    "3.3",
+    "Write `share_of(order, step, batch_size, rank, world_size)`: return the rank's samples.",
+)
 def share_of(answer: Callable) -> str | None:
     """Judge by what holds for every right answer: each sample once, in the step it belongs to."""
     return _shared(answer, 6) or _shared(answer, 7)  # 7 is not a multiple of 3
 
 
-def _shared(answer: Callable, batch: int) -> str | None:
+def _shared(answer: Callable, size: int) -> str | None:
     count, world = 23, 3
     order = ShuffledOrder(count, 0, 0)(np.arange(count))  # its last step has 5 samples
     steps = []
     for step in range(4):
-        shares = [answer(order.copy(), step, batch, rank, world) for rank in range(world)]
+        shares = [answer(order.copy(), step, size, rank, world) for rank in range(world)]
         _need_all(shares)
-        if step == 0 and len(shares[0]) < batch and len({tuple(share) for share in shares}) == 1:
+        if step == 0 and len(shares[0]) < size and len({tuple(share) for share in shares}) == 1:
             return "all processes take the same samples: use `rank`"
         steps.append([int(sample) for share in shares for sample in share])
     counts = Counter(sample for step in steps for sample in step)
-    if len(steps[0]) == world * batch and max(counts.values()) == world:
+    if len(steps[0]) == world * size and max(counts.values()) == world:
         return f"every process takes the whole batch, so each sample appears {world} times"
-    if len(steps[0]) == world * batch:
-        return f"a step takes {world} times {batch} samples: `batch` counts those of all processes"
+    if len(steps[0]) == world * size:
+        return f"a step takes {world} times {size} samples: `batch_size` counts all processes"
     if missing := set(range(count)) - counts.keys():
         return (
-            f"with steps of {batch} and {world} processes, {len(missing)} of {count} samples never "
+            f"with steps of {size} and {world} processes, {len(missing)} of {count} samples never "
             "appear: look at the last step, and at what is left over when a step is divided"
         )
     if max(counts.values()) > 1:
         return "some samples appear more than once in an epoch"
     for step, taken in enumerate(steps):
-        if sorted(taken) != sorted(order[step * batch : (step + 1) * batch]):
+        if sorted(taken) != sorted(order[step * size : (step + 1) * size]):
             return (
                 f"in step {step} the processes together do not take what one process alone would: "
                 "divide `order` into steps first, then each step into shares"
@@ -86,7 +89,9 @@ def _shared(answer: Callable, batch: int) -> str | None:
     return None
 
 
-@exercise("3.4", "Write `state_after(steps, batch, samples)`: return the epoch and the position.")
+@exercise(
+    "3.4", "Write `state_after(steps, batch_size, num_samples)`: return the epoch and the position."
+)
 def state_after(answer: Callable) -> str | None:
     """Judge states in the middle of an epoch, at its end, and when every step is full."""
     cases = np.array([(5, 40, 828), (21, 40, 828), (50, 40, 828), (9, 100, 400), (20, 7, 49)])

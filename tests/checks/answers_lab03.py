@@ -5,20 +5,20 @@ def place_of(image, per_shard):
     return divmod(image, per_shard)
 
 
-def share_of(order, step, batch, rank, world):
-    return order[step * batch : (step + 1) * batch][rank::world]
+def share_of(order, step, batch_size, rank, world_size):
+    return order[step * batch_size : (step + 1) * batch_size][rank::world_size]
 
 
-def share_in_a_row(order, step, batch, rank, world):
+def share_in_a_row(order, step, batch_size, rank, world_size):
     """Another right answer: each process takes a contiguous part."""
-    together = order[step * batch : (step + 1) * batch]
-    size = -(-len(together) // world)
+    together = order[step * batch_size : (step + 1) * batch_size]
+    size = -(-len(together) // world_size)
     return list(together[rank * size : (rank + 1) * size])
 
 
-def state_after(steps, batch, samples):
-    epoch, step = divmod(steps, -(-samples // batch))
-    return epoch, step * batch
+def state_after(steps, batch_size, num_samples):
+    epoch, step = divmod(steps, -(-num_samples // batch_size))
+    return epoch, step * batch_size
 
 
 RIGHT = [
