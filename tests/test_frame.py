@@ -1,6 +1,7 @@
-"""What holds the project together: its commands, versions, bounds, sizes and order."""
+"""What holds the project together: its commands, versions, bounds, sizes and imports."""
 
 import ast
+import importlib
 import io
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import textwrap
 import tokenize
 import tomllib
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -19,7 +21,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-MODULES = sorted(path for path in (ROOT / "labkit").glob("[!_]*.py"))
+PACKAGE = ROOT / "labkit"
+FILES = sorted(PACKAGE.rglob("*.py"))
+CHECKS = [path for path in FILES if path.is_relative_to(PACKAGE / "checks")]
+MODULES = [path for path in FILES if path.name[0] != "_" and path not in CHECKS]
+WINGS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 OPTIONAL = {"streaming": "mosaicml-streaming"}  # not installed for the tests
 CONDA_NAMES = {
@@ -148,7 +154,7 @@ def test_what_the_package_imports_is_asked_for(project):
     wanted = {canonicalize_name(Requirement(line).name) for line in lines}
     providers = packages_distributions()
     missing = set()
-    for path in MODULES:
+    for path in FILES:
         for name in imports(path):
             top = name.split(".")[0]
             if top != "labkit" and top not in sys.stdlib_module_names:
@@ -166,7 +172,7 @@ def test_the_version_is_the_same_everywhere(project):
 
 
 def test_no_module_is_longer_than_a_few_pages():
-    lengths = {path.name: len(path.read_text().splitlines()) for path in MODULES}
+    lengths = {dotted(path): len(path.read_text().splitlines()) for path in MODULES}
     assert MODULES
     assert not {name: n for name, n in lengths.items() if n > 300}
 
@@ -198,18 +204,23 @@ def lines_of_code(path: Path) -> int:
     return len(code - prose)
 
 
-def test_a_module_uses_only_those_above_it_in_the_readmes_map():
-    block = read("README.md").split("\nlabkit/\n")[1].split("\nlabs/")[0]
-    order = re.findall(r"(\w+)(?:\.py|/ )", block)
-    folders = ["checks", "measured", "pretrained", "recipes"]
-    assert sorted(order) == sorted([*(path.stem for path in MODULES), *folders])
-
-    upwards = []
+def test_no_function_is_longer_than_a_page():
+    """Without its docstring."""
+    long = {}
     for path in MODULES:
-        used = {name.split(".")[1] for name in imports(path) if name.startswith("labkit.")}
-        above = order[: order.index(path.stem)]
-        upwards += [f"{path.stem} uses {name}" for name in sorted(used - set(above))]
-    assert not upwards
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                if lines > 40:
+                    long[f"{dotted(path)}.{node.name}"] = lines
+    assert not long
+
+
+def dotted(path: Path) -> str:
+    """A module's name: ``labkit.data.scenes``; a wing's for its ``__init__.py``."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports(path: Path) -> set[str]:
@@ -218,16 +229,62 @@ def imports(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "labkit":
-            names |= {f"labkit.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = members & set(map(dotted, FILES))
+            names |= modules or {node.module}
     return names
 
 
+def test_imports_point_down_the_readmes_map():
+    """A module imports from its own wing and from those above it in the map."""
+    block = read("README.md").split("\nlabkit/\n")[1].split("\nlabs/")[0]
+    names = [line.strip().split("  ")[0] for line in block.splitlines()]
+    listed = re.findall(r"(\w+)(?:\.py|/)", " ".join(names))
+    there = {path.stem for path in PACKAGE.glob("[!_]*") if path.is_dir() or path.suffix == ".py"}
+    assert sorted(listed) == sorted(there) and set(WINGS) <= there
+    upwards = []
+    for path in FILES:
+        wing = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        allowed = listed[: listed.index(wing) + 1] if wing in listed else listed
+        used = {name for name in imports(path) if name.startswith("labkit")}
+        within = path.parent == PACKAGE / "checks"  # the checks may use what a student does
+        used -= {"labkit"} if within else set()
+        upwards += [f"{dotted(path)} imports {name}" for name in sorted(used)
+                    if name.removeprefix("labkit.").split(".")[0] not in allowed]  # fmt: skip
+    assert not upwards
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {dotted(path): imports(path) - {dotted(path)} for path in FILES}
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(FILES)
+
+
+@pytest.mark.parametrize(
+    "name", ["labkit", *(f"labkit.{wing}" for wing in WINGS if wing != "checks")]
+)
+def test_a_wing_says_what_lives_there_and_hands_on_its_public_names(name):
+    wing = importlib.import_module(name)
+    folder = Path(wing.__file__).parent
+    inside = {path.stem for path in folder.glob("*") if path.is_dir() or path.suffix == ".py"}
+    assert len(wing.__doc__.strip().splitlines()) <= 4
+    assert not set(wing.__all__) & inside  # or one name would mean two things
+    assert all(getattr(wing, public) is not None for public in wing.__all__)
+
+
+def test_a_package_is_imported_without_its_wings():
+    """Names are looked up when they are first used: the command line starts at once."""
+    code = "import sys, labkit.model as m; print('torch' in sys.modules, 'Decoder' in dir(m))"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert shown.stdout.split() == ["False", "True"], shown.stderr
+
+
 def test_the_reference_has_every_module():
-    documented = re.findall(r"automodule:: labkit\.(\w+)$", read("book/api.rst"), re.MULTILINE)
-    assert sorted(documented) == sorted([*(path.stem for path in MODULES), "checks"])
+    documented = re.findall(r"automodule:: ([\w.]+)$", read("book/api.rst"), re.MULTILINE)
+    assert sorted(documented) == sorted([*map(dotted, MODULES), "labkit.checks",
+                                         "labkit.checks.grading"])  # fmt: skip
 
 
 def test_every_source_is_cited():

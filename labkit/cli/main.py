@@ -158,7 +158,7 @@ def evaluate(
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,
     }  # fmt: skip
-    found = evaluate_model(run, data, split, overrides)
+    found = evaluate_model(run, data, split, **overrides)
     show(found.as_dict())
     if json:
         write_json(json, found.as_dict(), new=not overwrite)
@@ -230,7 +230,7 @@ def caption(
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,
     }  # fmt: skip
-    if caption_photos(run, photos, out, overrides):
+    if caption_photos(run, photos, out, **overrides):
         sys.exit(1)
 
 

@@ -1,6 +1,7 @@
 """The commands that download data, prepare feature stores and inspect them."""
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,13 @@ app.add_typer(prepare_app, name="prepare")
 Out = Annotated[Path, Option("--out", help="Folder to write; created if absent.")]
 Store = Annotated[Path, Argument(help="Folder of a feature store.")]
 Shard = Annotated[int, Option(min=1, help="Images in a full file of the store.")]
+Images = Annotated[Path | None, Option(help="Folder of the photographs, if they are elsewhere.")]
+MakeSplits = Annotated[str | None, Option(
+    metavar="TRAIN,DEV,TEST", help="Divide a source without splits, for example 0.8,0.1,0.1.")]
+WithoutCaptions = Annotated[bool, Option(
+    "--without-captions", help="Also prepare splits without captions.")]
+Copies = Annotated[int, Option(
+    min=1, help="Copies of each training photograph: 2 adds a flipped one, 4 also two crops.")]
 
 
 class Dataset(StrEnum):
@@ -62,30 +70,24 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         root: Annotated[Path, Argument(help=f"Folder with {reads}.")],
         out: Out,
         split: Annotated[list[str] | None, Option(help="A split; repeatable.")] = None,
-        images: Annotated[Path | None, Option(help="Folder of the photographs, if they are "
-                          "elsewhere.")] = None,
-        make_splits: Annotated[str | None, Option(metavar="TRAIN,DEV,TEST", help="Divide a source "
-                               "without splits, for example 0.8,0.1,0.1.")] = None,
+        images: Images = None,
+        make_splits: MakeSplits = None,
         split_seed: Annotated[int, Option(help="Another seed makes other splits.")] = 0,
-        without_captions: Annotated[bool, Option("--without-captions", help="Also prepare splits "
-                                    "without captions.")] = False,
+        without_captions: WithoutCaptions = False,
         encoder: Annotated[str, Option(help="efficientnet_lite0, _lite2, or torchvision's.")] = "",
         size: Annotated[int, Option(help="Side of the network's square input, in pixels.")] = 0,
         block: Annotated[str, Option(help="Which feature map of the network.")] = "",
         weights: Annotated[Path | None, Option(help="A file with the network's weights.")] = None,
         images_per_shard: Shard = 1000,
-        augment: Annotated[int, Option(min=1, help="Copies of each training photograph: 2 adds a "
-                           "flipped one, 4 also two crops.")] = 1,
+        augment: Copies = 1,
         strict: Annotated[bool, Option("--strict", help="Stop at the first bad image.")] = False,
-    ) -> None:  # fmt: skip
-        from dataclasses import replace
-
+    ) -> None:
         from labkit.data.readers import DataReport, require_captions
         from labkit.features.prepare import PHOTO_ENCODER, prepare, read_photos, store_line
 
-        report = DataReport(strict)
-        asked = {"name": encoder, "size": size, "block": block, "weights": weights}
-        asked = {key: str(v) if key == "weights" else v for key, v in asked.items() if v}
+        report, unread = DataReport(strict), DataReport(strict)
+        asked = {"name": encoder, "size": size, "block": block, "weights": weights and str(weights)}
+        config = replace(PHOTO_ENCODER, **{name: value for name, value in asked.items() if value})
         records, facts = read_photos(
             source, root, split, report, images, make_splits, split_seed, augment
         )
@@ -93,7 +95,6 @@ def prepare_photos_verb(source: str, reads: str) -> None:
             print(line, file=sys.stderr)
         if not without_captions:
             require_captions(report, root)
-        config, unread = replace(PHOTO_ENCODER, **asked), DataReport(strict)
         prepare(records, out, config, facts, unread, images_per_shard)
         if unread:
             print(unread, file=sys.stderr)

@@ -4,7 +4,7 @@ On synthetic scenes, about which everything is known, it also measures where the
 whether its captions are true.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -181,7 +181,7 @@ def _all_scores(
 
 def evaluate_model(
     run: str | Path, store: str | Path | None = None, split: str | None = None,
-    overrides: Mapping[str, Any] | None = None, progress: bool = True,
+    config: GenerationConfig | None = None, progress: bool = True, **overrides: Any,
 ) -> Evaluation:  # fmt: skip
     """Score a trained model on a split of a store. Nothing is written.
 
@@ -189,22 +189,24 @@ def evaluate_model(
         run: The run's folder, or the name of a model that comes with the package.
         store: The store's folder; None uses the one that the run was trained on.
         split: The split; None uses the one that chose the run's epoch, or dev.
-        overrides: Fields of `GenerationConfig` that replace the model's own; None values do not.
+        config: How to generate captions; None uses the model's own configuration.
         progress: Show a progress bar, if standard error is a terminal.
+        overrides: Fields of `GenerationConfig` to change, such as ``num_beams=3``; None changes
+            nothing.
 
     Returns:
         The scores, how the captions were generated, and the captions.
 
     Raises:
-        ValueError: The split has no references, its features come from another encoder, or no
-            store is known.
+        ValueError: The split has no references, its features come from another encoder, no store is
+            known, or an override is unknown or out of range.
     """
     captioner = Captioner.from_pretrained(run)
     if (store := store or captioner.data) is None:
         raise ValueError(f"{run} comes without its data: name a store with --data")
     features = FeatureStore(store, find_split(store, split or captioner.dev_split))
     _compare_encoders(features, captioner)
-    config = captioner.generation.updated(overrides or {})
+    config = (config or captioner.generation).updated(overrides)
     decoder, vocabulary = captioner.decoder, captioner.vocabulary
     found = evaluate(decoder, vocabulary, features, config, progress=progress)
     references = (text for texts in features.captions for text in texts)

@@ -1,7 +1,7 @@
 """Caption photographs: captions on standard output, and an attention strip of each as a file."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ from labkit.data.photos import photos_in, read_photo
 from labkit.figures.strips import attention_strip
 from labkit.files import writable_folder, write_new
 from labkit.model.captioner import Captioner
+from labkit.model.config import GenerationConfig
 
 
 def caption_photos(
     run: str | Path, photos: Sequence[str | Path], out: str | Path,
-    overrides: Mapping[str, Any] | None = None,
+    config: GenerationConfig | None = None, **overrides: Any,
 ) -> list[str]:  # fmt: skip
     """Caption photographs: print each caption, and save its attention strip.
 
@@ -26,18 +27,20 @@ def caption_photos(
         run: The run's folder, or the name of a model that comes with the package.
         photos: Files, or folders of photographs.
         out: The folder for the strips; created if absent.
-        overrides: Fields of `labkit.model.config.GenerationConfig` that replace the model's own;
-            None values do not.
+        config: How to generate captions; None uses the model's own configuration.
+        overrides: Fields of `GenerationConfig` to change, such as ``num_beams=3``; None changes
+            nothing.
 
     Returns:
         The files that could not be read.
 
     Raises:
-        FileNotFoundError, ValueError: There is no such model, or one of its files is damaged.
+        FileNotFoundError, ValueError: There is no such model, one of its files is damaged, or an
+            override is unknown or out of range.
         OSError: ``out`` cannot be written to.
     """
     out, captioner, unread = writable_folder(out), Captioner.from_pretrained(run), []
-    config = captioner.generation.updated(overrides or {})
+    config = (config or captioner.generation).updated(overrides)
     for photo in _named(photos, unread):
         try:
             image = read_photo(photo)

@@ -72,7 +72,7 @@ def test_prepare_twice_changes_nothing_and_other_things_are_refused(work):
 def test_info_verify_export_and_split(work, tmp_path):
     done = labkit("info", "store", cwd=work)
     assert done.returncode == 0 and "train: 1 files, 300 captions" in done.stdout
-    assert labkit("verify", "store", cwd=work).stdout.strip() == "store is whole"
+    assert labkit("verify", "store", cwd=work).stdout.strip() == "store is intact"
     words = ["export", "store", tmp_path / "out", "--to", "safetensors", "--split", "dev"]
     assert labkit(*words, cwd=work).returncode == 0
     assert list((tmp_path / "out").iterdir())
@@ -93,7 +93,7 @@ def test_the_run_folder_holds_what_it_should(work):
 
 def test_evaluate_writes_scores_and_captions(work):
     done = labkit(
-        "evaluate", "run", "--split", "test", "--beam", 3, "--json", "scores.json",
+        "evaluate", "run", "--split", "test", "--num-beams", 3, "--json", "scores.json",
         "--captions", "captions.json", cwd=work,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -102,30 +102,34 @@ def test_evaluate_writes_scores_and_captions(work):
     assert names <= set(scores)
     assert all(0 <= scores[name] <= 10 for name in names)
     assert (scores["split"], scores["images"]) == ("test", 10)
-    assert "width 3" in scores["decoding"]
-    told = json.loads((work / "captions.json").read_text())
-    assert len(told) == 10 and set(told[0]) == {"image_id", "caption"}
+    assert "3 beams" in scores["decoding"]
+    captions = json.loads((work / "captions.json").read_text())
+    assert len(captions) == 10 and set(captions[0]) == {"image_id", "caption"}
     assert f"{scores['meteor']:.3f}" in done.stdout
 
 
-def test_hard_attention_is_trained_and_says_how_it_looked(work):
+def test_hard_attention_is_trained_and_states_its_attention_mode(work):
     """Slow: another training."""
     done = labkit(
         "train", "store", "--out", "hard", "--attention", "reinforce", "--epochs", 1,
         "--set", "reward=to_go", "--set", "soft_share=0.25", cwd=work,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    kept = json.loads((work / "hard" / "config.json").read_text())["decoder"]
-    assert (kept["attention"], kept["reward"], kept["soft_share"]) == ("reinforce", "to_go", 0.25)
-    words = ["evaluate", "hard", "--beam", 1]
-    assert "looking at one place, the likeliest" in labkit(*words, cwd=work).stdout
-    assert "by their weights" in labkit(*words, "--look", "expected", cwd=work).stdout
-    assert_one_sentence(labkit(*words, "--look", "twice", cwd=work), "one or sampled or expected")
+    kept = json.loads((work / "hard" / "config.json").read_text())
+    model, training = kept["model"], kept["training"]
+    assert (model["attention"], model["soft_share"]) == ("reinforce", 0.25)
+    assert training["reward"] == "to_go"
+    words = ["evaluate", "hard", "--num-beams", 1]
+    assert "attending to the single most likely region" in labkit(*words, cwd=work).stdout
+    assert "by their weights" in labkit(*words, "--attention-mode", "expectation", cwd=work).stdout
+    done = labkit(*words, "--attention-mode", "twice", cwd=work)
+    assert_one_sentence(done, "argmax, sample or expectation")
     resumed = labkit("train", "store", "--out", "hard", "--resume", cwd=work)
     assert resumed.returncode == 0, resumed.stderr  # what is not given is as it was
     scene = make_scenes(1, seed=9)[0].image
     Image.fromarray(scene).save(work / "scene.png")
-    done = labkit("caption", "hard", "scene.png", "--out", "h", "--look", "sampled", cwd=work)
+    words = ["caption", "hard", "scene.png", "--out", "h", "--attention-mode", "sample"]
+    done = labkit(*words, cwd=work)
     assert done.returncode == 0 and (work / "h" / "scene.png").exists()
 
 
@@ -135,8 +139,8 @@ def test_settings_that_are_not_understood(work):
     assert_one_sentence(labkit(*train, "--set", "seed=one", cwd=work), "seed is a whole number")
     done = labkit(*train, "--attention", "hard", cwd=work)
     assert_one_sentence(done, "attention is soft", "reinforce", "not 'hard'")
-    done = labkit("evaluate", "run", "--look", "one", cwd=work)
-    assert_one_sentence(done, "cannot look 'one'")
+    done = labkit("evaluate", "run", "--attention-mode", "argmax", cwd=work)
+    assert_one_sentence(done, "argmax")
 
 
 def test_compare_shows_mechanisms_side_by_side(work):
@@ -159,7 +163,7 @@ def test_evaluate_what_cannot_be_scored(work):
     assert_one_sentence(labkit("evaluate", "nothing", cwd=work), "nothing", "labkit train")
 
 
-def test_caption_tells_good_photos_and_names_bad_ones(work):
+def test_good_photos_are_captioned_and_bad_ones_are_named(work):
     scene = make_scenes(1, seed=9)[0].image
     Image.fromarray(scene).resize((200, 120)).save(work / "good.png")
     Image.fromarray(scene).convert("L").save(work / "grey.jpg")
@@ -182,14 +186,14 @@ def test_no_picture_of_a_caption_takes_the_place_of_a_file(work, tmp_path):
     for name in names:
         scenes[0].save(tmp_path / name)
     mine = (tmp_path / "me.png").read_bytes()
-    told = labkit("caption", work / "run", *names, "--out", ".", cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
-    assert [line.split("\t")[0] for line in told.stdout.splitlines()] == names
+    done = labkit("caption", work / "run", *names, "--out", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == names
     assert (tmp_path / "me.png").read_bytes() == mine
     new = {"me-2", "a-2", "a", "a-3", ".hidden", "n" * 251, "an ü 日本"}
     assert {path.stem for path in tmp_path.glob("*.png")} == new | {"me"}
-    assert "me-2.png" in told.stderr and "a-3.png" in told.stderr
-    assert len(told.stderr.splitlines()) == 2
+    assert "me-2.png" in done.stderr and "a-3.png" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
 
     before = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
     scenes[1].save(tmp_path / "x" / long)
@@ -215,7 +219,7 @@ def test_outputs_are_seen_before_the_work_and_never_overwritten(work, tmp_path):
     assert_one_sentence(labkit("evaluate", "no-run", *same, cwd=work), "asked for twice")
     assert mine.read_text() == "mine"
     words = ["--json", new, "--captions", mine, "--overwrite"]
-    done = labkit("evaluate", "run", "--max-words", 3, *words, cwd=work)
+    done = labkit("evaluate", "run", "--max-length", 3, *words, cwd=work)
     assert done.returncode == 0, done.stderr
     assert "at most 3 words" in json.loads(new.read_text())["decoding"]
     captions = [one["caption"] for one in json.loads(mine.read_text())]
@@ -226,7 +230,7 @@ def test_scores_are_printed_before_they_are_written(work, tmp_path):
     """A disk that is full by then loses the file, not the scores."""
     code = "import sys, labkit.cli.main\ndef full(*_, **__): raise OSError(28, 'No space left')\n"
     code += "labkit.cli.main.write_json = full\nlabkit.cli.main()"
-    words = ["evaluate", "run", "--beam", "1", "--json", str(tmp_path / "scores.json")]
+    words = ["evaluate", "run", "--num-beams", "1", "--json", str(tmp_path / "scores.json")]
     done = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=work, capture_output=True, text=True, timeout=300
     )
@@ -277,8 +281,9 @@ def test_two_processes_do_not_prepare_one_folder(tmp_path):
 
 
 def test_words_that_are_not_understood_give_exit_code_2(work):
-    for option in (["--beam", 0], ["--beam", 101], ["--max-words", 0], ["--length-power", -1]):
-        assert labkit("evaluate", "run", *option, cwd=work).returncode == 2
+    wrong = {"--num-beams": [0, 101], "--max-length": [0], "--length-penalty": [-1]}
+    for option, value in ((name, value) for name, values in wrong.items() for value in values):
+        assert labkit("evaluate", "run", option, value, cwd=work).returncode == 2
     assert labkit("train").returncode == 2
     assert labkit("prepare", "scenes", "--out", "x", "--count", "many").returncode == 2
     assert labkit("sing").returncode == 2
@@ -320,14 +325,14 @@ def test_another_encoder_is_refused(work):
     assert_one_sentence(done, "large", "encoder")
 
 
-def test_views_of_training_photographs_are_added(work):
+def test_copies_of_training_photographs_are_added(work):
     make_coco(work / "coco4")
-    words = ["prepare", "coco", "coco4", "--out", "more", "--size", 64, "--views", 3]
+    words = ["prepare", "coco", "coco4", "--out", "more", "--size", 64, "--augment", 3]
     assert labkit(*words, cwd=work).returncode == 0
     ids = FeatureStore(work / "more", "train").ids
     plain = [name for name in ids if "#" not in name]
-    views = [f"{name}{view}" for name in plain for view in ("", "#1", "#2")]
-    assert plain and sorted(ids) == sorted(views)
+    copies = [f"{name}{copy}" for name in plain for copy in ("", "#1", "#2")]
+    assert plain and sorted(ids) == sorted(copies)
 
 
 def test_bad_photographs_are_counted_and_strict_stops(work):

@@ -18,7 +18,7 @@ from labkit.cli.main import main
 sys.argv = ["labkit", *sys.argv[1:]]
 main()
 """
-BROKEN = "import labkit.model.captioner; labkit.model.captioner.shipped = lambda: {}['x']"
+BROKEN = "import labkit.model.captioner; labkit.model.captioner.list_pretrained = lambda: {}['x']"
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
@@ -115,7 +115,8 @@ def test_a_full_disk_under_standard_output():
 )
 def test_a_console_of_few_letters_shows_the_others_by_number(console, shown):
     said = ascii("日 ü \udcff")  # the last is a byte of a file's name that is no letter
-    before = f"import labkit.model.captioner; labkit.model.captioner.shipped = lambda: print({said}) or []"
+    before = "import labkit.model.captioner as module; "
+    before += f"module.list_pretrained = lambda: print({said}) or []"
     done = labkit("models", before=before, env=BUFFERED | console, text=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.strip() == shown

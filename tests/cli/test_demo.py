@@ -2,19 +2,17 @@
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
 import torch
 
 from labkit.cli.demo import SCORES, demo
-from labkit.training.config import SCENES
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    demo(folder, count=100, config=replace(SCENES, epochs=1), say=lambda line: None)
+    demo(folder, count=100, overrides={"epochs": 1}, say=lambda line: None)
     return folder
 
 
@@ -37,12 +35,12 @@ def test_the_store_has_its_splits_and_the_page_its_pictures(out):
     assert "http" not in page  # nothing is fetched
 
 
-def test_a_second_demo_takes_up_what_is_there(out):
-    """The store and the run are kept: only telling is done again."""
+def test_a_second_demo_resumes(out):
+    """The store and the run are kept: only captions are generated again."""
     before = (out / "run" / "model.safetensors").stat().st_mtime_ns
     lines, drawn = [], torch.get_rng_state()
-    demo(out, count=100, config=replace(SCENES, epochs=1), say=lines.append)
+    demo(out, count=100, overrides={"epochs": 1}, say=lines.append)
     assert (out / "run" / "model.safetensors").stat().st_mtime_ns == before
-    assert any("captions wholly true" in line for line in lines)
+    assert any("captions entirely true" in line for line in lines)
     assert any(line.startswith("all 1 epochs are done; epoch 1 is kept") for line in lines)
     assert torch.equal(torch.get_rng_state(), drawn)  # the caller's

@@ -218,9 +218,9 @@ def test_server_errors(server, tmp_path):
 def test_nobody_there(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(downloads, "PAUSE", 0.0)
-    with pytest.raises(DownloadError, match=r"127\.0\.0\.1:1/a\.zip cannot be fetched.*network"):
+    with pytest.raises(DownloadError, match=r"127\.0\.0\.1:1/a\.zip cannot be downloaded.*network"):
         quiet([Archive("http://127.0.0.1:1/a.zip", "0" * 32, ("a",))], tmp_path)
-    with pytest.raises(DownloadError, match="cannot be fetched"):
+    with pytest.raises(DownloadError, match="cannot be downloaded"):
         quiet([Archive("no address", "0" * 32, ("a",))], tmp_path)
 
 

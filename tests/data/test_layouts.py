@@ -54,7 +54,7 @@ def test_flickr30k_of_kaggle_and_its_row_without_a_bar(tmp_path, read):
     assert counts(records) == {"all": 12}
     assert records[0].captions[4] == "A dog runs across the grass ."
     assert {len(record.captions) for record in records} == {5}
-    assert report.problems == {"missing bar, mended": ["results.csv line 6"]}
+    assert report.problems == {"missing bar, corrected": ["results.csv line 6"]}
 
 
 @pytest.mark.parametrize("read", [read_flickr30k, read_folder])

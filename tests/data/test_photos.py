@@ -136,9 +136,9 @@ def test_a_folder_is_no_photograph(tmp_path):
     [
         ("", "name of a photograph is empty"),
         (" ", "name of a photograph is empty"),
-        ("https://x.org/a.jpg", "https://x.org/a.jpg is an address"),
-        (Path("http://x.org/a.jpg"), "http://x.org/a.jpg is an address"),
-        ("file:///home/a.jpg", "is an address"),
+        ("https://x.org/a.jpg", "https://x.org/a.jpg is a web address"),
+        (Path("http://x.org/a.jpg"), "http://x.org/a.jpg is a web address"),
+        ("file:///home/a.jpg", "is a web address"),
         (Path("/dev/null"), "is not a file"),
     ],
 )
@@ -178,7 +178,8 @@ def test_heic_of_a_phone_is_read_and_turned_once(tmp_path, halves, orientation):
 def test_heic_is_known_by_its_content_in_a_program_that_did_nothing_else(shared, tmp_path):
     photo = tmp_path / "IMG_1.JPG"  # as some programs rename it
     photo.write_bytes((shared / "data/cases/photos/phone.heic").read_bytes())
-    code = "import sys; from labkit.data.photos import read_photo; print(read_photo(sys.argv[1]).size)"
+    code = "import sys; from labkit.data.photos import read_photo as read;"
+    code += "print(read(sys.argv[1]).size)"
     done = subprocess.run([sys.executable, "-c", code, photo], capture_output=True, text=True)
     assert done.stdout == "(640, 480)\n", done.stderr
 
@@ -220,7 +221,7 @@ def test_numbers_of_wider_ranges(halves):
     for values in (ramp, ramp * 255, ramp * 65535, (ramp * 65535).astype(np.int32)):
         assert (np.asarray(as_image(Image.fromarray(values)))[..., 0] == expected).all()
     for wrong in (ramp - 1, ramp * 1e6, ramp * np.nan):
-        with pytest.raises(DataError, match="its pixels go from"):
+        with pytest.raises(DataError, match="its pixels range from"):
             to_input(Image.fromarray(wrong), 32)
 
 

@@ -13,12 +13,12 @@ from labkit.data.readers import (
     CaptionedImage,
     DataError,
     DataReport,
+    augment,
     read_coco,
     read_flickr8k,
     read_karpathy,
     require_captions,
     tokenize,
-    augment,
 )
 
 
@@ -485,9 +485,9 @@ def test_further_copies_are_crops_the_same_each_time():
     assert [copy.id for copy in copies[:5]] == ["0", "0#1", "0#2", "0#3", "1"]
     assert copies == list(augment(records, 4))
     crops = np.array([copy.crop for copy in copies if copy.crop])
-    assert len(np.unique(parts, axis=0)) == len(parts) == 100
-    assert (parts >= 0).all() and (parts <= 1).all()
-    sides = parts[:, 2:] - parts[:, :2]
+    assert len(np.unique(crops, axis=0)) == len(crops) == 100
+    assert (crops >= 0).all() and (crops <= 1).all()
+    sides = crops[:, 2:] - crops[:, :2]
     area, ratio = sides.prod(1), sides[:, 0] / sides[:, 1]
     assert area.min() > 0.4 and area.max() < 0.91 and area.max() - area.min() > 0.3
     assert ratio.min() > 0.75 and ratio.max() < 1.3

@@ -19,7 +19,7 @@ BLUE = Thing("large", "blue", "square", 0.875, 0.75, 0.2)  # on cell 7
 TWIN = Thing("large", "red", "circle", 0.875, 0.25, 0.2)  # on cell 3
 
 
-def looking_at(*cells: int, grid: tuple[int, int] = GRID) -> Tensor:
+def looks(*cells: int, grid: tuple[int, int] = GRID) -> Tensor:
     """Weights (T, L) that are largest at the given cells."""
     alpha = torch.full((len(cells), grid[0] * grid[1]), 0.05)
     alpha[torch.arange(len(cells)), list(cells)] = 0.6
@@ -35,7 +35,7 @@ def test_the_box_of_a_cell_is_that_cells(cell):
     row, column = divmod(cell, 4)
     x, y = (column + 0.5) / 4, (row + 0.5) / 2
     box = (x - 0.01, y - 0.01, x + 0.01, y + 0.01)
-    hits = [points_at(looking_at(k)[0], GRID, box) for k in range(8)]
+    hits = [points_at(looks(k)[0], GRID, box) for k in range(8)]
     assert hits == [k == cell for k in range(8)]
 
 
@@ -52,13 +52,13 @@ def test_the_box_of_a_cell_is_that_cells(cell):
     ],
 )
 def test_the_margin_is_half_a_cell(box, hit):
-    assert points_at(looking_at(1)[0], GRID, box) == hit
+    assert points_at(looks(1)[0], GRID, box) == hit
 
 
 def test_rows_and_columns_are_not_mistaken():
     box = (0.0, 0.8, 0.4, 1.0)  # at the bottom left
-    assert points_at(looking_at(6, grid=(4, 2))[0], (4, 2), box)
-    assert not points_at(looking_at(6)[0], GRID, box)  # of two rows and four columns it is the right
+    assert points_at(looks(6, grid=(4, 2))[0], (4, 2), box)
+    assert not points_at(looks(6)[0], GRID, box)  # of two rows and four columns it is the right
 
 
 def test_only_the_largest_weight_counts():
@@ -76,51 +76,51 @@ def test_object_words_of_true_captions():
         [RED.box] * 3 + [None] + [BLUE.box] * 3,
         [None, None] + [RED.box] * 3,
     ]
-    right = looking_at(1, 0, 0, 0, 0, 0, 7, 3), looking_at(1, 2, 3, 4, 0, 5, 6, 7)  # longer: padding
+    right = looks(1, 0, 0, 0, 0, 0, 7, 3), looks(1, 2, 3, 4, 0, 5, 6, 7)  # longer: padding
     assert pointing_known(captions, boxes, right, GRID) == (3, 3)
-    wrong = looking_at(0, 0, 0, 0, 0, 0, 0), looking_at(0, 0, 0, 0, 7)
+    wrong = looks(0, 0, 0, 0, 0, 0, 0), looks(0, 0, 0, 0, 7)
     assert pointing_known(captions, boxes, wrong, GRID) == (1, 3)
     assert pointing_known([], [], [], GRID) == (0, 0)
 
 
 def test_a_word_that_was_cut_off_is_not_counted():
     captions, boxes = ["a red circle and a blue square"], [[RED.box] * 3 + [None] + [BLUE.box] * 3]
-    assert pointing_known(captions, boxes, [looking_at(0, 0, 0)], GRID) == (1, 1)
+    assert pointing_known(captions, boxes, [looks(0, 0, 0)], GRID) == (1, 1)
 
 
 # ----------------------------------------------------------------------------- generated captions
 
 
-def generated(text: str, *cells: int) -> tuple[list[str], Tensor]:
+def caption(text: str, *cells: int) -> tuple[list[str], Tensor]:
     assert len(text.split()) == len(cells)
-    return text.split(), looking_at(*cells)
+    return text.split(), looks(*cells)
 
 
-def hits_of(*caption) -> tuple[int, int]:
-    hits, _, total = pointing_of_generated(*caption)
+def hits_of(*found) -> tuple[int, int]:
+    hits, _, total = pointing_of_generated(*found)
     return hits, total
 
 
 def test_generated_words_that_name_something_are_counted():
     things = [RED, BLUE]
-    assert hits_of(*generated("a red circle", 7, 7, 0), things, GRID) == (1, 1)
-    assert hits_of(*generated("a red circle", 0, 0, 7), things, GRID) == (0, 1)
-    assert hits_of(*generated("a green circle", 0, 0, 0), things, GRID) == (0, 0)
-    assert hits_of(*generated("a large red circle", 0, 0, 0, 0), things, GRID) == (0, 0)
-    assert hits_of(*generated("circle", 0), things, GRID) == (0, 0)
-    assert hits_of([], looking_at(), things, GRID) == (0, 0)
+    assert hits_of(*caption("a red circle", 7, 7, 0), things, GRID) == (1, 1)
+    assert hits_of(*caption("a red circle", 0, 0, 7), things, GRID) == (0, 1)
+    assert hits_of(*caption("a green circle", 0, 0, 0), things, GRID) == (0, 0)
+    assert hits_of(*caption("a large red circle", 0, 0, 0, 0), things, GRID) == (0, 0)
+    assert hits_of(*caption("circle", 0), things, GRID) == (0, 0)
+    assert hits_of([], looks(), things, GRID) == (0, 0)
 
 
 def test_where_two_fit_either_is_right():
     things = [RED, BLUE, TWIN]
     for cell, hit in ((0, 1), (3, 1), (7, 0)):
-        assert hits_of(*generated("a red circle", 0, 0, cell), things, GRID) == (hit, 1)
-    assert hits_of(*generated("small red circle", 0, 0, 3), things, GRID) == (0, 1)
+        assert hits_of(*caption("a red circle", 0, 0, cell), things, GRID) == (hit, 1)
+    assert hits_of(*caption("small red circle", 0, 0, 3), things, GRID) == (0, 1)
 
 
 def test_a_shape_word_takes_no_other_words_phrase():
     """'square' names nothing here, though a phrase that fits ends just before it."""
-    assert hits_of(*generated("red circle square", 0, 0, 0), [RED, BLUE], GRID) == (1, 1)
+    assert hits_of(*caption("red circle square", 0, 0, 0), [RED, BLUE], GRID) == (1, 1)
 
 
 def test_mass_is_all_weight_on_objects_that_fit():
@@ -133,7 +133,7 @@ def test_mass_is_all_weight_on_objects_that_fit():
         ("a red circle and a blue square", (0, 0, 3, 0, 0, 0, 7), 0.65 + 0.6),
         ("a green circle", (0, 0, 0), 0.0),
     ):
-        found = pointing_of_generated(*generated(words, *cells), things, GRID)
+        found = pointing_of_generated(*caption(words, *cells), things, GRID)
         assert found[1] == pytest.approx(mass)
 
 
@@ -142,10 +142,10 @@ def test_mass_is_all_weight_on_objects_that_fit():
 
 def test_scene_scores():
     captions = [
-        generated("a red circle and a blue square", 0, 0, 0, 0, 0, 0, 0),  # true; points at one of two
-        generated("a green circle", 0, 0, 0),  # wrong
-        generated("a red circle left of a blue square", 1, 1, 0, 1, 1, 1, 1, 7),  # true; points at both
-        generated("a red circle right of a blue square", 1, 1, 1, 1, 1, 1, 1, 7),  # wrong; at one
+        caption("a red circle and a blue square", 0, 0, 0, 0, 0, 0, 0),  # true; at one of two
+        caption("a green circle", 0, 0, 0),  # wrong
+        caption("a red circle left of a blue square", 1, 1, 0, 1, 1, 1, 1, 7),  # true; at both
+        caption("a red circle right of a blue square", 1, 1, 1, 1, 1, 1, 1, 7),  # wrong; at one
     ]
     scores = scene_scores(captions, [[RED, BLUE]] * 4, GRID, known=(3, 4))
     assert scores == SceneScores(
@@ -158,5 +158,5 @@ def test_scene_scores():
 
 
 def test_an_empty_caption_scores_nothing():
-    scores = scene_scores([([], looking_at())], [[RED, BLUE]], GRID, known=(0, 0))
+    scores = scene_scores([([], looks())], [[RED, BLUE]], GRID, known=(0, 0))
     assert scores == SceneScores(0, 0, 0, 0, 0)

@@ -73,7 +73,8 @@ def test_a_file_of_another_system_is_scored(tmp_path):  # slow: METEOR's Java pr
     ],
 )
 def test_files_that_are_no_results(tmp_path, generated, message):
-    (tmp_path / "generated.json").write_text(generated if isinstance(generated, str) else json.dumps(generated))
+    content = generated if isinstance(generated, str) else json.dumps(generated)
+    (tmp_path / "generated.json").write_text(content)
     with pytest.raises(DataError, match=message):
         read_results(tmp_path / "generated.json")
 
@@ -84,7 +85,7 @@ def test_files_that_are_no_references(tmp_path):
     (tmp_path / "c.json").write_text('{"annotations": []}')
     (tmp_path / "d.csv").write_text("image,caption\n1.jpg,...\n")
     for name in ("a.json", "b.txt", "c.json", "d.csv"):
-        with pytest.raises(DataError, match="holds no readable human captions"):
+        with pytest.raises(DataError, match="holds no readable human"):
             read_references(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"e\.txt is missing"):
         read_references(tmp_path / "e.txt")

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from labkit.data.photos import read_photo, to_input
-from labkit.data.readers import CaptionedImage, DataError, DataReport, read_coco, augment
+from labkit.data.readers import CaptionedImage, DataError, DataReport, augment, read_coco
 from labkit.features.encoder import EncoderConfig, encode, load_encoder
 
 
@@ -170,7 +170,7 @@ def test_a_named_block_of_torchvision(resnet):
     assert (encoder.grid, encoder.dim) == ((4, 4), 256)
     with pytest.raises(ValueError, match="no block 'layer9'"):
         load_encoder(EncoderConfig("resnet18", 64, "layer9", weights))
-    with pytest.raises(ValueError, match="no grid"):
+    with pytest.raises(ValueError, match="not a grid"):
         load_encoder(EncoderConfig("resnet18", 64, "fc", weights))
 
 

@@ -147,7 +147,7 @@ def test_where_the_weights_lie_is_not_what_the_network_is(photos, tmp_path, monk
     store = make(records_of(photos), tmp_path / "store", one)
     for same in (one, two, SMALL):
         make(records_of(photos), store, same)
-    with pytest.raises(FileExistsError, match="something else, its size is 32, not 64"):
+    with pytest.raises(FileExistsError, match="a different store, its size is 32, not 64"):
         make(records_of(photos), store, EncoderConfig(size=64, block="stride16"))
-    with pytest.raises(FileExistsError, match="something else, its source is 'x', not 'y'"):
+    with pytest.raises(FileExistsError, match="a different store, its source is 'x', not 'y'"):
         make(records_of(photos), store, source={"source": "y"})
