@@ -18,7 +18,7 @@ from labkit.data.scenes import make_scenes
 from labkit.data.vocabulary import BOS, EOS
 from labkit.features.encoder import load_encoder
 from labkit.features.prepare import SCENE_ENCODER
-from labkit.model.captioner import load
+from labkit.model.captioner import Captioner
 from labkit.model.decoder import Decoder
 from labkit.model.generation import greedy
 
@@ -32,7 +32,8 @@ def pictures() -> tuple[Decoder, Tensor]:
     encoder = load_encoder(SCENE_ENCODER, bf16=False)
     images = [to_input(scene.image, 112) for scene in make_scenes(3, seed=11, split="test")]
     with torch.no_grad():
-        return load("scenes-soft").decoder, encoder(torch.from_numpy(np.stack(images)))
+        features = encoder(torch.from_numpy(np.stack(images)))
+    return Captioner.from_pretrained("scenes-soft").decoder, features
 
 
 @torch.no_grad()
