@@ -1,8 +1,8 @@
 """The loaders that are compared: how each writes the same images, and how it reads an epoch.
 
 Every contender delivers shuffled batches of float32 (B, L, D) on the CPU, and gets what helps it:
-a tensor to convert into that is made once, and the number of worker processes that was fastest for
-it on two cores (none, for all of the others: workers hand a batch over by one more copy).
+a tensor to convert into that is allocated once, and the number of worker processes that was fastest
+for it on two cores (none, for all of the others: workers pass a batch on by one more copy).
 """
 
 import json
@@ -29,14 +29,14 @@ _noise = np.random.default_rng(0).standard_normal((64, LENGTH, DIM)).astype(np.f
 
 
 def image(number: int) -> np.ndarray:
-    """Make features (L, D) float16 of noise that tell their own number, see `numbers_of`."""
+    """Make features (L, D) float16 of noise that contain their own number, see `numbers_of`."""
     features = _noise[number % 64].copy()
     features[0, :2] = number % 1000, number // 1000  # float16 has all integers up to 2048
     return features
 
 
 def marks_of(features: Tensor) -> Tensor:
-    """Keep what tells the numbers of a batch's images, (B, 2); the rest may be overwritten."""
+    """Keep what gives the numbers of a batch's images, (B, 2); the rest may be overwritten."""
     return features[:, 0, :2].clone()
 
 
@@ -46,36 +46,41 @@ def numbers_of(marks: Tensor) -> np.ndarray:
 
 
 def into(ready: Tensor, half: Tensor | np.ndarray) -> Tensor:
-    """Convert a batch into a tensor that is used again and again."""
+    """Convert a batch into a tensor that is used for every batch."""
     half = torch.as_tensor(half)
     return ready[: len(half)].copy_(half)
 
 
 def float_batch() -> Tensor:
-    """Make the tensor that a contender converts into."""
+    """Allocate the tensor that a contender converts into."""
     return torch.empty(BATCH, LENGTH, DIM)
 
 
 # -------------------------------------------------------------------- files of this project
 
 
-def write_store(folder: Path, count: int, per_shard: int = PER_SHARD) -> None:
+def write_store(store: Path, count: int, per_shard: int = PER_SHARD) -> None:
     """Write a feature store; several contenders read its ordinary `.npy` files."""
-    with StoreWriter(folder, LENGTH, DIM, {"name": "noise"}, {"images": count}, per_shard) as store:
+    with StoreWriter(store, LENGTH, DIM, {"name": "noise"}, {"images": count}, per_shard) as writer:
         for number in range(count):
-            store.add("train", str(number), image(number), ["a caption"])
+            writer.add("train", str(number), image(number), ["a caption"])
 
 
-def streamed(folder: Path) -> Epoch:
+def streamed(store: Path) -> Epoch:
     """Read with this project's loader, as it is."""
-    loader = Loader(FeatureStore(folder, "train"), BATCH)
-    return lambda epoch: (batch.features for batch in loader.epoch(epoch))
+    loader = Loader(FeatureStore(store, "train"), BATCH)
+
+    def run(epoch: int) -> Iterator[Tensor]:
+        loader.set_epoch(epoch)
+        return (batch.features for batch in loader)
+
+    return run
 
 
-def shards_of(folder: Path) -> tuple[list[Path], int]:
+def shards_of(store: Path) -> tuple[list[Path], int]:
     """Find a store's `.npy` files, and count their images."""
-    shards = json.loads((folder / "manifest.json").read_text())["splits"]["train"]["shards"]
-    return [folder / shard["name"] for shard in shards], sum(shard["count"] for shard in shards)
+    shards = json.loads((store / "manifest.json").read_text())["splits"]["train"]["shards"]
+    return [store / shard["name"] for shard in shards], sum(shard["count"] for shard in shards)
 
 
 def batches(count: int, epoch: int) -> Iterator[np.ndarray]:
@@ -84,9 +89,9 @@ def batches(count: int, epoch: int) -> Iterator[np.ndarray]:
     return (order[begin : begin + BATCH] for begin in range(0, count, BATCH))
 
 
-def memory_mapped(folder: Path) -> Epoch:
+def memory_mapped(store: Path) -> Epoch:
     """Read with `np.load(mmap_mode="r")`, in one random order of all images."""
-    paths, count = shards_of(folder)
+    paths, count = shards_of(store)
     maps = [np.load(path, mmap_mode="r") for path in paths]
     size, ready = len(maps[0]), float_batch()
     half = np.empty((BATCH, LENGTH, DIM), np.float16)
@@ -100,9 +105,9 @@ def memory_mapped(folder: Path) -> Epoch:
     return run
 
 
-def one_shard(folder: Path) -> Epoch:
+def one_shard(store: Path) -> Epoch:
     """Read as the lab of 2017 did: a file in memory at a time, its images shuffled."""
-    paths, _ = shards_of(folder)
+    paths, _ = shards_of(store)
     ready = float_batch()
 
     def run(epoch: int) -> Iterator[Tensor]:
@@ -114,9 +119,9 @@ def one_shard(folder: Path) -> Epoch:
     return run
 
 
-def in_memory(folder: Path) -> Epoch:
+def in_memory(store: Path) -> Epoch:
     """Read everything first; that time is part of the cold epoch."""
-    paths, count = shards_of(folder)
+    paths, count = shards_of(store)
     features = torch.empty(count, LENGTH, DIM, dtype=torch.float16)
     begin = 0
     for path in paths:

@@ -3,9 +3,9 @@
     python benchmarks/full_size.py [--data DIR] [--images 82783] [--mib 1024]
 
 It writes 82,783 images of 196 x 512 numbers in nine files (16.6 GB of disk), reads an epoch in
-batches of 40, and checks that every image came exactly once. No process of it, the loader's readers
+batches of 40, and checks that every image came exactly once. No process, the loader's workers
 included, can take more than the cap: the system refuses it (RLIMIT_DATA: memory that is neither a
-file's nor shared). The peaks are of all of them together. The same program is then asked to hold
+file's nor shared). The peaks are of all processes together. Then the same program is to hold
 everything in memory, and must say that it cannot before it tries.
 """
 
@@ -23,19 +23,19 @@ MIB = 1 << 20
 CHILDREN = ("stream", "in memory")
 
 
-def write(folder: Path, count: int) -> None:
+def write(store: Path, count: int) -> None:
     """The store, with five captions for each image, as COCO has."""
     from contenders import DIM, LENGTH, image
 
     from labkit.store.writer import StoreWriter
 
-    with StoreWriter(folder, LENGTH, DIM, {"name": "noise"}, {"images": count}, 10_000) as store:
+    with StoreWriter(store, LENGTH, DIM, {"name": "noise"}, {"images": count}, 10_000) as writer:
         for number in range(count):
-            told = [f"caption {k} of image {number} is about so many words long" for k in range(5)]
-            store.add("train", f"COCO_train2014_{number:012d}.jpg", image(number), told)
+            texts = [f"caption {k} of image {number} is about so many words long" for k in range(5)]
+            writer.add("train", f"COCO_train2014_{number:012d}.jpg", image(number), texts)
 
 
-def stream(folder: Path) -> dict:
+def stream(path: Path) -> dict:
     """Read an epoch; every image must come once, with its own features, under its own id."""
     import numpy as np
     from contenders import BATCH, marks_of, numbers_of
@@ -45,9 +45,9 @@ def stream(folder: Path) -> dict:
     from labkit.store.shards import FeatureStore
 
     with peak_memory(every=0.1) as peak:
-        store = FeatureStore(folder, "train")
+        store = FeatureStore(path, "train")
         seen, begin = np.zeros(len(store), np.int64), time.perf_counter()
-        for batch in Loader(store, BATCH).epoch(0):
+        for batch in Loader(store, BATCH):
             numbers = numbers_of(marks_of(batch.features))
             ids = [store.ids[index] for index in batch.indices]
             if ids != [f"COCO_train2014_{number:012d}.jpg" for number in numbers]:
@@ -68,21 +68,21 @@ def stream(folder: Path) -> dict:
     }
 
 
-def hold_in_memory(folder: Path) -> dict:
-    """The way that cannot work: it must say so."""
-    from labkit.store.alternatives import InMemory
+def hold_in_memory(path: Path) -> dict:
+    """Try the loader that cannot work: it must say so."""
+    from labkit.store.alternatives import InMemoryLoader
     from labkit.store.shards import FeatureStore
 
     try:
-        InMemory(FeatureStore(folder, "train"), 40)
+        InMemoryLoader(FeatureStore(path, "train"), 40)
     except MemoryError as error:
         return {"refused": str(error)}
     raise SystemExit("everything was read into memory, which should not fit")
 
 
-def capped(way: str, folder: Path, mib: int) -> dict:
-    """Run one of the two in a process of its own with the cap."""
-    command = [sys.executable, __file__, "--child", way, "--data", str(folder), "--mib", str(mib)]
+def capped(child: str, store: Path, mib: int) -> dict:
+    """Run one of the two in a separate process with the cap."""
+    command = [sys.executable, __file__, "--child", child, "--data", str(store), "--mib", str(mib)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -104,7 +104,7 @@ def main() -> None:
         if not (data / "manifest.json").exists():
             print(f"write {asked.images:,} images", file=sys.stderr)
             write(data, asked.images)
-        found = {"cap_mib": asked.mib} | {way: capped(way, data, asked.mib) for way in CHILDREN}
+        found = {"cap_mib": asked.mib} | {name: capped(name, data, asked.mib) for name in CHILDREN}
     finally:
         if asked.data is None:
             shutil.rmtree(data)

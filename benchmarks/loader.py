@@ -7,10 +7,10 @@
 Every run of a contender is a new process: a first epoch with the files out of the system's cache
 ("cold", the time to open included), then two with the files in it ("warm", the better one).
 Contenders take turns, and each round begins with another one, so that what slows the machine down
-slows all of them. Every delivered image tells its number, and each must come exactly once. Memory
-is watched in runs of its own.
+slows all of them. Every image contains its number, and each must come exactly once. Memory is
+measured in separate runs.
 
-webdataset, mosaicml-streaming and litdata are no dependencies: who is not installed is left out.
+webdataset, mosaicml-streaming and litdata are no dependencies: what is not installed is left out.
 """
 
 import argparse
@@ -39,7 +39,7 @@ BASELINE = "importing torch"
 
 
 def run_epoch(epoch, number: int, count: int) -> float:
-    """Take the seconds of one epoch, in which every image must come exactly once."""
+    """Measure the seconds of one epoch, in which every image must come exactly once."""
     import torch
     from contenders import marks_of, numbers_of
 
@@ -78,7 +78,7 @@ def be_baseline() -> dict:
     import torch
 
     torch.zeros(1)
-    sys.path.insert(0, str(Path(__file__).parents[1] / "labkit"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "labkit" / "store"))
     from memory import memory_now  # the file alone: labkit itself would import more than torch
 
     now = memory_now()
@@ -97,7 +97,7 @@ def child(*arguments: str) -> dict:
 
 
 def forget(folder: Path) -> None:
-    """Put the files out of the system's cache."""
+    """Remove the files from the system's cache."""
     for path in folder.rglob("*"):
         if path.is_file():
             file = os.open(path, os.O_RDONLY)
@@ -132,9 +132,9 @@ def disk_limit(folder: Path, count: int) -> dict[str, float]:
 
 
 def read_part(files: list[int], places: list[tuple[int, int]]) -> None:
-    """Read as many bytes as an image has, from page to page, as direct reads want it.
+    """Read as many bytes as an image has, aligned to pages, as direct reads require.
 
-    Into memory of large pages: a direct read then is one piece for the disk in place of 49.
+    Into memory of large pages: then a direct read is one piece for the disk, not 49.
     """
     memory = mmap.mmap(-1, 2 * LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE)
@@ -148,7 +148,7 @@ def read_part(files: list[int], places: list[tuple[int, int]]) -> None:
 
 
 def measure(data: Path, names: list[str], count: int, rounds: int) -> dict:
-    """Let the contenders take turns; after the rounds for time comes one for memory."""
+    """Let the contenders take turns; after the rounds for speed comes one for memory."""
     from contenders import CONTENDERS
 
     speed: dict[str, dict[str, list[float]]] = {n: {"cold": [], "warm": []} for n in names}
@@ -243,7 +243,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Write what is not there, measure, show."""
+    """Write the files that are missing, measure, show."""
     asked = arguments()
     if asked.baseline:
         return print(json.dumps(be_baseline()))

@@ -1,7 +1,7 @@
-"""Several processes that train one model: who I am, and sums over all of us.
+"""Several processes that train one model: the rank of this one, and sums over all of them.
 
-`torchrun` starts the processes and tells each its number in the environment. Without it the group
-is one process, and every call here is free.
+`torchrun` starts the processes and gives each its rank in the environment. Without it the group is
+one process, and every call here returns at once.
 """
 
 import json
@@ -20,7 +20,13 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """One process, this one, among the others."""
+    """One process, the one that runs this, among those that work together.
+
+    Attributes:
+        rank: number of this process, 0 ... world_size - 1.
+        world_size: number of processes.
+        device: where this process computes.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -32,7 +38,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def all_reduce_sum(self, *numbers: float) -> list[float]:
-        """Add up each number over all processes."""
+        """Sum each number over all processes."""
         if self.world_size == 1:
             return list(numbers)
         sums = torch.tensor(numbers, dtype=torch.float64, device=self.device)
@@ -40,7 +46,7 @@ class ProcessGroup:
         return sums.tolist()
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Put the rows of all processes one below the other, rank by rank, on every process.
+        """Concatenate the rows of all processes, rank by rank, on every process.
 
         Args:
             rows: (n, ...), on any device; n may differ from process to process.
@@ -50,9 +56,10 @@ class ProcessGroup:
         """
         if self.world_size == 1:
             return rows.cpu()
-        counts = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world_size)]
-        dist.all_gather(counts, torch.tensor([len(rows)], device=self.device))
-        # all give tensors of one size: the largest
+        one = torch.zeros(1, dtype=torch.int64, device=self.device)
+        counts = [one.clone() for _ in range(self.world_size)]
+        dist.all_gather(counts, one + len(rows))
+        # all tensors must have one size: the largest
         mine = torch.zeros(max(map(int, counts)), *rows.shape[1:], dtype=rows.dtype)
         mine[: len(rows)] = rows
         parts = [torch.empty_like(mine, device=self.device) for _ in counts]
@@ -60,10 +67,10 @@ class ProcessGroup:
         return torch.cat([part[:n].cpu() for part, n in zip(parts, counts, strict=True)])
 
     def broadcast(self, value: Any) -> Any:
-        """Give every process the value that rank 0 has.
+        """Give every process the value of rank 0.
 
         Args:
-            value: fit for JSON, which carries it: a tuple arrives as a list.
+            value: JSON-able, since it is sent as JSON: a tuple arrives as a list.
         """
         if self.world_size == 1:
             return value
@@ -74,10 +81,11 @@ class ProcessGroup:
         """Let rank 0 do something while the others wait; every process gets the result.
 
         Args:
-            work: what it gives has to be fit for JSON.
+            work: its result must be JSON-able.
 
         Raises:
-            ValueError: it failed on rank 0, and this is another process. Rank 0 has its own error.
+            ValueError: it failed on rank 0, and this is another process. Rank 0 raises the error
+                itself.
         """
         if self.world_size == 1:
             return work()
@@ -95,7 +103,11 @@ class ProcessGroup:
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
-        """Draw from this seed in the block; after it the caller's random state is as before."""
+        """Use this seed inside the block; after it the random state is as before.
+
+        Args:
+            seed: any integer; its lowest 63 bits count.
+        """
         cuda = self.device.type == "cuda"
         with torch.random.fork_rng([self.device] if cuda else []):
             torch.default_generator.manual_seed(seed % 2**63)
@@ -104,18 +116,22 @@ class ProcessGroup:
             yield
 
     def barrier(self) -> None:
-        """Go on when all have come here."""
+        """Wait until all processes have come here."""
         if self.world_size > 1:
             dist.barrier()
 
 
 def init_distributed() -> ProcessGroup:
-    """Meet the other processes that `torchrun` started (gloo on CPUs, NCCL on GPUs)."""
+    """Connect to the other processes that `torchrun` started (gloo on CPUs, NCCL on GPUs).
+
+    Returns:
+        The group; of this process alone if `torchrun` did not start it.
+    """
     cuda = torch.cuda.is_available()
     local = int(os.environ.get("LOCAL_RANK", 0))
     device = torch.device("cuda", local) if cuda else CPU
     if cuda:
-        torch.cuda.set_device(device)  # NCCL sends what lies on the current device
+        torch.cuda.set_device(device)  # NCCL uses the current device
     if "WORLD_SIZE" not in os.environ:
         return ProcessGroup(device=device)
     if not dist.is_initialized():

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, folders that one process writes, and memory that is kept."""
+"""Files that are complete or absent, folders that one process writes, and memory that is kept."""
 
 import ctypes
 import hashlib
@@ -18,14 +18,14 @@ LONGEST_NAME = 255  # bytes that a file's name may have on nearly all disks
 
 @contextmanager
 def atomic_write(path: str | Path, new: bool = False) -> Iterator[Path]:
-    """Write a file beside ``path`` and rename it when all of it is on the disk.
+    """Write a file under another name in the same folder, and rename it when it is complete.
 
-    Whoever reads ``path`` sees the old file or the new one, never a part, also after a kill or a
-    loss of power. If the block raises, the old file stays and the part is removed.
+    Whoever reads ``path`` sees the old file or the new one, never a part of it, even after a kill
+    or a power failure. If the block raises, the old file stays and the part is removed.
 
     Args:
         path: the file.
-        new: never take the place of a file that is there.
+        new: never replace an existing file.
 
     Yields:
         The path to write to. It ends like ``path``, since some writers go by the ending.
@@ -47,25 +47,25 @@ def atomic_write(path: str | Path, new: bool = False) -> Iterator[Path]:
 
 
 def _take_name(path: Path) -> None:
-    """Make an empty file of this name, in one step with seeing that there is none."""
+    """Check that there is no file of this name and make an empty one, in one step."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
 
 
 def outputs(*paths: str | Path | None, overwrite: bool = False) -> None:
-    """See, before the work, that these files can be written; make the folders they go into.
+    """Check, before the work, that these files can be written; make their folders.
 
     Args:
-        paths: the files that will be written; None stands for one that was not asked for.
-        overwrite: those that are there may be replaced.
+        paths: the files that will be written; None stands for one that was not requested.
+        overwrite: existing files may be replaced.
 
     Raises:
-        FileExistsError: a file is there, and ``overwrite`` is not set.
+        FileExistsError: a file exists, and ``overwrite`` is not set.
         OSError: a folder cannot be made or written to.
-        ValueError: two outputs have one name.
+        ValueError: two outputs have the same name.
     """
     wanted = [Path(path) for path in paths if path is not None]
     if len({path.resolve() for path in wanted}) < len(wanted):
-        raise ValueError(f"{wanted[0]} is asked for twice: give each output a name of its own")
+        raise ValueError(f"{wanted[0]} is asked for twice: give each output its own name")
     for path in wanted:
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder: name a file in it")
@@ -75,7 +75,7 @@ def outputs(*paths: str | Path | None, overwrite: bool = False) -> None:
 
 
 def writable_folder(folder: str | Path) -> Path:
-    """Make a folder, and see that it can be written to.
+    """Make a folder, and check that it can be written to.
 
     Raises:
         OSError: it cannot be; the message names it.
@@ -93,12 +93,12 @@ def writable_folder(folder: str | Path) -> Path:
 
 
 def own_folder(folder: str | Path, *marks: str) -> Path:
-    """Make a folder to write many files into, or see that labkit may write there.
+    """Make a folder to write many files into, or check that labkit may write there.
 
     Args:
-        folder: absent, empty but for hidden files, or one that an earlier call made.
-        marks: files of which an earlier call leaves at least one, and nobody else. A hidden one is
-            made, to be found by the next call.
+        folder: absent, empty except for hidden files, or made by an earlier call.
+        marks: files of which labkit leaves at least one, and nobody else does. Hidden ones are made
+            here, so that the next call finds them.
 
     Raises:
         FileExistsError: it holds other files, which might be overwritten.
@@ -118,8 +118,8 @@ def own_folder(folder: str | Path, *marks: str) -> Path:
 def only_one(folder: str | Path) -> Iterator[None]:
     """Keep other processes out of a folder that this one writes, until the block ends.
 
-    The lock is the system's: it ends with the process, however that ends. A second is waited for
-    it, since what a killed process had forked takes a moment to end.
+    The lock is the system's: it ends with the process, however that ends. We wait a second for it,
+    since processes forked by one that was killed take a moment to end.
 
     Raises:
         FileExistsError: another process, or another part of this one, is writing it.
@@ -138,9 +138,9 @@ def only_one(folder: str | Path) -> Iterator[None]:
 
 
 def free_name(folder: str | Path, stem: str, suffix: str) -> Path:
-    """Name a file that is not there yet: STEM.png, else STEM-2.png, STEM-3.png, ...
+    """Find a name that no file has yet: STEM.png, else STEM-2.png, STEM-3.png, ...
 
-    A stem that is too long for a file's name is cut.
+    A stem that is too long for a file name is cut.
     """
     ends = (f"{end}{suffix}" for end in chain([""], (f"-{number}" for number in count(2))))
     tried = (Path(folder) / f"{_cut(stem, LONGEST_NAME - len(end))}{end}" for end in ends)
@@ -148,13 +148,13 @@ def free_name(folder: str | Path, stem: str, suffix: str) -> Path:
 
 
 def _cut(name: str, size: int) -> str:
-    """The name in at most so many bytes; a letter that takes several is not cut in two."""
+    """The name in at most ``size`` bytes; a letter of several bytes is not cut in two."""
     code = os.fsencode(name)
     return name if len(code) <= size else code[:size].decode(errors="ignore")
 
 
 def write_new(folder: str | Path, stem: str, suffix: str, content: bytes) -> Path:
-    """Write a file under the first name of `free_name` that no other process takes meanwhile."""
+    """Write a file under the first name of `free_name` that no other process takes first."""
     while True:
         path = free_name(folder, stem, suffix)
         try:
@@ -168,8 +168,8 @@ def write_new(folder: str | Path, stem: str, suffix: str, content: bytes) -> Pat
 def _to_disk(path: Path) -> None:
     folder = path.is_dir()
     if folder and os.name == "nt":
-        return  # Windows opens no folder, and writes its entries by itself
-    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # Windows flushes no read-only one
+        return  # Windows cannot open folders, and writes their entries itself
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # for Windows
     try:
         os.fsync(handle)
     finally:
@@ -177,17 +177,17 @@ def _to_disk(path: Path) -> None:
 
 
 def write_json(path: str | Path, value: Any, new: bool = False) -> None:
-    """Write ``value`` as JSON, as `atomic_write` writes. A surrogate alone is written as its escape."""
+    """Write ``value`` as JSON with `atomic_write`. A lone surrogate is written as its escape."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     with atomic_write(path, new) as part:
-        part.write_bytes(text.encode("utf-8", "backslashreplace"))  # which is JSON's escape, too
+        part.write_bytes(text.encode("utf-8", "backslashreplace"))  # which is also JSON's escape
 
 
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         ValueError: it is not JSON.
     """
     try:
@@ -197,22 +197,22 @@ def read_json(path: str | Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Take the SHA-256 of a file."""
+    """Compute the SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(content: Any) -> str:
-    """Take the SHA-256 of anything JSON-able."""
+    """Compute the SHA-256 of anything JSON-able, as hexadecimal digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def keep_freed_memory() -> None:
     """Ask the C library to keep freed memory for the next tensor.
 
-    Otherwise each tensor of some megabytes is mapped anew from the system, which first fills it
-    with zeros: on a CPU that takes several times longer than the arithmetic on it. It halves the
-    time of a training step. Only glibc knows the call; elsewhere nothing happens.
+    Otherwise each tensor of some megabytes is requested from the system, which first fills it with
+    zeros: on a CPU that takes several times longer than the arithmetic on it. The call halves the
+    time of a training step. Only glibc has it; elsewhere nothing happens.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")

@@ -17,20 +17,20 @@ def features_of(image: int) -> np.ndarray:
     return np.random.default_rng(image).standard_normal((LENGTH, DIM)).astype(np.float16)
 
 
-def writer(root: Path, per_shard: int = PER_SHARD) -> StoreWriter:
-    return StoreWriter(root, LENGTH, DIM, ENCODER, SOURCE, per_shard)
+def writer(store: Path, per_shard: int = PER_SHARD) -> StoreWriter:
+    return StoreWriter(store, LENGTH, DIM, ENCODER, SOURCE, per_shard)
 
 
 def add(into: StoreWriter, split: str, image: int, captions: int = 5) -> None:
-    told = [f"caption {number} of {image}" for number in range(captions)]
-    into.add(split, f"image-{image}", features_of(image), told)
+    texts = [f"caption {number} of {image}" for number in range(captions)]
+    into.add(split, f"image-{image}", features_of(image), texts)
 
 
 def make_store(
-    root: Path, count: int = 25, captions: Callable[[int], int] = lambda image: 5
+    store: Path, count: int = 25, captions: Callable[[int], int] = lambda image: 5
 ) -> FeatureStore:
     """A store with `count` images in a split "train", image `i` with `captions(i)` captions."""
-    with writer(root) as into:
+    with writer(store) as into:
         for image in range(count):
             add(into, "train", image, captions(image))
-    return FeatureStore(root, "train")
+    return FeatureStore(store, "train")

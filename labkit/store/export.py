@@ -1,7 +1,7 @@
-"""Hand a split of a feature store to other tools, for trainings that outgrow one machine.
+"""Write a split of a feature store for other tools, for training that outgrows one machine.
 
-The samples are the same: id, captions, features (L, D) in float16, in the store's order, every one
-compared with its checksum on the way. `webdataset` and `mds` (mosaicml-streaming) need the extra
+The samples are the same: id, captions, features (L, D) in float16, in the store's order, each
+compared with its checksum. `webdataset` and `mds` (mosaicml-streaming) need the extra
 `labkit[export]`; `safetensors` needs nothing more.
 """
 
@@ -34,36 +34,36 @@ def shard_sizes(count: int, per_shard: int) -> list[int]:
     return [min(per_shard, count - begin) for begin in range(0, count, per_shard)]
 
 
-def export(root: Path | str, split: str, to: str, out: Path | str, progress: bool = True) -> Path:
-    """Write a split in another tool's format.
+def export(store: Path | str, split: str, to: str, out: Path | str) -> Path:
+    """Write a split in another tool's format; a bar shows the progress on a terminal.
 
     Args:
-        root: folder of the store.
-        split: what to export.
+        store: folder of the store.
+        split: name of the split.
         to: "webdataset", "mds" or "safetensors".
-        out: folder to make; it appears when it is complete. Until then it is written beside that
-            place, into a folder of its own whose name begins with ``.part-``.
-        progress: show a bar.
+        out: folder to make; it appears when it is complete. Until then the files are written beside
+            it, in a folder whose name begins with ``.part-``.
 
     Returns:
         `out`.
 
     Raises:
-        ValueError: there is no such format; StoreError: something in the store is damaged.
+        ValueError: there is no such format.
+        StoreError: something in the store is damaged.
         FileExistsError: `out` exists.
         ModuleNotFoundError: the other tool is not installed.
     """
     if to not in FORMATS:
         raise ValueError(f"cannot export to {to!r}: choose one of {', '.join(FORMATS)}")
-    store, out = FeatureStore(root, split), Path(out)
+    features, out = FeatureStore(store, split), Path(out)
     if os.path.lexists(out):
         raise FileExistsError(f"{out} exists: remove it or name another folder")
     with TemporaryDirectory(prefix=".part-", dir=writable_folder(out.parent)) as beside:
         part = Path(beside) / "export"
         part.mkdir()
         try:
-            with tqdm(total=len(store), desc="export", unit="image", disable=not progress) as bar:
-                for _ in FORMATS[to](store, part):
+            with tqdm(total=len(features), desc="export", unit="image", disable=None) as bar:
+                for _ in FORMATS[to](features, part):
                     bar.update()
         except ModuleNotFoundError as error:
             needs = f"export to {to} needs {error.name}: pip install 'labkit[export]'"
@@ -79,8 +79,9 @@ def _webdataset(store: FeatureStore, folder: Path) -> Iterator[None]:
     for shard, begin in zip(store.shards, store.starts, strict=False):
         with TarWriter(str(folder / Path(shard["name"]).with_suffix(".tar"))) as tar:
             for index in range(begin, begin + shard["count"]):
-                said = {"id": store.ids[index], "captions": store.captions[index]}
-                tar.write({"__key__": f"{index:09d}", "npy": store.read([index])[0], "json": said})
+                record = {"id": store.ids[index], "captions": store.captions[index]}
+                sample = {"__key__": f"{index:09d}", "npy": store.read([index])[0]}
+                tar.write(sample | {"json": record})
                 yield
 
 
@@ -92,8 +93,8 @@ def _mds(store: FeatureStore, folder: Path) -> Iterator[None]:
     columns = {"id": "str", "captions": "json", "features": features}
     with MDSWriter(out=str(folder), columns=columns, hashes=["xxh64"]) as writer:
         for index, (id, captions) in enumerate(zip(store.ids, store.captions, strict=True)):
-            said = {"id": id, "captions": list(captions)}
-            writer.write(said | {"features": store.read([index])[0]})
+            record = {"id": id, "captions": list(captions)}
+            writer.write(record | {"features": store.read([index])[0]})
             yield
 
 
@@ -103,10 +104,10 @@ def _safetensors(store: FeatureStore, folder: Path) -> Iterator[None]:
 
     for shard, begin in zip(store.shards, store.starts, strict=False):
         indices = range(begin, begin + shard["count"])
-        said = {"ids": json.dumps([store.ids[index] for index in indices])}
-        said["captions"] = json.dumps([store.captions[index] for index in indices])
+        record = {"ids": json.dumps([store.ids[index] for index in indices])}
+        record["captions"] = json.dumps([store.captions[index] for index in indices])
         with atomic_write(folder / Path(shard["name"]).with_suffix(".safetensors")) as path:
-            save_file({"features": store.read(indices)}, path, metadata=said)
+            save_file({"features": store.read(indices)}, path, metadata=record)
         yield from (None for _ in indices)
 
 

@@ -1,114 +1,64 @@
 """Batches of a feature store: shuffled, checked, read ahead of the training, in little memory.
 
-Processes read, each into memory that it shares with the training and fills again and again: to make
-a tensor of 16 MB anew costs more than to read its content. They are forked, so that they need no
-torch of their own. Why no threads? These processes map the files, which saves a copy and may kill
-who does it; and they need not wait for one another, as threads do for Python's lock.
+This module decides which samples a batch has. `labkit.store.reader_process` reads their features,
+`labkit.store.shuffle` orders them.
 """
 
-import gc
-import mmap
 import os
-import signal
 import sys
-import warnings
-import weakref
+from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import cycle
-from multiprocessing import connection, current_process, get_context
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from labkit.store.reader_process import BatchReader
 from labkit.store.shards import FeatureStore
 from labkit.store.shuffle import ShuffledOrder
 
-AHEAD = 64  # steps whose samples are drawn at once, which is quicker
+AHEAD = 64  # steps whose samples are drawn at once, which is faster
+MODES = ("one", "all", "pairs", "none")
 
 
 @dataclass
 class Batch:
-    """Some images and the captions that tell of them."""
+    """Some images, and captions that describe them.
 
-    indices: np.ndarray  # (B,) int64, positions in the store, each once
-    rows: np.ndarray  # (C,) int64, for each caption the row of its image
-    captions: np.ndarray  # (C,) int64, which of its image's captions it is
-    weight: Tensor  # (B,) float32: 1, or 0 for a sample that only keeps a rank busy
-    features: Tensor  # (B, L, D), overwritten when the next batch is taken unless told to `copy`
+    Attributes:
+        indices: (B,) int64, the images' positions in the store, each once.
+        rows: (C,) int64, for each caption the row of its image, in 0 ... B - 1.
+        caption_numbers: (C,) int64, for each caption which of its image's captions it is.
+        weight: (B,) float32, 1; or 0 for a sample that only keeps a rank busy.
+        features: (B, L, D), overwritten when the next batch is taken: `clone` those you keep.
+    """
 
-
-class _Slot:
-    """A batch's place in memory, and unless `alone` a process that fills it again and again."""
-
-    def __init__(self, store: FeatureStore, shape: torch.Size, dtype: torch.dtype, alone: bool):
-        self.store, self.batch, self.pipe, self.ended = store, None, None, False
-        shared = mmap.mmap(-1, shape.numel() * dtype.itemsize)
-        self.memory = torch.frombuffer(shared, dtype=dtype).view(shape)
-        self.rows = list(self.memory.flatten(1))  # (L D) each
-        # bfloat16 is made by way of float32, which is three times as fast
-        self.single = torch.empty(self.rows[0].shape) if dtype == torch.bfloat16 else None
-        if not alone and not current_process().daemon:  # which may not start others
-            self.pipe, pipe = connection.Pipe()
-            reader = get_context("fork").Process(target=self._work, args=[pipe], daemon=True)
-            reader.start()
-            pipe.close()  # now the reader alone has it, so that its end can be noticed
-            weakref.finalize(self, _end, reader, os.getpid())
-
-    def _work(self, pipe: connection.Connection) -> None:
-        """Be the process that reads, until the other one ends or kills it."""
-        self.pipe.close()  # the other one's
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training is meant
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        warnings.simplefilter("ignore")  # torch has no tensors that can't be written to
-        torch.set_num_threads(1)  # to share out one image costs more than it helps
-        gc.disable()  # it would write to memory that takes room once only while nobody does
-        with suppress(Exception):  # whatever it is: the other one reads the batch itself, and sees
-            while True:
-                self._fill(np.frombuffer(pipe.recv_bytes(), np.int64), mapped=True)
-                pipe.send_bytes(b"read")
-
-    def _fill(self, indices: np.ndarray, mapped: bool) -> None:
-        """Convert image by image; for the checksum the processor's cache still has each."""
-        for image, row in zip(self.store.each(indices.tolist(), mapped), self.rows, strict=False):
-            half = torch.frombuffer(image, dtype=torch.float16)
-            row.copy_(half if self.single is None else self.single.copy_(half))
-
-    def ask(self, batch: Batch | None) -> None:
-        """Have a batch read, or nothing."""
-        self.batch = batch
-        if batch and self.pipe:
-            with suppress(ConnectionError):  # it has ended, `take` will see that
-                self.pipe.send_bytes(batch.indices.tobytes())
-
-    def take(self) -> Batch:
-        """Wait for the batch. What a reader failed at is read here, to raise what it is."""
-        batch, read = self.batch, b""
-        batch.features = self.memory[: len(batch.indices)]
-        with suppress(EOFError, ConnectionError):
-            read = self.pipe.recv_bytes() if self.pipe else b""
-        if not read:
-            self._fill(batch.indices, mapped=False)
-            self.ended = self.pipe is not None
-        if self.ended:
-            warnings.warn(f"{self.store.root}: a process that read ahead has ended", stacklevel=3)
-        self.batch = None
-        return batch
-
-
-def _end(reader: Any, parent: int) -> None:
-    if os.getpid() == parent:  # not in a copy of it, which has the slot but not the reader
-        reader.kill()  # it has nothing to lose
-        reader.join()
+    indices: np.ndarray
+    rows: np.ndarray
+    caption_numbers: np.ndarray
+    weight: Tensor
+    features: Tensor
 
 
 class Loader:
-    """Draws an epoch's batches from a store, for one of several processes.
+    """Delivers an epoch's batches from a store, to one of several processes.
 
-    What a sample is, and what an epoch reads of N images that have five captions each:
+    It is used like torch's `DataLoader`, and can resume in the middle of an epoch::
+
+        loader = Loader(store, batch_size=40)
+        for epoch in range(10):
+            loader.set_epoch(epoch)
+            for batch in loader:
+                ...
+                state = loader.state_dict()  # for loader.load_state_dict(state), another day
+
+    Iterating delivers the rest of the current epoch. At its end the next epoch begins, in another
+    order. After a `break` the next iteration begins with the batch after the last one delivered. An
+    iteration ends with a RuntimeError once another has begun, or the position was changed.
+
+    What a sample is, and how many images an epoch reads if each of N images has five captions:
 
     ========  =============================================  =======  ===========
     captions  a sample is                                    samples  images read
@@ -119,124 +69,162 @@ class Loader:
     "none"    an image                                       N        N
     ========  =============================================  =======  ===========
 
-    Of k captions each is told within k epochs ("one"), in one sample ("all") or in k of them
-    ("pairs"). An image without captions is left out, except by "none".
+    Each of an image's k captions is used once in k epochs ("one") or in every epoch ("all",
+    "pairs"). An image without captions is left out, except by "none".
 
-    A step takes the next `batch_size` samples of the order, and rank r takes [r::world] of them. So
-    each sample comes exactly once, and neither the order nor the number of steps depends on the
-    number of ranks. The last step is short. A rank that finds no sample in a step is given the
-    epoch's first with weight 0, so that every rank takes every step.
+    A step takes the next `batch_size` samples of the order, and rank r takes [r::world_size] of
+    them. So each sample comes exactly once, and neither the order nor the number of steps depends
+    on the number of ranks. The last step may be short. A rank without a sample in a step is given
+    the epoch's first with weight 0, so that every rank takes every step.
 
     Args:
         store: where the features are.
         batch_size: samples of a step, over all ranks.
         seed: chooses the order, a pure function of (samples, seed, epoch).
-        dtype: of the features delivered.
-        rank, world: this process and how many there are.
-        readers: processes that read ahead, each a batch of its own; made when they are needed, and
-            kept while the loader is. With one or none nothing is read ahead; with none, as always
-            where there is no Linux, this process reads.
+        dtype: of the features delivered, on the CPU.
+        rank: the number of this process, 0 ... world_size - 1.
+        world_size: the number of processes that share each step.
+        num_workers: processes that read ahead, each a batch of its own; started by the first
+            iteration, and kept as long as the loader. With 1 or 0 nothing is read ahead; with 0,
+            and always where the system is not Linux, this process reads.
         captions: "one", "all", "pairs" or "none".
-        copy: deliver features that stay as they are when the next batch is taken.
         shuffle: False keeps the store's order.
-        device: "cpu", or a GPU: copied there from pinned float16, and converted there.
+
+    Attributes:
+        epoch: the current epoch, from 0; it chooses the order and, for "one", the captions.
+        position: samples of it that were delivered, over all ranks.
 
     Raises:
         ValueError: a number is out of range, or no image of the split has a caption.
     """
 
     def __init__(self, store: FeatureStore, batch_size: int, seed: int = 0,
-            dtype: torch.dtype = torch.float32, rank: int = 0, world: int = 1, readers: int = 2,
-            captions: str = "one", copy: bool = False, shuffle: bool = True,
-            device: torch.device | str = "cpu"):  # fmt: skip
-        if batch_size < 1 or readers < 0 or not 0 <= rank < world:
-            raise ValueError("batch_size is at least 1, readers at least 0, and 0 <= rank < world")
-        if captions not in ("one", "all", "pairs", "none"):
+            dtype: torch.dtype = torch.float32, rank: int = 0, world_size: int = 1,
+            num_workers: int = 2, captions: str = "one", shuffle: bool = True):  # fmt: skip
+        if batch_size < 1 or num_workers < 0 or not 0 <= rank < world_size:
+            raise ValueError(
+                "batch_size is at least 1, num_workers at least 0, and 0 <= rank < world_size"
+            )
+        if captions not in MODES:
             raise ValueError(f"captions is one, all, pairs or none, not {captions!r}")
-        self.store, self.batch_size, self.rank, self.world = store, batch_size, rank, world
-        self.dtype, self.device, self.copy = dtype, torch.device(device), copy
-        self.seed, self.shuffle, self.mode = seed, shuffle, captions
+        self.store, self.batch_size, self.dtype = store, batch_size, dtype
+        self.rank, self.world_size, self.mode = rank, world_size, captions
+        self.seed, self.shuffle = seed, shuffle
+        self.epoch, self.position = 0, 0
         forks = sys.platform == "linux" and hasattr(os, "fork")  # elsewhere it isn't safe
-        self.readers = readers if forks else 0
-        self._settings = {"fingerprint": store.fingerprint, "captions": captions,
-                          "seed": seed, "shuffle": shuffle}  # fmt: skip
-        self._told = np.array([len(told) * (captions != "none") for told in store.captions])  # (N,)
-        self._images = np.arange(len(store)) if self.mode == "none" else np.flatnonzero(self._told)
-        self._ends = np.cumsum(self._told)  # (N,) captions up to and with each image's
-        shape = torch.Size([-(-batch_size // world), store.length, store.dim])
-        kind = torch.float16 if self.device.type == "cuda" else dtype
-        self._new = (store, shape, kind, self.readers == 0)  # what a slot is made with
-        self._delivered, self._free = (0, 0), {}  # this process's slots that no epoch uses now
-        if not self.samples():
+        self.num_workers = num_workers if forks else 0
+        # (N,) captions of each image, and of all images up to and with it
+        self._counts = np.array([len(texts) * (captions != "none") for texts in store.captions])
+        self._ends = np.cumsum(self._counts)
+        self._images = np.arange(len(store)) if captions == "none" else np.flatnonzero(self._counts)
+        self._iteration: object = None  # the one that may go on
+        self._free: dict[int, list[BatchReader]] = {}  # by process, those that no iteration uses
+        if not self.num_samples:
             raise ValueError(f"{store.root}: no image of the split {store.split!r} has a caption")
 
-    def samples(self) -> int:
-        """Count an epoch's samples, over all ranks."""
+    @property
+    def num_samples(self) -> int:
+        """Samples of an epoch, over all ranks."""
         return int(self._ends[-1]) if self.mode == "pairs" else len(self._images)
 
-    def steps(self, start: int = 0) -> int:
-        """Count an epoch's steps from position `start`, the same on every rank."""
-        return -(-(self.samples() - start) // self.batch_size)
+    def __len__(self) -> int:
+        """Count the steps of a whole epoch, the same on every rank."""
+        return -(-self.num_samples // self.batch_size)
 
-    def state(self) -> dict[str, Any]:
-        """Say what was delivered: JSON-able, for any number of ranks, batch size and readers."""
-        return self._settings | {"epoch": self._delivered[0], "position": self._delivered[1]}
-
-    def resume(self, state: dict[str, Any]) -> tuple[int, int]:
-        """Take over a state, for `epoch(*resume(state))`; another store's is a ValueError."""
-        if other := [name for name, own in self._settings.items() if state.get(name) != own]:
-            raise ValueError(f"{self.store.root}: the state to go on from has another {other[0]}")
-        self._delivered = (state["epoch"], state["position"])
-        return self._delivered
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Deliver this rank's batches of an epoch; raise as `FeatureStore.read` does.
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch, or stay where we are if it is the current one.
 
         Args:
-            epoch: 0, 1, 2, ...: it chooses the order and, for "one", the captions.
-            start: position to go on from: samples delivered before, over all ranks.
+            epoch: 0, 1, 2, ...
         """
-        batches = self._batches(epoch, start)
-        free, wanted = self._free.setdefault(os.getpid(), []), max(1, self.readers)
-        slots = [free.pop() if free else _Slot(*self._new) for _ in range(wanted)]
+        if epoch != self.epoch:
+            self.epoch, self.position, self._iteration = epoch, 0, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Say what was delivered: JSON-able, for any world_size, batch_size and num_workers."""
+        return self._order() | {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state of `state_dict`: its epoch, after the samples delivered.
+
+        Raises:
+            ValueError: it is the state of another store or another order, or no state at all.
+        """
+        if other := [name for name, own in self._order().items() if state.get(name) != own]:
+            raise ValueError(f"{self.store.root}: the loader's state has another {other[0]}")
+        epoch, position = state.get("epoch"), state.get("position")
+        if not (isinstance(epoch, int) and isinstance(position, int)):
+            raise ValueError(f"{self.store.root}: the loader's state has no epoch and position")
+        if not 0 <= position <= self.num_samples:
+            raise ValueError(f"{self.store.root}: the loader's state has position {position}, and "
+                             f"an epoch has {self.num_samples} samples")  # fmt: skip
+        self.epoch, self.position, self._iteration = epoch, position, None
+
+    def _order(self) -> dict[str, Any]:
+        """What the order depends on, and the store."""
+        return {"fingerprint": self.store.fingerprint, "captions": self.mode, "seed": self.seed,
+                "shuffle": self.shuffle}  # fmt: skip
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Deliver this rank's batches of the rest of the epoch; raise as `FeatureStore.read`."""
+        mine = self._iteration = object()
+        batches, readers = self._batches(self.epoch, self.position), self._readers()
+        asked: deque[tuple[Batch, BatchReader]] = deque()
         try:
-            for slot in slots:
-                slot.ask(next(batches, None))
-            for _, slot in zip(range(self.steps(start)), cycle(slots), strict=False):
-                batch = slot.take()
-                if self.device.type == "cuda":  # the GPU copies and converts, we go on
-                    moved = batch.features.pin_memory().to(self.device, non_blocking=True)
-                    batch.features = moved.to(self.dtype)
-                elif self.copy:
-                    batch.features = batch.features.clone()
-                self._delivered = epoch, (start := min(start + self.batch_size, self.samples()))
+            for reader in readers:
+                self._ask(reader, batches, asked)
+            while asked:
+                batch, reader = asked.popleft()
+                batch.features = reader.take()
+                self.position = min(self.position + self.batch_size, self.num_samples)
                 yield batch
-                slot.ask(next(batches, None))
-        finally:
-            # one whose reader has ended, or is still at work, is not used again
-            free += [slot for slot in slots if not (slot.ended or slot.batch)]
+                if self._iteration is not mine:
+                    raise RuntimeError(f"{self.store.root}: another iteration of this loader has "
+                                       "begun, or its position was changed")  # fmt: skip
+                self._ask(reader, batches, asked)
+        finally:  # one whose process has ended, or is still at work, is not used again
+            free = self._free.setdefault(os.getpid(), [])
+            free += [reader for reader in readers if reader.state in ("idle", "filled")]
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def _ask(self, reader: BatchReader, batches: Iterator[Batch], asked: deque) -> None:
+        if batch := next(batches, None):
+            reader.ask(batch.indices)
+            asked.append((batch, reader))
+
+    def _readers(self) -> list[BatchReader]:
+        """Take readers that are free in this process, and start what is missing."""
+        free, size = self._free.setdefault(os.getpid(), []), -(-self.batch_size // self.world_size)
+        return [
+            free.pop() if free else BatchReader(self.store, size, self.dtype, self.num_workers > 0)
+            for _ in range(max(1, self.num_workers))
+        ]
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Draw this rank's samples of each step; their features are yet to be read."""
-        count, size = self.samples(), self.batch_size
+        count, size = self.num_samples, self.batch_size
         order = ShuffledOrder(count, self.seed, epoch) if self.shuffle else np.asarray
         for begin in range(start, count, AHEAD * size):
             positions = np.arange(begin, min(begin + AHEAD * size, count))
-            mine = positions[(positions - begin) % size % self.world == self.rank]
+            mine = positions[(positions - begin) % size % self.world_size == self.rank]
             for samples in np.split(order(mine), np.searchsorted(mine, positions[size::size])):
                 weight = float(len(samples) > 0)
-                told = self._told_by(samples if weight else order(np.zeros(1, np.int64)), epoch)
-                yield Batch(*told, torch.full(told[0].shape, weight), torch.empty(0))
+                images, rows, numbers = self._captions_of(
+                    samples if weight else order(np.zeros(1, np.int64)), epoch
+                )
+                yield Batch(
+                    images, rows, numbers, torch.full(images.shape, weight), torch.empty(0)
+                )
 
-    def _told_by(self, samples: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
-        """Find the samples' images (B,), and for each caption its image's row and itself (C,)."""
+    def _captions_of(self, samples: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
+        """Find the samples' images (B,), and each caption's row and number (C,)."""
         if self.mode == "pairs":
             owners = np.searchsorted(self._ends, samples, side="right")
             images, rows = np.unique(owners, return_inverse=True)
-            return images, rows, samples - self._ends[owners] + self._told[owners]
+            return images, rows, samples - self._ends[owners] + self._counts[owners]
         images = self._images[samples]
-        told, rows = self._told[images], np.arange(len(images))
+        counts, rows = self._counts[images], np.arange(len(images))
         if self.mode == "one":
-            return images, rows, (epoch + images) % told
-        rows = np.repeat(rows, told)
-        return images, rows, np.arange(len(rows)) - np.repeat(np.cumsum(told) - told, told)
+            return images, rows, (epoch + images) % counts
+        rows = np.repeat(rows, counts)
+        return images, rows, np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)

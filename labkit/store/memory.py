@@ -1,7 +1,7 @@
-"""How much memory a process and its children take, and how much it may still take.
+"""How much memory a process and its children take, and how much more it may take.
 
-The one number that most tools show, the resident size, counts pages of files that the system may
-take back, and counts a page twice that two processes share. Here they are told apart.
+The number that most tools show, the resident size, includes pages of files, which the system may
+take back, and counts a page twice if two processes share it. Here they are distinguished.
 """
 
 import threading
@@ -23,9 +23,9 @@ class Memory:
     """Bytes of a process and its children; a page that n processes share counts 1/n in each.
 
     Attributes:
-        own: anonymous memory: arrays, objects. Nobody else can use it.
-        shared: memory shared between processes, such as a `DataLoader`'s queues.
-        mapped: pages of files, libraries included. The system may take them back.
+        own: bytes of anonymous memory: arrays, objects. Nobody else can use it.
+        shared: bytes shared between processes, such as the memory of a `Loader`'s batches.
+        mapped: bytes of files' pages, libraries included. The system may take them back.
     """
 
     own: int = 0
@@ -34,7 +34,7 @@ class Memory:
 
 
 def memory_now() -> Memory:
-    """Ask the system: on Linux by `smaps_rollup`, elsewhere only for what is `own`."""
+    """Measure the memory in use: on Linux by `smaps_rollup`, elsewhere only what is `own`."""
     me, now = psutil.Process(), Memory()
     for process in [me, *me.children(recursive=True)]:
         try:
@@ -42,7 +42,7 @@ def memory_now() -> Memory:
             fields = dict(line.split(":") for line in text.splitlines()[1:])
             kilobytes = {name: int(value.split()[0]) for name, value in fields.items()}
             kinds = [kilobytes[f"Pss_{kind}"] * 1024 for kind in ("Anon", "Shmem", "File")]
-        except (OSError, KeyError):  # this is no Linux, or an old one, or the process has ended
+        except (OSError, KeyError):  # not Linux, or an old one, or the process has ended
             kinds = [_own(process), 0, 0]
         now.own, now.shared = now.own + kinds[0], now.shared + kinds[1]
         now.mapped += kinds[2]
@@ -50,7 +50,7 @@ def memory_now() -> Memory:
 
 
 def _own(process: psutil.Process) -> int:
-    """The bytes that only this process has, or else all that it has; 0 if it has ended."""
+    """The bytes that only this process has, or else all its bytes; 0 if it has ended."""
     with suppress(psutil.Error, OSError):
         return process.memory_full_info().uss
     with suppress(psutil.Error, OSError):
@@ -60,39 +60,39 @@ def _own(process: psutil.Process) -> int:
 
 @contextmanager
 def peak_memory(every: float = 0.05) -> Iterator[Memory]:
-    """Watch memory while a `with` block runs; what it yields holds the peaks in the end.
+    """Watch memory while a `with` block runs; what it yields holds the peaks at the end.
 
     Args:
-        every: seconds between two looks; a shorter peak can be missed.
+        every: seconds between two measurements; a shorter peak can be missed.
     """
     peak, done = Memory(), threading.Event()
 
-    def look() -> None:
+    def measure() -> None:
         now = memory_now()
         peak.own, peak.shared = max(peak.own, now.own), max(peak.shared, now.shared)
         peak.mapped = max(peak.mapped, now.mapped)
 
     def watch() -> None:
         while not done.wait(every):
-            look()
+            measure()
 
     watcher = threading.Thread(target=watch, daemon=True)
-    look()
+    measure()
     watcher.start()
     try:
         yield peak
-        look()
+        measure()
     finally:
         done.set()
         watcher.join()
 
 
 def memory_left() -> int:
-    """Count the bytes this process may still take, by the machine, its limits and its cgroup."""
+    """Count the bytes this process may still take: by the machine, its limits and its cgroup."""
     used, left = psutil.Process().memory_info(), [psutil.virtual_memory().available]
     for limit, kind in (("RLIMIT_DATA", "data"), ("RLIMIT_AS", "vms")):
-        taken = getattr(used, kind, None)  # macOS does not say how much is data
-        if taken is None or not hasattr(resource, limit):  # Windows knows no limits
+        taken = getattr(used, kind, None)  # macOS does not report how much is data
+        if taken is None or not hasattr(resource, limit):  # Windows has no limits
             continue
         if (most := resource.getrlimit(getattr(resource, limit))[0]) != resource.RLIM_INFINITY:
             left.append(most - taken)
@@ -100,7 +100,7 @@ def memory_left() -> int:
 
 
 def _left_in_cgroups() -> list[int]:
-    """What the groups this process is in may still take; pages of files would make room."""
+    """What this process's cgroups may still take; pages of files would make room."""
     found, groups = [], Path("/proc/self/cgroup")
     for line in groups.read_text().splitlines() if groups.exists() else []:
         _, controllers, group = line.split(":", 2)

@@ -6,8 +6,8 @@ A folder holds all splits of a data set. The manifest is written last: without i
     train-00000.jsonl    a line for each of its images: id, checksum, captions, boxes, facts
     manifest.json        shapes, encoder, and the size and SHA-256 of every file
 
-Shards are files that can be copied, checked and made again one by one. An image's checksum is the
-CRC-32 of zip files: of 200 KB Intel's ISA-L computes it in 4 microseconds, Python's zlib in 50.
+Shards are files that can be copied, checked and restored one by one. An image's checksum is the
+CRC-32 of zip files: for 200 KB, Intel's ISA-L computes it in 4 microseconds, Python's zlib in 50.
 """
 
 import functools
@@ -18,7 +18,7 @@ import re
 import threading
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ ALIASES = (
     ("test", "testing"),
 )  # names of splits that mean the same, with or without a year
 YEAR = re.compile(r"[-_ ]?\d{4}$")
-TOGETHER = 64  # images that are asked of the disk at once
+TOGETHER = 64  # images that are requested from the disk at once
 
 
 class StoreError(ValueError):
@@ -47,27 +47,38 @@ class StoreError(ValueError):
 class FeatureStore:
     """One split of a store, read by position; several threads may read at once.
 
-    Opening reads the manifest and the captions and looks at every file's size. Features are read
+    Opening reads the manifest and the captions, and compares every file's size. Features are read
     when they are asked for, and none are kept.
 
     Args:
-        root: folder of the store.
-        split: one of `splits(root)`.
+        store: folder of the store.
+        split: one of `splits(store)`.
 
     Attributes:
-        length, dim, encoder, source: what the writer was told; length is L, dim is D.
-        ids, captions, boxes, facts: what was added with each image.
-        fingerprint: stands for the whole content of the split.
+        root: folder of the store.
+        split: name of the split.
+        length: L, annotation vectors of an image.
+        dim: D, numbers in each.
+        encoder: what made the features, as the writer was given it.
+        source: what they were made of, as the writer was given it.
+        ids: the images' ids, unique in the store.
+        captions: a tuple of strings for each image, perhaps an empty one.
+        boxes: for each image, for each caption, for each word, a box or None; or None.
+        facts: a dictionary for each image, what else is known.
+        fingerprint: SHA-256 that stands for the whole content of the split.
+        shards: the manifest's entry for each file.
+        starts: the position of each file's first image, and the number of images.
 
     Raises:
-        FileNotFoundError, StoreError: a file is missing or damaged, or there is no such split.
+        FileNotFoundError: a file is missing.
+        StoreError: a file is damaged, or there is no such split.
     """
 
-    def __init__(self, root: Path | str, split: str):
-        self.root, self.split = Path(root), split
+    def __init__(self, store: Path | str, split: str):
+        self.root, self.split = Path(store), split
         manifest = _read_manifest(self.root)
         if split not in manifest["splits"]:
-            raise StoreError(f"{root} has no split {split!r}: it has {', '.join(splits(root))}")
+            raise StoreError(f"{store} has no split {split!r}: it has {', '.join(splits(store))}")
         self.length, self.dim = manifest["length"], manifest["dim"]
         self.encoder, self.source = manifest["encoder"], manifest["source"]
         self.fingerprint: str = manifest["splits"][split]["fingerprint"]
@@ -88,60 +99,80 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __reduce__(self) -> tuple:  # a process that is sent the store opens it anew
+    def __reduce__(self) -> tuple:  # a process that receives the store opens it anew
         return FeatureStore, (self.root, self.split)
 
-    def read(self, indices: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
-        """Read images by position, (n,) in any order, into `out` or a new array, (n, L, D) float16.
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Read images by position.
 
-        A position outside is an IndexError; what is wrong, a StoreError that names the image.
+        Args:
+            indices: n positions in the store, in any order.
+
+        Returns:
+            (n, L, D) float16.
+
+        Raises:
+            IndexError: a position is outside the split.
+            StoreError: an image cannot be read or does not match its checksum; it is named.
         """
-        out = np.empty((len(indices), self.length, self.dim), HALF) if out is None else out
-        for image, row in zip(self.each(indices), out, strict=True):
+        out = np.empty((len(indices), self.length, self.dim), HALF)
+        for image, row in zip(self.iter_bytes(indices), out, strict=True):
             row[:] = np.frombuffer(image, HALF).reshape(row.shape)
         return out
 
-    def each(self, indices: Sequence[int], mapped: bool = False) -> Iterator[memoryview]:
-        """Show the bytes of the images at `indices` one by one; raise as `read` does.
+    def iter_bytes(self, indices: Sequence[int]) -> Iterator[memoryview]:
+        """Yield the bytes of the images at `indices`, in a buffer used again; raise as `read`.
 
-        One is there until the next is asked for. Only then its checksum is compared, lest someone
-        spoils the file while it is used: what was made of an image is right if after it neither
-        the next one nor the end raises. The disk is asked for many at once, which is faster.
-
-        With `mapped` it is the system's own cache that is shown, which saves a copy. But then a
-        disk that fails or a file that is cut off kills the process: only one that may be killed
-        should ask for it. And a file that is mended in place just then can hide what it was.
+        Each is valid until the next is asked for. Only then is its checksum compared, in case the
+        file is damaged while it is used: what was made of an image is right if neither the next
+        one nor the end raises. The disk is asked for many at once, which is faster.
         """
         buffer = memoryview(bytearray(self._size))
+
+        def copy(file: _OpenShard, begin: int) -> memoryview:
+            file.read(buffer, begin)
+            return buffer
+
+        return self._checked(indices, copy)
+
+    def iter_mapped_bytes(self, indices: Sequence[int]) -> Iterator[memoryview]:
+        """Do what `iter_bytes` does, but show the system's own cache, which saves a copy.
+
+        A disk that fails or a file that is cut off then kills the process, so only one that may be
+        killed should call this. And a file that is repaired in place at that moment can hide what
+        it was.
+        """
+        return self._checked(indices, lambda file, begin: file.mapped[begin : begin + self._size])
+
+    def _checked(
+        self, indices: Sequence[int], view: "Callable[[_OpenShard, int], memoryview]"
+    ) -> Iterator[memoryview]:
         for start in range(0, len(indices), TOGETHER):
             places = [self._place(index) for index in indices[start : start + TOGETHER]]
             for _, file, begin in places if hasattr(os, "posix_fadvise") else []:  # Linux has it
                 os.posix_fadvise(file.handle, begin, self._size, os.POSIX_FADV_WILLNEED)
             for index, file, begin in places:
-                image = file.mapped[begin : begin + self._size] if mapped else buffer
                 try:
-                    mapped or file.read(buffer, begin)
+                    image = view(file, begin)
                 except OSError as error:
                     raise self._wrong(index, file, f": {error.strerror}") from error
                 yield image
                 if isal_zlib.crc32(image) != self._checksums[index]:
                     raise self._wrong(index, file, " does not match its checksum")
 
-    def verify(self, progress: bool = True) -> None:
+    def verify(self) -> None:
         """Read every byte of the split's files and compare it with the manifest.
 
-        Args:
-            progress: show a bar, where the standard error is a terminal.
+        A bar shows the progress, if the standard error is a terminal.
 
         Raises:
             StoreError: at the first fault; the sentence names the file and the image.
         """
-        hidden = None if progress else True
-        shards = tqdm(self.shards, desc=f"verify {self.split}", unit="file", disable=hidden)
+        shards = tqdm(self.shards, desc=f"verify {self.split}", unit="file", disable=None)
         for shard, start in zip(shards, self.starts, strict=False):
             path = self.root / shard["name"]
             if sha256(path) != shard["sha256"]:
-                self.read(range(start, start + shard["count"]))  # names the image that is wrong
+                self.read(range(start, start + shard["count"]))  # names the image that is damaged
                 raise StoreError(f"{path}: its header is wrong: restore the file")
 
     def _wrong(self, index: int, file: "_OpenShard", what: str) -> StoreError:
@@ -156,7 +187,7 @@ class FeatureStore:
 
 
 class _OpenShard:
-    """A file that is closed when nobody uses it any more."""
+    """A file that is closed when nothing refers to it any more."""
 
     def __init__(self, path: Path):
         binary = getattr(os, "O_BINARY", 0)  # Windows changes the ends of lines otherwise
@@ -165,10 +196,10 @@ class _OpenShard:
         weakref.finalize(self, os.close, self.handle)
 
     def read(self, buffer: memoryview, begin: int) -> None:
-        """Fill the buffer from the byte `begin` on; what the file does not have stays as it was."""
+        """Fill the buffer from the byte `begin` on; what the file lacks stays unchanged."""
         if hasattr(os, "preadv"):
             os.preadv(self.handle, [buffer], begin)
-        else:  # Windows: the place is the file's, so one thread after the other
+        else:  # Windows: a file has one position, so one thread at a time
             with self._lock:
                 os.lseek(self.handle, begin, os.SEEK_SET)
                 found = os.read(self.handle, len(buffer))
@@ -179,41 +210,50 @@ class _OpenShard:
         return memoryview(mmap.mmap(self.handle, 0, access=mmap.ACCESS_READ))
 
 
-def splits(root: Path | str) -> list[str]:
-    """Name the splits of a store; raises as `FeatureStore` does."""
-    return list(_read_manifest(Path(root))["splits"])
+def splits(store: Path | str) -> list[str]:
+    """List the splits of a store's folder; raise as `FeatureStore` does."""
+    return list(_read_manifest(Path(store))["splits"])
 
 
-def source_of(root: Path | str) -> dict[str, Any]:
-    """Say what a store was prepared from; raises as `FeatureStore` does."""
-    return _read_manifest(Path(root))["source"]
+def source_of(store: Path | str) -> dict[str, Any]:
+    """Say what the store in a folder was prepared from; raise as `FeatureStore` does."""
+    return _read_manifest(Path(store))["source"]
 
 
-def splits_like(root: Path | str, name: str) -> list[str]:
-    """Name the splits that a word may mean: "val" means dev, validation, val2017, ..."""
-    there = splits(root)
+def splits_like(store: Path | str, name: str) -> list[str]:
+    """List the splits that a name may mean: "val" means dev, validation, val2017, ...
+
+    Args:
+        store: folder of the store.
+        name: of a split, exact or common.
+    """
+    there = splits(store)
     if name in there:
         return [name]
     meant = next((words for words in ALIASES if name.lower() in words), ())
     return [split for split in there if YEAR.sub("", split.lower()) in meant]
 
 
-def find_split(root: Path | str, name: str) -> str:
-    """Find the split of a store that goes by this name, or by another of the same meaning.
+def find_split(store: Path | str, name: str) -> str:
+    """Find the split of a store that has this name, or another of the same meaning.
+
+    Args:
+        store: folder of the store.
+        name: of a split, exact or common.
 
     Raises:
-        StoreError: there is none, or there are several; the sentence says which there are.
+        StoreError: there is none, or there are several; the sentence lists them.
     """
-    found = splits_like(root, name)
+    found = splits_like(store, name)
     if len(found) > 1:
-        raise StoreError(f"{root} has several splits like {name!r}: choose {' or '.join(found)}")
+        raise StoreError(f"{store} has several splits like {name!r}: choose {' or '.join(found)}")
     if not found:
-        raise StoreError(f"{root} has no split {name!r}: it has {', '.join(splits(root))}")
+        raise StoreError(f"{store} has no split {name!r}: it has {', '.join(splits(store))}")
     return found[0]
 
 
-def _read_manifest(root: Path) -> dict[str, Any]:
-    path = root / MANIFEST
+def _read_manifest(store: Path) -> dict[str, Any]:
+    path = store / MANIFEST
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing, so this is no finished store: prepare it")
     manifest = read_json(path)
@@ -228,13 +268,21 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_records(root: Path, shard: dict[str, Any]) -> list[dict[str, Any]]:
-    """Read the lines of a shard's `.jsonl`; raises as `FeatureStore` does."""
-    path = (root / shard["name"]).with_suffix(".jsonl")
+def read_records(store: Path, shard: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read the lines of a shard's `.jsonl`; raise as `FeatureStore` does.
+
+    Args:
+        store: folder of the store.
+        shard: the manifest's entry for the file.
+
+    Returns:
+        For each image: id, crc32, captions and, where there are any, boxes and facts.
+    """
+    path = (store / shard["name"]).with_suffix(".jsonl")
     if sha256(_intact(path, shard["records"]["bytes"])) != shard["records"]["sha256"]:
         raise StoreError(f"{path} does not match its SHA-256 in the manifest: restore the file")
     lines = path.read_text("utf-8").rstrip().replace("\n", ",")
-    return json.loads(f"[{lines}]")  # quicker than one by one
+    return json.loads(f"[{lines}]")  # faster than one by one
 
 
 def _intact(path: Path, size: int | None = None) -> Path:

@@ -1,8 +1,8 @@
-"""Writing a feature store, so that an interruption at any moment costs one shard at most.
+"""Writing a feature store, so that an interruption at any moment costs at most one shard.
 
-Every file is written beside its place, flushed to the disk and then renamed: a file with its final
-name is whole. A shard counts when the draft of the manifest lists it. The format is described in
-`labkit.store.shards`.
+Every file is written under another name, flushed to the disk and then renamed: a file with its
+final name is complete. A shard counts once the draft of the manifest lists it. The format is
+described in `labkit.store.shards`.
 """
 
 import hashlib
@@ -36,27 +36,33 @@ class StoreWriter:
     """Writes a store, image by image; the end of its `with` block writes the manifest.
 
     If the block raises or the process is killed, the finished shards stay, listed in a draft of the
-    manifest. The next writer with the same settings goes on there: ask what is `done` and add the
-    rest in the same order. The files then are the same, byte for byte, as if never interrupted.
-    From its making to the end no other process can write the store.
+    manifest. The next writer with the same settings resumes there: ask what is `done` and add the
+    rest in the same order. Then the files are the same, byte for byte, as if never interrupted.
+    Until it ends, no other process can write the store.
 
     Args:
-        root: folder of the store, made if absent. It holds nothing else.
-        length, dim: L and D, annotation vectors of an image and numbers in each.
-        encoder, source: what made the features of what data, JSON-able.
+        store: folder of the store, made if absent. It holds nothing else.
+        length: L, annotation vectors of an image.
+        dim: D, numbers in each.
+        encoder: what makes the features, JSON-able.
+        source: what data they are made of, JSON-able.
         images_per_shard: 1,000 suits most; 10,000 gives the nine files of COCO's train2014.
+
+    Attributes:
+        root: folder of the store.
 
     Raises:
         FileExistsError: the folder holds a finished store, or other files, or another process
             writes it.
-        StoreError: it holds an unfinished one with other settings.
+        StoreError: it holds an unfinished store with other settings.
+        ValueError: a number is less than 1.
     """
 
-    def __init__(self, root: Path | str, length: int, dim: int, encoder: dict[str, Any],
+    def __init__(self, store: Path | str, length: int, dim: int, encoder: dict[str, Any],
                  source: dict[str, Any], images_per_shard: int = 1000):  # fmt: skip
         if min(length, dim, images_per_shard) < 1:
             raise ValueError("length, dim and images_per_shard must be at least 1")
-        self.root = own_folder(root, MANIFEST, DRAFT)
+        self.root = own_folder(store, MANIFEST, DRAFT)
         self._lock = ExitStack()
         self._growing: dict[str, _GrowingShard] = {}
         self._lock.enter_context(only_one(self.root))
@@ -68,7 +74,7 @@ class StoreWriter:
 
     def _begin(self, length: int, dim: int, encoder: dict[str, Any], source: dict[str, Any],
                images_per_shard: int) -> None:  # fmt: skip
-        """Take up the draft of the manifest, or begin one."""
+        """Resume the draft of the manifest, or begin one."""
         if (self.root / MANIFEST).exists():
             raise FileExistsError(f"{self.root} holds a finished store: remove it or name another")
         settings = {"format": FORMAT, "dtype": HALF.str, "length": length, "dim": dim}
@@ -89,7 +95,7 @@ class StoreWriter:
         self._ids = {id for split in self._draft["splits"] for id in self.done(split)}
 
     def done(self, split: str) -> set[str]:
-        """Name the images of a split that stand in finished shards."""
+        """List the ids of a split's images that are in finished shards."""
         records = (read_records(self.root, shard) for shard in self._shards(split))
         return {record["id"] for some in records for record in some}
 
@@ -104,13 +110,13 @@ class StoreWriter:
             split: letters, digits, `.`, `_` or `-`.
             id: unique in the store.
             features: (L, D), any float type, stored as float16.
-            captions: any number of them, also none.
+            captions: any number of them, or none.
             boxes: for each caption, for each word, a box or None; JSON-able.
             facts: what else is known; JSON-able.
 
         Raises:
             ValueError: a wrong shape, a number that is not finite in float16, an id added before,
-                or a text or facts that no file can hold.
+                or texts, boxes or facts that cannot become JSON.
             OSError: a file could not be written; the message names it.
         """
         if not re.fullmatch(r"\w[\w.-]*", split, re.ASCII):
@@ -159,7 +165,7 @@ class StoreWriter:
 
     @contextmanager
     def _naming(self, path: Path) -> Iterator[None]:
-        """Close all shards when a write fails: what follows half an image would be wrong."""
+        """Name the file and close all shards if a write fails: no image may follow half of one."""
         try:
             yield
         except OSError as error:
@@ -172,7 +178,7 @@ class StoreWriter:
         self._lock.close()
 
     def finish(self) -> None:
-        """Close the last shards and write the manifest: now the store exists.
+        """Close the last shards and write the manifest: only now does the store exist.
 
         Raises:
             ValueError: no image was added.
@@ -201,7 +207,7 @@ class StoreWriter:
 
 
 class _GrowingShard:
-    """A shard that images are added to; each goes to the disk at once, none is kept in memory."""
+    """A shard that images are added to; each is written at once, none is kept in memory."""
 
     def __init__(self, path: Path, settings: dict[str, Any]):
         self.path, self.part, self.lines = path, path.with_name(f".part-{path.name}"), []

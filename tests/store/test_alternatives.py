@@ -11,7 +11,7 @@ from small_stores import PER_SHARD, features_of, make_store
 from torch.utils.data import DataLoader
 from waiting import until
 
-from labkit.store.alternatives import STRATEGIES, StoreDataset
+from labkit.store.alternatives import LOADERS, StoreDataset
 from labkit.store.memory import memory_left, memory_now, peak_memory
 from labkit.store.writer import StoreWriter
 
@@ -24,53 +24,54 @@ def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("store"), 45, captions=lambda image: image % 4)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_every_way_delivers_every_image_once(store, name):
-    seen = []
-    for batch in STRATEGIES[name](store, 4, 1).epoch(2):
+@pytest.mark.parametrize("name", LOADERS)
+def test_every_loader_delivers_every_image_once(store, name):
+    seen, loader = [], LOADERS[name](store, 4, 1)
+    loader.set_epoch(2)
+    for batch in loader:
         right = np.stack([features_of(int(image)) for image in batch.indices])
         assert torch.equal(batch.features, torch.from_numpy(right).float())
         assert batch.rows.tolist() == list(range(len(batch.indices)))
         assert batch.weight.tolist() == [1.0] * len(batch.indices)
-        seen += zip(batch.indices.tolist(), batch.captions.tolist(), strict=True)
+        seen += zip(batch.indices.tolist(), batch.caption_numbers.tolist(), strict=True)
     wanted = [(image, (2 + image) % (image % 4)) for image in range(45) if image % 4]
     assert sorted(seen) == wanted
     assert seen != wanted  # it is shuffled
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", LOADERS)
 def test_every_epoch_has_another_order(store, name):
-    way = STRATEGIES[name](store, 4)
-    orders = [
-        tuple(image for batch in way.epoch(epoch) for image in batch.indices.tolist())
-        for epoch in (0, 1, 0)
-    ]
-    assert orders[0] == orders[2] != orders[1]
+    loader, orders = LOADERS[name](store, 4), []
+    for epoch in (0, 1, 0, None):  # None: what follows by itself
+        if epoch is not None:
+            loader.set_epoch(epoch)
+        orders.append([image for batch in loader for image in batch.indices.tolist()])
+    assert orders[0] == orders[2] != orders[1] == orders[3]
 
 
 def test_one_shard_at_a_time_mixes_no_files(store):
-    for batch in STRATEGIES["one shard"](store, 4).epoch(0):
+    for batch in LOADERS["one shard"](store, 4):
         assert len({image // PER_SHARD for image in batch.indices.tolist()}) == 1
 
 
 def test_the_others_mix_all_files(store):
-    for name in set(STRATEGIES) - {"one shard"}:
-        first = next(STRATEGIES[name](store, 30).epoch(0))
+    for name in set(LOADERS) - {"one shard"}:
+        first = next(iter(LOADERS[name](store, 30)))
         assert len({image // PER_SHARD for image in first.indices.tolist()}) == 7
 
 
 CAPPED = """
 import resource, sys, psutil
 from labkit.store.shards import FeatureStore
-from labkit.store.alternatives import STRATEGIES
+from labkit.store.alternatives import LOADERS
 store = FeatureStore(sys.argv[1], "train")
 used = psutil.Process().memory_info().data
 resource.setrlimit(resource.RLIMIT_DATA, (used + (24 << 20),) * 2)
 try:
-    STRATEGIES["in memory"](store, 2)
+    LOADERS["in memory"](store, 2)
 except MemoryError as error:
     print(error)
-print(sum(len(batch.indices) for batch in STRATEGIES["streamed"](store, 1).epoch(0)))
+print(sum(len(batch.indices) for batch in LOADERS["streamed"](store, 1)))
 """
 
 
@@ -148,7 +149,7 @@ def test_a_mapped_file_is_not_the_processs_own(tmp_path):
     assert now.own - before.own < 8 * MIB
 
 
-def test_shared_memory_is_told_apart():
+def test_shared_memory_is_counted_apart():
     before = memory_now()
     block = shared_memory.SharedMemory(create=True, size=16 * MIB)
     try:

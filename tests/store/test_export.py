@@ -26,7 +26,7 @@ def check(store, samples):
 def test_round_trip_through_webdataset(store, tmp_path):
     import webdataset as wds
 
-    out = export(store.root, "train", "webdataset", tmp_path / "out", progress=False)
+    out = export(store.root, "train", "webdataset", tmp_path / "out")
     tars = [str(path) for path in sorted(out.iterdir())]
     assert len(tars) == len(store.shards)
     read = wds.WebDataset(tars, shardshuffle=False).decode()
@@ -36,7 +36,7 @@ def test_round_trip_through_webdataset(store, tmp_path):
 def test_round_trip_through_mosaicml_streaming(store, tmp_path):
     # Some 60 packages come with it, and an older NumPy: no part of the tests' environment.
     streaming = pytest.importorskip("streaming", reason="needs labkit[export]")
-    out = export(store.root, "train", "mds", tmp_path / "out", progress=False)
+    out = export(store.root, "train", "mds", tmp_path / "out")
     read = streaming.StreamingDataset(local=str(out), validate_hash="xxh64", batch_size=1)
     check(store, [(read[i]["id"], read[i]["captions"], read[i]["features"]) for i in range(25)])
 
@@ -44,7 +44,7 @@ def test_round_trip_through_mosaicml_streaming(store, tmp_path):
 def test_round_trip_through_safetensors(store, tmp_path):
     from safetensors import safe_open
 
-    out, samples = export(store.root, "train", "safetensors", tmp_path / "o", progress=False), []
+    out, samples = export(store.root, "train", "safetensors", tmp_path / "o"), []
     for path in sorted(out.iterdir()):
         with safe_open(path, "np") as file:
             ids, captions = (json.loads(file.metadata()[name]) for name in ("ids", "captions"))
@@ -58,7 +58,7 @@ def test_a_damaged_store_is_not_exported(store, tmp_path):
     content[150] ^= 1
     path.write_bytes(content)
     with pytest.raises(StoreError, match=r"train-00002\.npy: image 'image-14'"):
-        export(store.root, "train", "safetensors", tmp_path / "out", progress=False)
+        export(store.root, "train", "safetensors", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
@@ -66,7 +66,7 @@ def test_what_another_export_is_writing_is_left_alone(store, tmp_path):
     """Also what one left that was killed: who knows whose it is?"""
     (tmp_path / ".part-out").mkdir()
     (tmp_path / ".part-out" / "a.tar").write_text("half of it")
-    out = export(store.root, "train", "safetensors", tmp_path / "out", progress=False)
+    out = export(store.root, "train", "safetensors", tmp_path / "out")
     assert out.is_dir()
     assert (tmp_path / ".part-out" / "a.tar").read_text() == "half of it"
     assert {path.name for path in tmp_path.iterdir()} == {"store", ".part-out", "out"}
@@ -94,7 +94,7 @@ def test_wrong_requests_are_refused(store, tmp_path):
 def test_a_tool_that_is_not_installed_is_named(store, tmp_path, monkeypatch, to, module):
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not there
     with pytest.raises(ModuleNotFoundError, match=r"needs .*labkit\[export\]"):
-        export(store.root, "train", to, tmp_path / "out", progress=False)
+        export(store.root, "train", to, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

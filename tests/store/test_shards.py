@@ -10,13 +10,13 @@ from labkit.store.shards import FeatureStore, StoreError, splits
 from labkit.store.writer import StoreWriter
 
 
-def verify(root):
-    for split in splits(root):
-        FeatureStore(root, split).verify(progress=False)
+def verify(store):
+    for split in splits(store):
+        FeatureStore(store, split).verify()
 
 
-def content(root: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in root.iterdir()}
+def content(store: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in store.iterdir()}
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -30,7 +30,7 @@ def test_what_is_written_is_read(tmp_path):
     ]:
         store = FeatureStore(tmp_path, split)
         assert store.ids == [f"image-{image}" for image in images]
-        assert [len(told) for told in store.captions] == [image % 3 for image in images]
+        assert [len(texts) for texts in store.captions] == [image % 3 for image in images]
         assert (store.length, store.dim) == (LENGTH, DIM)
         assert (store.encoder, store.source) == (ENCODER, SOURCE)
         np.testing.assert_array_equal(
@@ -38,11 +38,10 @@ def test_what_is_written_is_read(tmp_path):
         )
 
 
-def test_reads_any_order_into_memory_that_is_given(tmp_path):
-    store, out = make_store(tmp_path), np.zeros((4, LENGTH, DIM), np.float16)
+def test_images_are_read_in_any_order(tmp_path):
     wanted = [24, 0, 24, 7]
-    assert store.read(wanted, out) is out
-    np.testing.assert_array_equal(out, np.stack([features_of(image) for image in wanted]))
+    found = make_store(tmp_path).read(wanted)
+    np.testing.assert_array_equal(found, np.stack([features_of(image) for image in wanted]))
 
 
 def test_a_shard_is_an_ordinary_array(tmp_path):
@@ -136,7 +135,7 @@ def test_a_finished_store_is_not_written_over(tmp_path):
         writer(tmp_path)
 
 
-def test_goes_on_after_an_exception_with_the_same_files_in_the_end(tmp_path):
+def test_writing_resumes_after_an_exception_with_the_same_files_in_the_end(tmp_path):
     make_store(tmp_path / "reference")
     for stop in (3, 7, 16, 24):
         with pytest.raises(KeyboardInterrupt), writer(tmp_path / "broken") as into:

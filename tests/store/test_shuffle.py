@@ -29,7 +29,7 @@ def test_a_position_is_the_same_asked_for_alone_or_with_others(count, seed, data
 
 
 def test_golden():
-    """The order must never change: trainings go on from states that were written years ago."""
+    """The order must never change: training resumes from states that were written years ago."""
     assert whole(10, 0, 0).tolist() == [4, 8, 0, 6, 9, 5, 3, 1, 7, 2]
     assert whole(10, 0, 1).tolist() == [7, 5, 9, 4, 1, 6, 8, 3, 2, 0]
     coco = ShuffledOrder(82_783, 1, 0)(np.array([0, 1, 41_391, 82_782]))
@@ -80,7 +80,7 @@ def test_a_thousand_million_images_take_no_memory():
 
 @pytest.mark.parametrize("count", [-1, 0, 2**62 + 1])
 def test_too_few_or_too_many_samples_are_refused(count):
-    with pytest.raises(ValueError, match="an order is of 1 to"):
+    with pytest.raises(ValueError, match="an order has 1 to"):
         ShuffledOrder(count, 0, 0)
 
 

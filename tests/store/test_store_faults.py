@@ -25,18 +25,18 @@ from labkit.store.shards import FeatureStore, StoreError, splits
 SHARDS = range(4)  # 25 images, 7 in a file
 
 
-def verify(root):
-    for split in splits(root):
-        FeatureStore(root, split).verify(progress=False)
+def verify(store):
+    for split in splits(store):
+        FeatureStore(store, split).verify()
 
 
 @pytest.fixture
-def root(tmp_path) -> Path:
+def folder(tmp_path) -> Path:
     return make_store(tmp_path / "store").root
 
 
-def shard(root: Path, number: int) -> Path:
-    return root / f"train-{number:05d}.npy"
+def shard(folder: Path, number: int) -> Path:
+    return folder / f"train-{number:05d}.npy"
 
 
 def flip(path: Path, place: int) -> None:
@@ -45,12 +45,12 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
-def read_everything(root: Path) -> dict[str, np.ndarray]:
+def read_everything(folder: Path) -> dict[str, np.ndarray]:
     """All that an epoch delivers, by id, until it ends or stops at an error."""
-    store, got = FeatureStore(root, "train"), {}
+    store, got = FeatureStore(folder, "train"), {}
     try:
-        for batch in Loader(store, 1, readers=2, copy=True).epoch(0):
-            got[store.ids[int(batch.indices[0])]] = batch.features[0].numpy()
+        for batch in Loader(store, 1):
+            got[store.ids[int(batch.indices[0])]] = batch.features[0].clone().numpy()
     finally:
         for id, features in got.items():
             right = features_of(int(id.split("-")[1])).astype(np.float32)
@@ -58,9 +58,9 @@ def read_everything(root: Path) -> dict[str, np.ndarray]:
     return got
 
 
-def edit_manifest(root: Path, change) -> None:
+def edit_manifest(folder: Path, change) -> None:
     """Change the manifest as someone would who knows how: with a right fingerprint."""
-    path = root / "manifest.json"
+    path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest["splits"]["train"]["shards"])
     del manifest["fingerprint"]
@@ -69,95 +69,95 @@ def edit_manifest(root: Path, change) -> None:
 
 @pytest.mark.parametrize("number", SHARDS)
 @pytest.mark.parametrize("image", [0, 3])
-def test_a_flipped_byte_in_a_shard(root, number, image):
-    path = shard(root, number)
+def test_a_flipped_byte_in_a_shard(folder, number, image):
+    path = shard(folder, number)
     flip(path, 128 + 24 * image + 5)
     said = f"{re.escape(str(path))}: image 'image-{PER_SHARD * number + image}' does not match"
     with pytest.raises(StoreError, match=said):
-        read_everything(root)
+        read_everything(folder)
     with pytest.raises(StoreError, match=said):
-        verify(root)
+        verify(folder)
 
 
 @pytest.mark.parametrize("number", SHARDS)
-def test_a_flipped_byte_in_a_header_changes_no_feature_and_is_verified(root, number):
-    flip(shard(root, number), 20)
-    assert len(read_everything(root)) == 25
-    with pytest.raises(StoreError, match=f"{re.escape(str(shard(root, number)))}: its header"):
-        verify(root)
+def test_a_flipped_byte_in_a_header_changes_no_feature_and_is_verified(folder, number):
+    flip(shard(folder, number), 20)
+    assert len(read_everything(folder)) == 25
+    with pytest.raises(StoreError, match=f"{re.escape(str(shard(folder, number)))}: its header"):
+        verify(folder)
 
 
 @pytest.mark.parametrize("number", SHARDS)
-def test_a_flipped_byte_in_the_records(root, number):
-    path = shard(root, number).with_suffix(".jsonl")
+def test_a_flipped_byte_in_the_records(folder, number):
+    path = shard(folder, number).with_suffix(".jsonl")
     flip(path, 40)
     with pytest.raises(StoreError, match=f"{re.escape(str(path))} does not match its SHA-256"):
-        FeatureStore(root, "train")
+        FeatureStore(folder, "train")
 
 
-def test_a_flipped_byte_anywhere_in_the_manifest(root):
-    path = root / "manifest.json"
+def test_a_flipped_byte_anywhere_in_the_manifest(folder):
+    path = folder / "manifest.json"
     whole = path.read_bytes()
     for place in range(0, len(whole), 7):
         flip(path, place)
         with pytest.raises(ValueError, match="manifest") as error:
-            FeatureStore(root, "train")
+            FeatureStore(folder, "train")
         assert str(path) in str(error.value)
         path.write_bytes(whole)
-    assert len(read_everything(root)) == 25
+    assert len(read_everything(folder)) == 25
 
 
 @pytest.mark.parametrize("number", SHARDS)
 @pytest.mark.parametrize("suffix", [".npy", ".jsonl"])
-def test_a_truncated_file(root, number, suffix):
-    path = shard(root, number).with_suffix(suffix)
+def test_a_truncated_file(folder, number, suffix):
+    path = shard(folder, number).with_suffix(suffix)
     os.truncate(path, path.stat().st_size - 1)
     with pytest.raises(StoreError, match=f"{re.escape(str(path))} has .* bytes"):
-        FeatureStore(root, "train")
+        FeatureStore(folder, "train")
 
 
-def test_a_file_truncated_while_it_is_read(root):
-    store = FeatureStore(root, "train")
+def test_a_file_truncated_while_it_is_read(folder):
+    store = FeatureStore(folder, "train")
     store.read([24])
-    os.truncate(shard(root, 3), 200)
+    os.truncate(shard(folder, 3), 200)
     with pytest.raises(StoreError, match="image 'image-24'"):
         store.read([24])
 
 
 @pytest.mark.parametrize("number", SHARDS)
 @pytest.mark.parametrize("suffix", [".npy", ".jsonl"])
-def test_a_missing_or_renamed_file(root, number, suffix):
-    path = shard(root, number).with_suffix(suffix)
+def test_a_missing_or_renamed_file(folder, number, suffix):
+    path = shard(folder, number).with_suffix(suffix)
     path.rename(path.with_name(f"renamed{suffix}"))
     with pytest.raises(FileNotFoundError, match=f"{re.escape(str(path))} is missing"):
-        FeatureStore(root, "train")
+        FeatureStore(folder, "train")
 
 
-def test_a_file_removed_while_the_store_is_open(root):
-    store = FeatureStore(root, "train")
-    shard(root, 1).unlink()
+def test_a_file_removed_while_the_store_is_open(folder):
+    store = FeatureStore(folder, "train")
+    shard(folder, 1).unlink()
     with pytest.raises(FileNotFoundError, match=r"train-00001\.npy is missing"):
-        list(Loader(store, 4).epoch(0))
+        list(Loader(store, 4))
 
 
-def test_two_shards_of_one_size_swapped(root):
-    shard(root, 0).rename(root / "other")
-    shard(root, 2).rename(shard(root, 0))
-    (root / "other").rename(shard(root, 2))
+def test_two_shards_of_one_size_swapped(folder):
+    shard(folder, 0).rename(folder / "other")
+    shard(folder, 2).rename(shard(folder, 0))
+    (folder / "other").rename(shard(folder, 2))
     said = r"train-0000[02]\.npy: image 'image-\d+' does not match"
     with pytest.raises(StoreError, match=said):
-        read_everything(root)
+        read_everything(folder)
     with pytest.raises(StoreError, match=said):
-        verify(root)
+        verify(folder)
 
 
 @pytest.mark.parametrize("name", ["../outside.npy", "/etc/outside.npy", "a/../../x.npy", ".."])
-def test_a_manifest_that_points_outside_the_folder(root, name):
-    shutil.copy(shard(root, 0), root.parent / "outside.npy")
-    shutil.copy(shard(root, 0).with_suffix(".jsonl"), root.parent / "outside.jsonl")
-    edit_manifest(root, lambda shards: shards[0].update(name=name))
+def test_a_manifest_that_points_outside_the_folder(folder, name):
+    shutil.copy(shard(folder, 0), folder.parent / "outside.npy")
+    shutil.copy(shard(folder, 0).with_suffix(".jsonl"), folder.parent / "outside.jsonl")
+    edit_manifest(folder, lambda shards: shards[0].update(name=name))
     with pytest.raises(StoreError, match=f"manifest.json names '{re.escape(name)}'"):
-        FeatureStore(root, "train")
+        FeatureStore(folder, "train")
 
 
 class Trap:
@@ -171,54 +171,57 @@ class Trap:
 
 
 @pytest.mark.parametrize("same_size", [False, True])
-def test_a_shard_of_objects_is_never_unpickled(root, tmp_path, same_size):
-    path, sprung = shard(root, 0), tmp_path / "sprung"
+def test_a_shard_of_objects_is_never_unpickled(folder, tmp_path, same_size):
+    path, sprung = shard(folder, 0), tmp_path / "sprung"
     size = path.stat().st_size
     np.save(path, np.array([Trap(sprung)], dtype=object), allow_pickle=True)
     if same_size:  # even if the manifest is made to fit
         size = path.stat().st_size
         edit_manifest(
-            root,
+            folder,
             lambda shards: shards[0].update(
                 bytes=size, sha256=hashlib.sha256(path.read_bytes()).hexdigest()
             ),
         )
     with pytest.raises(StoreError, match=re.escape(str(path))):
-        read_everything(root)
+        read_everything(folder)
     assert not sprung.exists()
 
 
-def test_an_error_of_a_reader_reaches_the_caller_and_the_next_epoch_goes_on(root):
-    path = shard(root, 1)
+def test_an_error_of_a_reader_reaches_the_caller_who_can_resume_there(folder):
+    path = shard(folder, 1)
     whole = path.read_bytes()
-    store = FeatureStore(root, "train")
-    loader = Loader(store, 4, readers=3)
+    store = FeatureStore(folder, "train")
+    loader, images = Loader(store, 4, num_workers=3), []
     flip(path, 128)
     with pytest.raises(StoreError, match="image 'image-7'"):
-        list(loader.epoch(0))
+        for batch in loader:
+            images += batch.indices.tolist()
     path.write_bytes(whole)
-    assert sum(len(batch.indices) for batch in loader.epoch(0)) == 25
+    assert loader.position == len(images) < 25
+    images += [image for batch in loader for image in batch.indices.tolist()]
+    assert sorted(images) == list(range(25)) and loader.epoch == 1
 
 
-def test_a_file_that_is_cut_off_while_it_is_read(root):
+def test_a_file_that_is_cut_off_while_it_is_read(folder):
     """Readers map files: what is gone kills them, and this process says what is wrong."""
-    faulthandler.disable()  # it would tell of a reader's end as if it were the test's
-    loader = Loader(FeatureStore(root, "train"), 1, captions="none", shuffle=False)
+    faulthandler.disable()  # it would report a reader's end as if it were the test's
+    loader = Loader(FeatureStore(folder, "train"), 1, captions="none", shuffle=False)
     before = multiprocessing.active_children()
-    assert len(list(loader.epoch(0))) == 25  # now they have mapped all files
+    assert len(list(loader)) == 25  # now they have mapped all files
     readers = [child for child in multiprocessing.active_children() if child not in before]
-    os.truncate(shard(root, 1), 0)
+    os.truncate(shard(folder, 1), 0)
     with pytest.raises(StoreError, match=r"train-00001.npy: image 'image-7' does not match"):
-        for step, batch in enumerate(loader.epoch(1)):
+        for step, batch in enumerate(loader):
             assert (batch.features[0].numpy() == features_of(step)).all()
     assert len(readers) == 2
     assert -signal.SIGBUS in [reader.exitcode for reader in readers]
     faulthandler.enable()
 
 
-def fill(root: Path) -> None:
+def fill(folder: Path) -> None:
     """Write as much of the 25 images as fits."""
-    with writer(root) as into:
+    with writer(folder) as into:
         done = into.done("train")
         for image in range(25):
             if f"image-{image}" not in done:
@@ -232,7 +235,7 @@ def same_files(one: Path, other: Path) -> bool:
     )
 
 
-def test_a_file_that_may_not_grow_is_named_and_writing_goes_on_later(root, tmp_path):
+def test_a_file_that_may_not_grow_is_named_and_writing_resumes_later(folder, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))  # a file of 7 images has 464 bytes
     try:
@@ -243,7 +246,7 @@ def test_a_file_that_may_not_grow_is_named_and_writing_goes_on_later(root, tmp_p
     assert error.value.errno == errno.EFBIG
     assert not (tmp_path / "full" / "manifest.json").exists()
     fill(tmp_path / "full")
-    assert same_files(tmp_path / "full", root)
+    assert same_files(tmp_path / "full", folder)
 
 
 def test_nothing_is_added_after_a_failed_write(tmp_path):
@@ -276,7 +279,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, 3, 5, 8])
-def test_a_full_disk(small_disk, root, left):
+def test_a_full_disk(small_disk, folder, left):
     """`left` of its 16 pages are free; the store needs one for each file and the folder."""
     store, ballast = small_disk / "store", small_disk / "ballast"
     free = os.statvfs(small_disk).f_bavail
@@ -288,7 +291,7 @@ def test_a_full_disk(small_disk, root, left):
         splits(store)
     ballast.unlink()
     fill(store)
-    assert same_files(store, root)
+    assert same_files(store, folder)
 
 
 KILLED = """
@@ -296,42 +299,42 @@ import os, random, signal, sys, time
 from pathlib import Path
 from small_stores import add, writer
 
-def write(root):
-    with writer(root) as into:
+def write(folder):
+    with writer(folder) as into:
         done = into.done("train")
         for image in range(25):
             if f"image-{image}" not in done:
                 add(into, "train", image)
 
-root, dice, kills = Path(sys.argv[1]), random.Random(0), 0
+folder, rng, kills = Path(sys.argv[1]), random.Random(0), 0
 begin = time.perf_counter()
-write(root / "timed")
+write(folder / "timed")
 took = time.perf_counter() - begin
 number = 0
 while kills < 100:
     child = os.fork()
     if child == 0:
-        write(root / str(number))
+        write(folder / str(number))
         os._exit(0)
-    time.sleep(dice.uniform(0, took / 2))
+    time.sleep(rng.uniform(0, took / 2))
     os.kill(child, signal.SIGKILL)
     killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
     kills += killed
     if not killed:
-        assert (root / str(number) / "manifest.json").exists()
+        assert (folder / str(number) / "manifest.json").exists()
         number += 1
-if not (root / str(number) / "manifest.json").exists():
-    write(root / str(number))
+if not (folder / str(number) / "manifest.json").exists():
+    write(folder / str(number))
 print(kills, number + 1)
 """
 
 
-def test_kill_at_a_hundred_random_moments_of_writing(root, tmp_path):
-    """A process that writes is killed, begun again, killed...: the files are always the same."""
+def test_kill_at_a_hundred_random_moments_of_writing(folder, tmp_path):
+    """A process that writes is killed, started again, killed...: the files are always the same."""
     stores = tmp_path / "killed"
     stores.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(stores)], cwd=Path(__file__).parent,
+        [sys.executable, "-c", KILLED, str(stores)], cwd=Path(__file__).parents[1],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -339,5 +342,5 @@ def test_kill_at_a_hundred_random_moments_of_writing(root, tmp_path):
     assert kills == 100
     for number in range(count):
         (stores / str(number) / "unfinished.json").unlink(missing_ok=True)
-        assert same_files(stores / str(number), root)
+        assert same_files(stores / str(number), folder)
         assert len(read_everything(stores / str(number))) == 25
