@@ -39,11 +39,11 @@ def pictures() -> tuple[Decoder, Tensor]:
 @torch.no_grad()
 def faulty_greedy(decoder: Decoder, a: Tensor, feed_last: bool, pass_state: bool) -> list[int]:
     """Generate greedily, but do not feed the last word, or do not pass on the new state."""
-    (encoded, first), words = decoder.init_state(a), [BOS]
+    (image, first), words = decoder.init_state(a), [BOS]
     state = first
     while words[-1] != EOS and len(words) <= LONGEST:
         last = words[-1] if feed_last else BOS
-        log_p, new, _ = decoder.step(torch.tensor([[last]]), encoded, state)
+        log_p, new, _ = decoder.step(torch.tensor([[last]]), image, state)
         state = new if pass_state else first
         words.append(int(log_p.argmax()))
     return [word for word in words if word not in (BOS, EOS)]
