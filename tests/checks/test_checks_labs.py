@@ -1,7 +1,7 @@
 """The checks of every lab pass what is right, and name the mistake in what is not.
 
-What is answered stands in ``answers_labNN.py``: RIGHT and WRONG answers, the latter with words of
-what must be said, and OPEN, where an untouched cell is no function that returns nothing.
+The answers are in ``answers_labNN.py``: RIGHT ones, WRONG ones with a part of the message that they
+get, and OPEN, where an untouched cell is not a function that returns nothing.
 """
 
 from collections import Counter
@@ -40,7 +40,7 @@ def test_right_answers_pass(number, answer):
 
 
 @pytest.mark.parametrize("number", [*dict(RIGHT), CAPTION])
-def test_untouched_cells_are_told_what_to_do(number):
+def test_untouched_cells_say_what_to_do(number):
     verdict = check(number, OPEN.get(number, lambda *given, **named: None))
     assert verdict.right is None
     assert verdict.text.startswith("not answered yet. ")
