@@ -164,11 +164,11 @@ class Captioner:
             ValueError: The features have another shape, or an override is out of range.
         """
         config = (config or self.generation).updated(overrides)
-        expected = self.decoder.config.encoder_dim
-        if features.dim() != 3 or features.shape[2] != expected:
-            found = tuple(features.shape)
-            raise ValueError(f"{self.name} needs features (N, L, {expected}), not {found}")
-        rows, columns = grid_of(self.encoder_facts, features.shape[1])
+        dim, shape = self.decoder.config.encoder_dim, tuple(features.shape)
+        rows, columns = grid_of(self.encoder_facts, features.shape[-2] if features.dim() > 1 else 0)
+        if len(shape) != 3 or shape[1:] != (rows * columns, dim):
+            expected = f"(N, {rows * columns}, {dim})"
+            raise ValueError(f"{self.name} needs features {expected}, not {shape}")
         photos = []
         for caption in generate(self.decoder, features.float(), config):
             words = [self.vocabulary.words[word] for word in caption.words]

@@ -1,8 +1,8 @@
 """A checkpoint: tensors and small facts in one safetensors file, no pickle.
 
 One file is renamed into place in one step, so weights, optimiser and position can never be of
-different moments. A random state need not be kept: what a training draws by lot is a function of
-its seed and the step (`Trainer.train_step`), on every process.
+different moments. A random state need not be kept: what a training samples is a function of its
+seed, the step and the process (`Trainer.train_step`).
 """
 
 import json
@@ -46,7 +46,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def state_of(
     model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """All tensors that going on needs: both sets of weights and Adam's moments."""
+    """All tensors that a resumed run needs: both sets of weights, and Adam's moments."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     for number, moments in optimizer.state_dict()["state"].items():

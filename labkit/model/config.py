@@ -4,9 +4,12 @@ The third, how a model is trained, is `labkit.training.config.TrainingConfig`. N
 two of them, so each option has one home. Ranges and meanings stand beside the fields.
 """
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
 
 from labkit.validation import Count, Part, Share, Size, checked, means
 
@@ -17,6 +20,13 @@ ATTENTION_MODES = {
     "sample": "attending to a single sampled region",
     "expectation": "attending to all regions, by their weights",
 }
+
+
+def _known_mechanism(name: str) -> str:
+    if name not in MECHANISMS:
+        known = f"{', '.join(MECHANISMS[:-1])} or {MECHANISMS[-1]}"
+        raise ValueError(f"attention is {known}, not {reprlib.repr(name)}")
+    return name
 
 
 @checked()
@@ -30,8 +40,9 @@ class ModelConfig:
     vocab_size: Annotated[int, means("V, the number of words", ge=1, le=1_000_000)]
     encoder_dim: Annotated[int, means("size of the encoder's annotation vectors", ge=1, le=100_000)]
     attention: Annotated[
-        str, means("the mechanism: soft, argmax, reinforce, gumbel, marginal, or a registered one")
-    ] = "soft"
+        str, AfterValidator(_known_mechanism),
+        means("the mechanism: soft, argmax, reinforce, gumbel, marginal, or a registered one"),
+    ] = "soft"  # fmt: skip
     feature_dim: Annotated[Size, means("D, the size annotation vectors are reduced to")] = 512
     embed_dim: Annotated[Size, means("E, the size of a word embedding")] = 512
     hidden_dim: Annotated[Size, means("H, the size of the LSTM's hidden state")] = 512
@@ -65,11 +76,6 @@ class ModelConfig:
     places: Annotated[
         int, means("marginal: how many likely regions are summed one by one", ge=1, le=100_000)
     ] = 8
-
-    def __post_init__(self):
-        if self.attention not in MECHANISMS:
-            known = ", ".join(MECHANISMS)
-            raise ValueError(f"there is no attention {self.attention!r}: choose from {known}")
 
 
 @checked()

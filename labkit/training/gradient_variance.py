@@ -1,7 +1,7 @@
-"""How good a mechanism's gradient is at a fixed model: how much it varies, and how far it is off.
+"""How good a mechanism's gradient estimate is at a fixed model: its variance and its bias.
 
-The model, the pictures and the captions stay as they are, and nothing is dropped out. What varies
-is only the places that the attention draws. So soft attention's gradient does not vary at all.
+The model, the images and the captions stay as they are, and there is no dropout. Only the regions
+that the attention samples vary, so the gradient of soft attention does not vary at all.
 """
 
 import copy

@@ -31,7 +31,7 @@ def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_whole(tmp_path):
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "words.txt"
     with atomic_write(path) as part:
         assert part.parent == tmp_path and part != path and part.suffix == ".txt"
@@ -80,7 +80,7 @@ def write_checkpoint(path) -> None:
 
 @pytest.mark.parametrize("write", [write_words, write_checkpoint])
 def test_the_disk_has_it_all_before_the_name_changes(tmp_path, monkeypatch, write):
-    """In this order: the file's bytes to the disk, the new name, the folder to the disk."""
+    """In this order: the bytes are on disk, the file has its name, the folder is on disk."""
     calls, fsync, replace = [], os.fsync, os.replace
 
     def watch_fsync(handle):
@@ -98,7 +98,7 @@ def test_the_disk_has_it_all_before_the_name_changes(tmp_path, monkeypatch, writ
     file, folder = path.stat(), tmp_path.stat()
     assert calls[:2] == [("fsync", file.st_ino, file.st_size), ("replace", file.st_ino, str(path))]
     assert [call[:2] for call in calls[2:]] == [("fsync", folder.st_ino)]
-    assert file.st_mode & 0o777 == 0o666 & ~umask()  # who may read other files may read this one
+    assert file.st_mode & 0o777 == 0o666 & ~umask()  # readable by whoever may read other files
 
 
 def test_json_round_trip(tmp_path):
@@ -181,7 +181,7 @@ def same(one: dict, other: dict) -> bool:
     )
 
 
-def test_going_on_is_exactly_as_if_it_had_not_stopped(tmp_path):
+def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path):
     path, first = tmp_path / "a.safetensors", make()
     learn(*first, 3)
     facts = {"epoch": 2, "loss": 0.1 + 0.2, "rows": [{"a": 1}], "name": "ä"}
@@ -202,19 +202,19 @@ def test_going_on_is_exactly_as_if_it_had_not_stopped(tmp_path):
 
 @pytest.mark.parametrize("part", ["model.", "average.", "adam."])
 def test_a_step_depends_on_every_part(part):
-    """With one part of another moment, going on leads elsewhere: so none may be missing."""
+    """With one part of another moment the next step is another: so none may be missing."""
     parts = make()
     learn(*parts, 2)
     right = snapshot(*parts)
     learn(*parts, 1)
     wrong, expected = snapshot(*parts), snapshot(*parts)
-    for mixed, goes_right in (
+    for mixed, equal in (
         (right, True),
         (right | {name: x for name, x in wrong.items() if name.startswith(part)}, False),
     ):
         checkpoint.restore(copy.deepcopy(mixed), *parts)
         learn(*parts, 1)
-        assert same(snapshot(*parts), expected) == goes_right
+        assert same(snapshot(*parts), expected) == equal
 
 
 def test_a_state_before_the_first_step(tmp_path):
@@ -231,7 +231,7 @@ def test_a_state_before_the_first_step(tmp_path):
 def test_every_tensor_comes_back_as_it_was(tmp_path, dtype):
     tensors = {
         "scalar": torch.tensor(3, dtype=dtype),
-        "turned": torch.arange(6).view(2, 3).to(dtype).T,
+        "transposed": torch.arange(6).view(2, 3).to(dtype).T,
         "none": torch.zeros(0, 4, dtype=dtype),
     }
     checkpoint.save(tmp_path / "a.safetensors", tensors, {})
@@ -239,7 +239,7 @@ def test_every_tensor_comes_back_as_it_was(tmp_path, dtype):
 
 
 def test_what_was_loaded_outlives_the_file(tmp_path):
-    """A run goes on from a checkpoint and then writes the next over it."""
+    """A resumed run reads a checkpoint and then writes the next over it."""
     path = tmp_path / "a.safetensors"
     checkpoint.save(path, {"x": torch.full((1000,), 1.0)}, {})
     tensors, _ = checkpoint.load(path)
@@ -285,7 +285,7 @@ def test_a_missing_file_is_named(tmp_path):
         checkpoint.load(tmp_path / "a.safetensors")
 
 
-def write_on_and_on(path) -> None:
+def write_without_end(path) -> None:
     """Write one checkpoint after another, each with its number everywhere."""
     number = checkpoint.load(path)[1]["number"] if path.exists() else 0
     while True:
@@ -299,7 +299,7 @@ def test_a_kill_leaves_a_whole_checkpoint(tmp_path):
     """Twenty processes that write without a pause, each killed at another moment."""
     path, rng, last, interrupted = tmp_path / "a.safetensors", random.Random(0), 0, 0
     for _ in range(20):
-        process = FORK.Process(target=write_on_and_on, args=(path,), daemon=True)
+        process = FORK.Process(target=write_without_end, args=(path,), daemon=True)
         process.start()
         until(lambda last=last: path.exists() and read_number(path) > last, "a checkpoint")
         time.sleep(rng.uniform(0, 0.03))

@@ -1,6 +1,7 @@
-"""Attention and the LSTM that tells, each against its equation."""
+"""Attention and the LSTM decoder, each against its equation."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,14 +10,16 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from labkit.data.vocabulary import BOS, EOS, PAD
 from labkit.model.attention import SoftAttention
-from labkit.model.decoder import Decoder, ModelConfig, State, DecoderOutput, pad_captions
+from labkit.model.config import ModelConfig
+from labkit.model.decoder import Decoder, DecoderOutput, State, pad_captions
+from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective
 
 torch.set_num_threads(1)
 
 V, L, D, H, A = 11, 6, 5, 7, 4
 SIZES = ModelConfig(
-    V, feature=8, feature_dim=D, embedding=3, hidden=H, attention_dim=A,
+    vocab_size=V, encoder_dim=8, feature_dim=D, embed_dim=3, hidden_dim=H, attention_dim=A,
     dropout=0, word_dropout=0, feature_dropout=0,
 )  # fmt: skip
 CAPTIONS = [[BOS, 4, 5, EOS], [BOS, 6, EOS], [BOS, 7, 8, 9, 10, 4, EOS], [BOS, EOS], [BOS, 5, EOS]]
@@ -41,14 +44,14 @@ def assert_close(one: Tensor, other: Tensor) -> None:
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def of_each(told: DecoderOutput, captions: Tensor) -> list[Tensor]:
+def of_each(output: DecoderOutput, captions: Tensor) -> list[Tensor]:
     """log p (T, V) of each caption, from the words that lie step by step."""
     ids = captions[:, 1:]
     numbers = torch.arange(ids.numel()).view_as(ids)  # a number for each place of the batch
     lengths = (ids != PAD).sum(1)
     numbers = pack_padded_sequence(numbers, lengths, True, enforce_sorted=False).data
-    assert told.targets.tolist() == ids.flatten()[numbers].tolist()
-    rows = torch.full((ids.numel(), V), torch.nan).index_copy(0, numbers, told.log_p)
+    assert output.targets.tolist() == ids.flatten()[numbers].tolist()
+    rows = torch.full((ids.numel(), V), torch.nan).index_copy(0, numbers, output.log_p)
     each = rows.view(*ids.shape, V)
     return [each[n, :length] for n, length in enumerate(lengths.tolist())]
 
@@ -58,9 +61,9 @@ def of_each(told: DecoderOutput, captions: Tensor) -> list[Tensor]:
 
 def test_scores_are_equation_4():
     torch.manual_seed(0)
-    attention = SoftAttention(D, A)
+    attention = SoftAttention(SIZES)
     a, query = torch.randn(2, L, D), torch.randn(2, 3, A)
-    scores = attention.scores(attention.see(a), query)
+    scores = attention.scores(attention.encode(a), query)
     W, b = attention.W_a.weight.tolist(), attention.W_a.bias.tolist()
     (v,) = (p.flatten().tolist() for name, p in attention.named_parameters() if name[0] == "v")
     regions, queries = a.tolist(), query.tolist()
@@ -76,69 +79,69 @@ def test_scores_are_equation_4():
 
 def test_weights_are_a_softmax_and_the_context_an_expectation():
     torch.manual_seed(0)
-    attention = SoftAttention(D, A)
+    attention = SoftAttention(SIZES)
     a, query = torch.randn(2, L, D), 3 * torch.randn(2, 3, A)
-    seen = attention.see(a)
-    phi, views, glance = attention(seen, query, torch.zeros(2, 3, 1))
-    assert torch.equal(phi.unsqueeze(2), views)
-    e = attention.scores(seen, query).exp()
-    assert_close(glance.alpha, e / e.sum(-1, keepdim=True))
-    assert_close(glance.alpha.sum(-1), torch.ones(2, 3))
+    image = attention.encode(a)
+    phi, step = attention(image, query, torch.zeros(2, 3, H))
+    assert step.weights is step.alpha and step.mixture is None and step.log_mixture is None
+    e = attention.scores(image, query).exp()
+    assert_close(step.alpha, e / e.sum(-1, keepdim=True))
+    assert_close(step.alpha.sum(-1), torch.ones(2, 3))
     for n in range(2):
         for k in range(3):
-            assert_close(phi[n, k], sum(glance.alpha[n, k, i] * a[n, i] for i in range(L)))
+            assert_close(phi[n, k], sum(step.alpha[n, k, i] * a[n, i] for i in range(L)))
 
 
 def test_regions_have_no_order():
     torch.manual_seed(0)
-    attention = SoftAttention(D, A)
+    attention = SoftAttention(SIZES)
     a, query, order = torch.randn(2, L, D), torch.randn(2, 1, A), torch.randperm(L)
-    h = torch.zeros(2, 1, 1)
-    phi, _, glance = attention(attention.see(a), query, h)
-    mixed_phi, _, mixed_glance = attention(attention.see(a[:, order]), query, h)
+    h = torch.zeros(2, 1, H)
+    phi, step = attention(attention.encode(a), query, h)
+    mixed_phi, mixed_step = attention(attention.encode(a[:, order]), query, h)
     assert_close(mixed_phi, phi)
-    assert_close(mixed_glance.alpha, glance.alpha[..., order])
+    assert_close(mixed_step.alpha, step.alpha[..., order])
 
 
 # --------------------------------------------------------------------------------- the equations
 
 
 def test_first_state_comes_from_the_mean_annotation_vector(decoder, a):
-    seen, state = decoder.init_state(a, captions=2)
-    mean = seen.a.mean(1)  # of the feature_dim vectors
-    W, b = decoder.first.weight, decoder.first.bias
+    image, state = decoder.init_state(a, captions=2)
+    mean = image.a.mean(1)  # of the feature_dim vectors
+    W, b = decoder.init_hc.weight, decoder.init_hc.bias
     for k in range(2):
         assert_close(state.h[:, k], torch.tanh(mean @ W[:H].T + b[:H]))
         assert_close(state.c[:, k], torch.tanh(mean @ W[H:].T + b[H:]))
 
 
-def test_a_region_is_seen_by_itself(decoder, a):
-    """Another region in one place changes no other place, nor another picture."""
+def test_a_region_is_encoded_by_itself(decoder, a):
+    """A change of one region changes no other region, nor another image."""
     changed = a.clone()
     changed[1, 2] = torch.arange(8.0)
-    seen, other = decoder.init_state(a)[0], decoder.init_state(changed)[0]
-    assert seen.a.shape == (len(a), L, D) and seen.keys.shape == (len(a), L, A)
-    for one, two in ((seen.a, other.a), (seen.keys, other.keys)):
+    image, other = decoder.init_state(a)[0], decoder.init_state(changed)[0]
+    assert image.a.shape == (len(a), L, D) and image.keys.shape == (len(a), L, A)
+    for one, two in ((image.a, other.a), (image.keys, other.keys)):
         assert (one != two).any(-1).nonzero().tolist() == [[1, 2]]
 
 
 def test_a_step_is_equations_1_to_7(decoder, a):
     """The LSTM against torch's with the weights copied over, the rest written out."""
-    seen, first = decoder.init_state(a)
+    image, first = decoder.init_state(a)
     words = torch.tensor([[4], [5], [6], [7], [8]])
     state = State(first.h + 0.3, first.c - 0.2)  # any state
-    log_p, new, glance = decoder.step(words, seen, state)
+    log_p, new, step = decoder.step(words, image, state)
 
     W, b = decoder.W_h.weight, decoder.W_h.bias
     h = state.h[:, 0]
     query = h @ W[:A].T + b[:A]
-    alpha = decoder.attention.scores(seen, query[:, None]).softmax(-1)[:, 0]
-    assert_close(glance.alpha[:, 0], alpha)
+    alpha = decoder.attention.scores(image, query[:, None]).softmax(-1)[:, 0]
+    assert_close(step.alpha[:, 0], alpha)
     beta = torch.sigmoid(h @ W[A] + b[A])  # the gate, one number a caption
-    z = beta[:, None] * (alpha[..., None] * seen.a).sum(1)
+    z = beta[:, None] * (alpha[..., None] * image.a).sum(1)
 
     cell = nn.LSTMCell(3 + D, H)
-    order = [0, 1, 3, 2]  # torch has the gates as i, f, g, o; we as i, f, o, g
+    order = [0, 1, 3, 2]  # torch has the gates in the order i, f, g, o; here it is i, f, o, g
     with torch.no_grad():
         inputs = torch.cat([decoder.W_y.weight, decoder.W_z.weight], 1)
         for mine, theirs in (
@@ -148,23 +151,25 @@ def test_a_step_is_equations_1_to_7(decoder, a):
             (b[A + 1 :], cell.bias_hh),
         ):
             theirs.copy_(torch.cat([mine.chunk(4)[part] for part in order]))
-    Ey = decoder.words.weight[words[:, 0]]
+    Ey = decoder.embedding.weight[words[:, 0]]
     new_h, new_c = cell(torch.cat([Ey, z], 1), (h, state.c[:, 0]))
     assert_close(new.h[:, 0], new_h)
     assert_close(new.c[:, 0], new_c)
 
     mixed = Ey + decoder.L_h(new_h) + decoder.L_z(z)
-    assert_close(log_p[:, 0], torch.log_softmax(mixed @ decoder.words.weight.T + decoder.bias, -1))
+    assert_close(
+        log_p[:, 0], torch.log_softmax(mixed @ decoder.embedding.weight.T + decoder.bias, -1)
+    )
 
 
-def test_a_closed_gate_hides_the_picture(decoder, a):
+def test_a_closed_gate_hides_the_image(decoder, a):
     """With beta = 0 the step depends on the words alone."""
     with torch.no_grad():
         decoder.W_h.weight[A] = 0
         decoder.W_h.bias[A] = -200
-    seen, state = decoder.init_state(a)
+    image, state = decoder.init_state(a)
     same = State(torch.zeros_like(state.h), torch.zeros_like(state.c))
-    log_p, _, _ = decoder.step(torch.full((len(a), 1), 4), seen, same)
+    log_p, _, _ = decoder.step(torch.full((len(a), 1), 4), image, same)
     assert_close(log_p, log_p[:1].expand_as(log_p))
 
 
@@ -180,40 +185,43 @@ def test_forget_gate_starts_open():
 
 def test_one_call_equals_one_word_at_a_time(decoder, a):
     captions = pad_captions(CAPTIONS)
-    told = decoder(a, captions)
-    for n, log_p in enumerate(of_each(told, captions)):
-        seen, state = decoder.init_state(a[n : n + 1])
+    output = decoder(a, captions)
+    for n, log_p in enumerate(of_each(output, captions)):
+        image, state = decoder.init_state(a[n : n + 1])
         assert len(log_p) == len(CAPTIONS[n]) - 1
         for t, word in enumerate(CAPTIONS[n][:-1]):
-            stepped, state, glance = decoder.step(torch.tensor([[word]]), seen, state)
+            stepped, state, step = decoder.step(torch.tensor([[word]]), image, state)
             assert_close(log_p[t], stepped[0, 0])
-            assert_close(told.alpha[n, t], glance.alpha[0, 0])
+            assert_close(output.alpha[n, t], step.alpha[0, 0])
 
 
 def test_a_batch_equals_its_captions_one_by_one(decoder, a):
     captions = pad_captions(CAPTIONS)
-    told = decoder(a, captions)
-    for n, log_p in enumerate(of_each(told, captions)):
+    output = decoder(a, captions)
+    for n, log_p in enumerate(of_each(output, captions)):
         alone = decoder(a[n : n + 1], torch.tensor([CAPTIONS[n]]))
         assert_close(log_p, alone.log_p)
-        assert_close(told.alpha[n, : len(log_p)], alone.alpha[0])
+        assert_close(output.alpha[n, : len(log_p)], alone.alpha[0])
 
 
 def test_padding_changes_nothing(decoder, a):
     captions = pad_captions(CAPTIONS)
-    told, padded = decoder(a, captions), decoder(a, nn.functional.pad(captions, (0, 4), value=PAD))
-    assert torch.equal(told.log_p, padded.log_p)
-    assert torch.equal(told.targets, padded.targets)
-    assert torch.equal(told.alpha, padded.alpha)
+    output, padded = (
+        decoder(a, captions),
+        decoder(a, nn.functional.pad(captions, (0, 4), value=PAD)),
+    )
+    assert torch.equal(output.log_p, padded.log_p)
+    assert torch.equal(output.targets, padded.targets)
+    assert torch.equal(output.alpha, padded.alpha)
 
 
 def test_the_order_of_the_captions_does_not_matter(decoder, a):
     captions = pad_captions(CAPTIONS)
-    told = decoder(a, captions)
-    each = of_each(told, captions)
+    output = decoder(a, captions)
+    each = of_each(output, captions)
     for order in ([4, 3, 2, 1, 0], [2, 0, 4, 1, 3]):
         mixed = decoder(a[order], captions[order])
-        assert_close(mixed.alpha, told.alpha[order])
+        assert_close(mixed.alpha, output.alpha[order])
         for place, log_p in zip(order, of_each(mixed, captions[order]), strict=True):
             assert_close(log_p, each[place])
 
@@ -236,13 +244,13 @@ def test_weights_sum_to_one_for_words_and_are_zero_after_the_end(decoder, a):
 
 
 def test_log_p_are_probabilities(decoder, a):
-    told = decoder(a, pad_captions(CAPTIONS))
-    assert told.log_p.shape == (sum(len(ids) - 1 for ids in CAPTIONS), V)
-    assert_close(told.log_p.exp().sum(-1), torch.ones(len(told.log_p)))
+    output = decoder(a, pad_captions(CAPTIONS))
+    assert output.log_p.shape == (sum(len(ids) - 1 for ids in CAPTIONS), V)
+    assert_close(output.log_p.exp().sum(-1), torch.ones(len(output.log_p)))
 
 
 def test_gradients_reach_every_parameter(decoder, a):
-    Objective()(decoder(a, pad_captions(CAPTIONS))).total.backward()
+    Objective(TrainingConfig())(decoder(a, pad_captions(CAPTIONS))).total.backward()
     for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 1e-6, name
     assert decoder.W_h.weight.grad.abs().sum(1).min() > 0  # query, gate, all four gates
@@ -250,16 +258,16 @@ def test_gradients_reach_every_parameter(decoder, a):
 
 def test_gradient_is_the_slope(decoder, a):
     """Along any direction, against a difference quotient."""
-    captions, objective = pad_captions(CAPTIONS), Objective(smoothing=0)
+    captions, objective = pad_captions(CAPTIONS), Objective(TrainingConfig(label_smoothing=0))
     objective(decoder(a, captions)).total.backward()
     for name, parameter in decoder.named_parameters():
-        way = parameter.grad / parameter.grad.norm()
+        direction = parameter.grad / parameter.grad.norm()
         with torch.no_grad():
-            parameter += 0.01 * way
+            parameter += 0.01 * direction
             above = objective(decoder(a, captions)).total
-            parameter -= 0.02 * way
+            parameter -= 0.02 * direction
             below = objective(decoder(a, captions)).total
-            parameter += 0.01 * way
+            parameter += 0.01 * direction
         slope = ((above - below) / 0.02).item()
         assert slope == pytest.approx(parameter.grad.norm().item(), rel=0.02), name
 
@@ -269,17 +277,17 @@ def test_gradient_is_the_slope(decoder, a):
 
 def test_captions_side_by_side_equal_separate_ones(decoder, a):
     words = torch.randint(4, V, (len(a), 3, 4), generator=torch.Generator().manual_seed(2))
-    seen, state = decoder.init_state(a, captions=3)
+    image, state = decoder.init_state(a, captions=3)
     alone = [decoder.init_state(a)[1] for _ in range(3)]
     for t in range(4):
-        log_p, state, glance = decoder.step(words[..., t], seen, state)
-        assert log_p.shape == (len(a), 3, V) and glance.alpha.shape == (len(a), 3, L)
+        log_p, state, step = decoder.step(words[..., t], image, state)
+        assert log_p.shape == (len(a), 3, V) and step.alpha.shape == (len(a), 3, L)
         for k in range(3):
-            one, alone[k], attention_mode = decoder.step(words[:, k : k + 1, t], seen, alone[k])
+            one, alone[k], other = decoder.step(words[:, k : k + 1, t], image, alone[k])
             assert_close(log_p[:, k], one[:, 0])
             assert_close(state.h[:, k], alone[k].h[:, 0])
             assert_close(state.c[:, k], alone[k].c[:, 0])
-            assert_close(glance.alpha[:, k], attention_mode.alpha[:, 0])
+            assert_close(step.alpha[:, k], other.alpha[:, 0])
 
 
 # ---------------------------------------------------------------------------------- and the rest
@@ -287,20 +295,22 @@ def test_captions_side_by_side_equal_separate_ones(decoder, a):
 
 def test_a_dropped_channel_is_dropped_in_all_regions():
     torch.manual_seed(0)
-    decoder = Decoder(ModelConfig(V, feature=40, feature_dim=40, feature_dropout=0.5))
+    decoder = Decoder(
+        ModelConfig(vocab_size=V, encoder_dim=40, feature_dim=40, feature_dropout=0.5)
+    )
     with torch.no_grad():
         decoder.reduce.weight.copy_(torch.eye(40))
     a = torch.randn(3, L, 40)
     dropped = decoder.train().init_state(a)[0].a == 0
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
     assert 0.3 < dropped.float().mean() < 0.7
-    assert not torch.equal(dropped[0], dropped[1])  # each picture has its own
+    assert not torch.equal(dropped[0], dropped[1])  # each image has its own
     assert not (decoder.eval().init_state(a)[0].a == 0).any()
 
 
-def test_evaluation_draws_no_lots(a):
+def test_evaluation_samples_nothing(a):
     torch.manual_seed(0)
-    decoder = Decoder(ModelConfig(V, feature=8, feature_dim=D, embedding=3, hidden=H, attention_dim=A))
+    decoder = Decoder(replace(SIZES, dropout=0.5, word_dropout=0.2, feature_dropout=0.2))
     captions = pad_captions(CAPTIONS)
     decoder.eval()
     assert torch.equal(decoder(a, captions).log_p, decoder(a, captions).log_p)
@@ -312,10 +322,10 @@ def test_bf16_is_near_and_gives_float32(decoder, a):
     captions = pad_captions(CAPTIONS)
     exact = decoder(a, captions)
     with torch.autocast("cpu", torch.bfloat16):
-        told = decoder(a.bfloat16(), captions)
-    assert told.log_p.dtype == told.alpha.dtype == torch.float32
-    assert_close(told.alpha.sum(-1), exact.alpha.sum(-1))
-    assert (told.log_p - exact.log_p).abs().max() < 0.3
+        output = decoder(a.bfloat16(), captions)
+    assert output.log_p.dtype == output.alpha.dtype == torch.float32
+    assert_close(output.alpha.sum(-1), exact.alpha.sum(-1))
+    assert (output.log_p - exact.log_p).abs().max() < 0.3
 
 
 def test_pad_captions():
@@ -325,4 +335,4 @@ def test_pad_captions():
 
 def test_an_unknown_attention_is_named():
     with pytest.raises(ValueError, match=r"attention is soft, .* or marginal, not 'sotf'"):
-        ModelConfig(V, 8, attention="sotf")
+        ModelConfig(vocab_size=V, encoder_dim=8, attention="sotf")

@@ -1,8 +1,8 @@
 """The paper's equations as plain functions, and the fast decoder against one made of them alone.
 
 Everything is in float64, and "the same" means to 10 digits: the two add up in another order. Where
-places are sampled, the fast decoder is handed the places, and Gumbel's noise and the coins are
-drawn again from the same seed.
+places are sampled, the fast decoder is given the places, and Gumbel's noise and the coins are
+sampled again from the same seed.
 """
 
 import doctest
@@ -25,11 +25,12 @@ from labkit.checks import check
 from labkit.data.vocabulary import BOS, EOS
 from labkit.model import attention, equations
 from labkit.model import hard_attention as hard
-from labkit.model.attention import HardConfig
-from labkit.model.decoder import Decoder, ModelConfig, pad_captions
+from labkit.model.config import ATTENTION_MODES, ModelConfig
+from labkit.model.decoder import Decoder, pad_captions
 from labkit.model.equations import Parameters, hard_context, soft_context
 from labkit.model.generation import NEVER_GENERATED
 from labkit.model.hard_attention import ATTENTIONS
+from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective
 
 torch.set_num_threads(1)
@@ -37,17 +38,17 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parents[2]
 L, V, SEED = 5, 9, 3
 SIZES = ModelConfig(
-    V, feature=8, feature_dim=6, embedding=4, hidden=7, attention_dim=3, temperature_end=0.7,
-    dropout=0, word_dropout=0, feature_dropout=0,
+    vocab_size=V, encoder_dim=8, feature_dim=6, embed_dim=4, hidden_dim=7, attention_dim=3,
+    temperature_end=0.7, dropout=0, word_dropout=0, feature_dropout=0,
 )  # fmt: skip
-# The longest first: the fast decoder handles them in this order, and draws in it.
+# The longest first: the fast decoder handles and samples for them in this order.
 CAPTIONS = [[BOS, 7, 8, 5, 4, 6, EOS], [BOS, 4, 5, 4, EOS], [BOS, 6, EOS], [BOS, EOS]]
 B, T = len(CAPTIONS), len(CAPTIONS[0]) - 1
 PLACES = torch.randint(L, (B, T), generator=torch.Generator().manual_seed(2))  # "sampled"
 
 Phi = Callable[[Tensor, Tensor], Tensor]
-Ways = list[tuple[Tensor, Tensor]]  # the shares of a mixture, and the weights of each part
-Look = Callable[[int, Tensor], tuple[Phi, Ways | None]]
+Mixture = list[tuple[Tensor, Tensor]]  # the share of each component, and its weights
+Attend = Callable[[int, Tensor], tuple[Phi, Mixture | None]]
 
 
 def make(name: str, seed: int = 0, **options) -> Decoder:
@@ -76,7 +77,7 @@ def same(one: Tensor, other: Tensor, message: str | None = None) -> None:
 
 @dataclass
 class Plain:
-    """What the plain decoder says of one caption."""
+    """What the plain decoder predicts for one caption."""
 
     log_p: Tensor  # (T, V)
     alpha: Tensor  # (T, L)
@@ -89,50 +90,50 @@ def paper_a(decoder: Decoder, features: Tensor) -> Tensor:
 
 
 def plain_forward(
-    decoder: Decoder, features: Tensor, attention_mode: Look, caption: list[int] | None = None,
-    max_words: int = T,
+    decoder: Decoder, features: Tensor, attend: Attend, caption: list[int] | None = None,
+    max_length: int = T,
 ) -> Plain:  # fmt: skip
     """One caption, word by word: teacher forced, or greedily where none is given."""
     w, a = Parameters.of(decoder), paper_a(decoder, features)
     h, c = equations.initial_state(a, w.W_init_h, w.b_init_h, w.W_init_c, w.b_init_c)
     words, log_ps, alphas = [BOS], [], []
-    for t in range(len(caption) - 1 if caption else max_words):
+    for t in range(len(caption) - 1 if caption else max_length):
         beta = equations.context_gate(h, w.w_beta, w.b_beta)
         alpha = equations.weights(equations.scores(a, h, w.W_a, w.W_s, w.b_att, w.v))
-        phi, ways = attention_mode(t, alpha)
+        phi, mixture = attend(t, alpha)
         h, c, alpha, n = equations.step(words[t], a, h, c, phi, w)
         p = equations.word_probabilities(n)
-        if ways is not None:  # of the mechanism that sums the place out
+        if mixture is not None:  # of the mechanism that sums the place out
             p = torch.zeros_like(p)
-            for share, way in ways:
-                n = logits(words[t], h, equations.context(soft_context, a, way, beta), w)
+            for share, weights in mixture:
+                n = logits(words[t], h, equations.context(soft_context, a, weights, beta), w)
                 p = p + share * equations.word_probabilities(n)
         log_ps.append(p.log())
         alphas.append(alpha)
-        words.append(caption[t + 1] if caption else likeliest_word(p))
+        words.append(caption[t + 1] if caption else most_likely_word(p))
         if words[-1] == EOS:
             break
-    told = words[1:-1] if words[-1] == EOS else words[1:]
-    return Plain(torch.stack(log_ps), torch.stack(alphas), told)
+    generated = words[1:-1] if words[-1] == EOS else words[1:]
+    return Plain(torch.stack(log_ps), torch.stack(alphas), generated)
 
 
 def logits(y: int, h: Tensor, z: Tensor, w: Parameters) -> Tensor:
     return equations.logits(w.E[y], h, z, w.L_o, w.L_h, w.L_z, w.b_o)
 
 
-def likeliest_word(p: Tensor) -> int:
+def most_likely_word(p: Tensor) -> int:
     allowed = [word for word in range(V) if word not in NEVER_GENERATED]
     return max(allowed, key=lambda word: p[word].item())
 
 
-# ------------------------------------------------------- how each mechanism looks, in plain words
+# ----------------------------------------------------- how each mechanism attends, in plain words
 
 
-def soft_mask(t: int, alpha: Tensor):
+def expectation(t: int, alpha: Tensor):
     return soft_context, None
 
 
-def likeliest(t: int, alpha: Tensor):
+def argmax(t: int, alpha: Tensor):
     return at(one_hot(alpha.argmax(), L).double()), None
 
 
@@ -141,12 +142,12 @@ def at(s: Tensor) -> Phi:
     return lambda a, alpha: hard_context(a, s)
 
 
-def at_places(n: int) -> Look:
-    """Those that caption n was handed."""
+def at_places(n: int) -> Attend:
+    """Eq. 9 with the places that caption n was given."""
     return lambda t, alpha: (at(one_hot(PLACES[n, t], L).double()), None)
 
 
-def by_gumbel(noise: Tensor) -> Look:
+def by_gumbel(noise: Tensor) -> Attend:
     """Straight through: a sampled place with the gradient of a softmax; noise (T, L)."""
     return lambda t, alpha: (at(gumbel_place(alpha, noise[t])), None)
 
@@ -156,18 +157,19 @@ def gumbel_place(alpha: Tensor, noise: Tensor) -> Tensor:
     return one_hot(soft.argmax(), L) + soft - soft.detach()
 
 
-def summed_out(places: int, noise: Tensor | None) -> Look:
-    """The likeliest places one by one, and the others as one. The state: Gumbel, or softly."""
+def summed_out(places: int, noise: Tensor | None) -> Attend:
+    """The most likely places one by one, the others as one. The state: Gumbel, or expectation."""
 
-    def attention_mode(t: int, alpha: Tensor):
+    def attend(t: int, alpha: Tensor):
         order = alpha.argsort(descending=True).tolist()
-        ways = [(alpha[i], one_hot(torch.tensor(i), L).double()) for i in order[:places]]
+        mixture = [(alpha[i], one_hot(torch.tensor(i), L).double()) for i in order[:places]]
         if rest := order[places:]:
             share = sum(alpha[i] for i in rest)
-            ways += [(share, sum(alpha[i] / share * one_hot(torch.tensor(i), L) for i in rest))]
-        return soft_context if noise is None else at(gumbel_place(alpha, noise[t])), ways
+            weights = sum(alpha[i] / share * one_hot(torch.tensor(i), L) for i in rest)
+            mixture.append((share, weights))
+        return soft_context if noise is None else at(gumbel_place(alpha, noise[t])), mixture
 
-    return attention_mode
+    return attend
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class Case:
     """A mechanism, and how the fast decoder and the plain one are run with it."""
 
     attention: str
-    attention_mode: str | None = None  # as in labkit.model.attention.LOOKS; None: as it learns
+    attention_mode: str | None = None  # of ATTENTION_MODES; None: as it learns
     soft_share: float = 0.5
     sum_share: float = 0.5
     places: int = 3
@@ -189,21 +191,21 @@ class Case:
         shares = {"soft_share": self.soft_share, "sum_share": self.sum_share}
         return make(self.attention, places=self.places, **shares)
 
-    def attention_modes(self) -> list[Look]:
-        """The plain way to look for each caption, after the fast decoder ran from `SEED`."""
-        if self.attention_mode == "sampled":
+    def plainly(self) -> list[Attend]:
+        """How each caption attends, in plain words, after the fast decoder ran from `SEED`."""
+        if self.attention_mode == "sample":
             return [at_places(n) for n in range(B)]
-        if self.attention == "marginal" and self.attention_mode == "expected":
+        if self.attention == "marginal" and self.attention_mode == "expectation":
             return B * [summed_out(self.places, None)]
-        if self.attention_mode == "expected" or self.attention == "soft":
-            return B * [soft_mask]
-        if self.attention_mode == "one" or self.attention == "argmax":
-            return B * [likeliest]
+        if self.attention_mode == "expectation" or self.attention == "soft":
+            return B * [expectation]
+        if self.attention_mode == "argmax" or self.attention == "argmax":
+            return B * [argmax]
         torch.manual_seed(SEED)
         coins = torch.rand(B) if self.attention in ("reinforce", "marginal") else None
         if self.attention == "reinforce":
             soft = coins < self.soft_share
-            return [soft_mask if soft[n] else at_places(n) for n in range(B)]
+            return [expectation if soft[n] else at_places(n) for n in range(B)]
         noise = torch.zeros(B, T, L).double()
         for t in range(T):
             n = sum(len(caption) - 1 > t for caption in CAPTIONS)
@@ -221,22 +223,22 @@ LEARNING = [
     *(Case("reinforce", soft_share=share) for share in (0.0, 0.5, 1.0)),
     *(Case("marginal", sum_share=share, places=k) for share in (0.0, 0.5, 1.0) for k in (3, L)),
 ]  # fmt: skip
-LOOKING = [
-    *(Case(name, "expected") for name in ATTENTIONS),
-    *(Case(name, attention_mode) for name in list(ATTENTIONS)[1:] for attention_mode in ("one", "sampled")),
+MODES = [
+    *(Case(name, "expectation") for name in ATTENTIONS),
+    *(Case(name, mode) for name in list(ATTENTIONS)[1:] for mode in ("argmax", "sample")),
 ]
 
 
 @pytest.fixture(autouse=True)
-def handed_places(monkeypatch):
+def given_places(monkeypatch):
     """The fast decoder samples the places of `PLACES`, step after step."""
     calls = itertools.count()
 
-    def draw(alpha: Tensor) -> Tensor:
+    def given(alpha: Tensor) -> Tensor:
         return PLACES[: len(alpha), next(calls), None]
 
-    monkeypatch.setattr(attention, "draw", draw)
-    monkeypatch.setattr(hard, "draw", draw)
+    monkeypatch.setattr(attention, "sample_place", given)
+    monkeypatch.setattr(hard, "sample_place", given)
 
 
 # --------------------------------------------------------------- fast and plain give the same
@@ -244,33 +246,36 @@ def handed_places(monkeypatch):
 
 def test_every_mechanism_is_compared():
     assert {case.attention for case in LEARNING} == set(ATTENTIONS)
-    soft = {case.attention_mode for case in LOOKING if case.attention == "soft"}
-    assert soft == {"expected"}
+    soft = {case.attention_mode for case in MODES if case.attention == "soft"}
+    assert soft == {"expectation"}
     for name in set(ATTENTIONS) - {"soft"}:
-        assert {case.attention_mode for case in LOOKING if case.attention == name} == set(attention.ATTENTION_MODES)
+        modes = {case.attention_mode for case in MODES if case.attention == name}
+        assert modes == set(ATTENTION_MODES)
 
 
-@pytest.mark.parametrize("case", LEARNING + LOOKING, ids=str)
+@pytest.mark.parametrize("case", LEARNING + MODES, ids=str)
 def test_loss_gradients_and_maps_are_the_same(case):
     """-log p, the loss of eq. 14 or of the learning rule, each parameter's gradient, and alpha."""
     decoder, a = case.decoder(), features()
-    options = HardConfig(lambda_r=0.7, lambda_e=0.2)
+    config = TrainingConfig(
+        doubly_stochastic=0.4, label_smoothing=0, lambda_r=0.7, lambda_e=0.2
+    )  # fmt: skip
     if case.attention == "reinforce":
-        decoder.attention.note(-15.0)  # a baseline of -1.5 a word
+        decoder.attention.update_baseline(-15.0)  # a baseline of -1.5 a word
     torch.manual_seed(SEED)
-    told = decoder(a, pad_captions(CAPTIONS), case.attention_mode)
-    fast = Objective(0.4, smoothing=0, hard=options)(told)
+    output = decoder(a, pad_captions(CAPTIONS), case.attention_mode)
+    fast = Objective(config)(output)
     losses, gradients, nll = [], [], 0.0
-    for n, (caption, attention_mode) in enumerate(zip(CAPTIONS, case.attention_modes(), strict=True)):
-        plain = plain_forward(decoder, a[n], attention_mode, caption)
-        same(told.alpha[n, : len(caption) - 1], plain.alpha, "alpha")
-        assert not told.alpha[n, len(caption) - 1 :].any()
+    for n, (caption, attend) in enumerate(zip(CAPTIONS, case.plainly(), strict=True)):
+        plain = plain_forward(decoder, a[n], attend, caption)
+        same(output.alpha[n, : len(caption) - 1], plain.alpha, "alpha")
+        assert not output.alpha[n, len(caption) - 1 :].any()
         log_p_y = plain.log_p.gather(1, torch.tensor(caption[1:])[:, None]).sum()
         loss = equations.doubly_stochastic_loss(log_p_y, plain.alpha, 0.4)
         gradient = derivative(loss, decoder)
-        if told.drawn is not None:
-            s = None if attention_mode is soft_mask else one_hot(PLACES[n, : len(plain.alpha)], L)
-            more = by_the_rule(decoder, plain.alpha, log_p_y, s, options)
+        if output.sampled is not None:
+            s = None if attend is expectation else one_hot(PLACES[n, : len(plain.alpha)], L)
+            more = by_the_rule(decoder, plain.alpha, log_p_y, s, config)
             loss, gradient = loss + more[0], gradient + more[1]
         losses.append(loss)
         gradients.append(gradient)
@@ -285,22 +290,22 @@ def test_loss_gradients_and_maps_are_the_same(case):
 
 
 def by_the_rule(
-    decoder: Decoder, alpha: Tensor, log_p_y: Tensor, s: Tensor | None, options: HardConfig
+    decoder: Decoder, alpha: Tensor, log_p_y: Tensor, s: Tensor | None, config: TrainingConfig
 ) -> tuple[Tensor, Tensor]:
     """What sampled places (T, L) add to -log p(y|s,a), and to its gradient, after eq. 12.
 
     The gradient is the rule's own, and needs no loss; the fast objective needs one with that
     gradient, and its value is compared, too.
     """
-    b = decoder.attention.average.item() * len(alpha)
+    b = decoder.attention.baseline_average.item() * len(alpha)
     entropy = equations.entropy(alpha).sum()
     log_p_s = 0 * entropy  # soft steps: no place was sampled
     if s is not None:
         log_p_s = equations.place_probability(s, alpha).log().sum()
     d_y, d_s, d_H = (derivative(x, decoder)[None] for x in (log_p_y, log_p_s, entropy))
-    lambdas = options.lambda_r, options.lambda_e
+    lambdas = config.lambda_r, config.lambda_e
     rule = equations.learning_rule(log_p_y.detach()[None], d_y, d_s, d_H, b, *lambdas)
-    value = -options.lambda_r * (log_p_y - b) * log_p_s - options.lambda_e * entropy
+    value = -config.lambda_r * (log_p_y - b) * log_p_s - config.lambda_e * entropy
     return value.detach(), d_y[0] - rule
 
 
@@ -312,11 +317,11 @@ def derivative(value: Tensor, decoder: Decoder) -> Tensor:
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
 
 
-@pytest.mark.parametrize("case", LOOKING, ids=str)
+@pytest.mark.parametrize("case", MODES, ids=str)
 def test_greedy_captions_and_their_maps_are_the_same(case):
     decoder, a = case.decoder().eval(), features()
     with torch.no_grad():
-        plain = [plain_forward(decoder, a[n], attention_mode) for n, attention_mode in enumerate(case.attention_modes())]
+        plain = [plain_forward(decoder, a[n], attend) for n, attend in enumerate(case.plainly())]
     fast = greedy(decoder, a, T, case.attention_mode)
     assert len({tuple(one.words) for one in plain}) > 1
     for one, other in zip(fast, plain, strict=True):
@@ -425,9 +430,9 @@ def test_the_expected_context_gives_the_nwgm_where_the_logits_are_linear_in_it()
     w, a = Parameters.of(decoder), paper_a(decoder, image)
     h, alpha = torch.randn(7).double(), torch.randn(L).double().softmax(-1)
     n = torch.stack([logits(4, h, a[i], w) for i in range(L)])
-    soft_mask = equations.word_probabilities(logits(4, h, soft_context(a, alpha), w))
-    same(equations.nwgm(n, alpha), soft_mask)
-    assert (soft_mask - alpha @ n.softmax(-1)).abs().max() > 1e-3  # E[p] is something else
+    expected = equations.word_probabilities(logits(4, h, soft_context(a, alpha), w))
+    same(equations.nwgm(n, alpha), expected)
+    assert (expected - alpha @ n.softmax(-1)).abs().max() > 1e-3  # E[p] is something else
 
 
 def test_the_benchmark_of_the_chapter_runs():
@@ -441,9 +446,9 @@ def test_the_benchmark_of_the_chapter_runs():
     assert len(found) == 7
     assert output["|difference|: expected context, NWGM"] == 0
     assert both["|difference|: expected context, NWGM"] > 0
-    for ways in (both, output):  # E log p is at most log NWGM, and at most log E p
-        assert ways["-log p(y_t): bound"] > ways["-log p(y_t): NWGM"]
-        assert ways["-log p(y_t): bound"] > ways["-log p(y_t): expectation"]
+    for losses in (both, output):  # E log p is at most log NWGM, and at most log E p
+        assert losses["-log p(y_t): bound"] > losses["-log p(y_t): NWGM"]
+        assert losses["-log p(y_t): bound"] > losses["-log p(y_t): expectation"]
 
 
 # --------------------------------------------------------------------------- as a reader finds them

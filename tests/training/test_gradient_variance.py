@@ -7,21 +7,28 @@ import torch
 from torch import nn
 
 from labkit.data.vocabulary import BOS, EOS
-from labkit.model.attention import HardConfig
-from labkit.model.decoder import Decoder, ModelConfig, pad_captions
+from labkit.model.config import ModelConfig
+from labkit.model.decoder import Decoder, pad_captions
+from labkit.training.config import TrainingConfig
 from labkit.training.gradient_variance import Moments, moments, with_attention
 from labkit.training.objective import Objective
 
 torch.set_num_threads(1)
 
 CAPTIONS = pad_captions([[BOS, 4, 5, EOS], [BOS, 6, EOS], [BOS, 5, 5, 4, 7, EOS]])
-PLAIN = {"soft_share": 0.0, "lambda_e": 0.0}
+BEST = {"reward": "to_go", "samples": 4}  # of the objective; with baseline="others" of the model
+
+
+def objective_of(**options) -> Objective:
+    return Objective(TrainingConfig(doubly_stochastic=0, label_smoothing=0, **options))
 
 
 @pytest.fixture
 def decoder() -> Decoder:
     torch.manual_seed(0)
-    config = ModelConfig(9, feature=5, feature_dim=5, embedding=6, hidden=6, attention_dim=4)
+    config = ModelConfig(
+        vocab_size=9, encoder_dim=5, feature_dim=5, embed_dim=6, hidden_dim=6, attention_dim=4
+    )
     decoder = Decoder(config)  # with its dropout
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, std=0.7)
@@ -33,32 +40,29 @@ def a() -> torch.Tensor:
     return torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(1))
 
 
-def of(decoder: Decoder, a, draws: int = 10, **options) -> dict[str, Moments]:
+def of(decoder: Decoder, a, objective: Objective, draws: int = 10, **options) -> Moments:
+    """The moments of the attention's own gradient, for this mechanism and these options."""
     torch.manual_seed(5)
-    name = options.pop("attention")
-    return moments(
-        with_attention(decoder, name, **options),
-        Objective(0, smoothing=0, hard=HardConfig(**options)), a, CAPTIONS, draws,
-    )  # fmt: skip
+    return moments(with_attention(decoder, **options), objective, a, CAPTIONS, draws)["attention"]
 
 
 def test_soft_attentions_gradient_does_not_vary(decoder, a):
-    found = moments(decoder, Objective(0, smoothing=0), a, CAPTIONS, 3)
-    assert {"attention", "of_hidden", "reduce", "words"} <= set(found)
+    found = moments(decoder, objective_of(), a, CAPTIONS, 3)
+    assert {"attention", "W_h", "reduce", "embedding"} <= set(found)
     for name, one in found.items():
         assert one.total_variance == pytest.approx(0, abs=1e-12), name
         assert one.size > 0
     decoder.eval()
-    loss = Objective(0, smoothing=0)(decoder(a, CAPTIONS))
+    loss = objective_of()(decoder(a, CAPTIONS))
     (loss.total / loss.words).backward()
     whole = torch.cat([p.grad.flatten() for p in decoder.attention.parameters()])
     torch.testing.assert_close(found["attention"].mean, whole.double())
 
 
-def test_mean_and_variance_are_those_of_the_draws(decoder, a):
-    """Against the draws themselves: as many, from the same seed, one at a time."""
+def test_mean_and_variance_are_those_of_the_samples(decoder, a):
+    """Against the samples themselves: as many, from the same seed, one at a time."""
     decoder = with_attention(decoder, "gumbel").eval()
-    objective, draws = Objective(0, smoothing=0), []
+    objective, draws = objective_of(), []
     torch.manual_seed(5)
     decoder.attention.train()
     for k in range(30 + 12):  # the first 30 are for the moving average
@@ -77,15 +81,15 @@ def test_mean_and_variance_are_those_of_the_draws(decoder, a):
 def test_the_model_stays_as_it_is(decoder, a):
     decoder = with_attention(decoder, "reinforce").train()
     before = {name: value.clone() for name, value in decoder.state_dict().items()}
-    moments(decoder, Objective(), a, CAPTIONS, 2)
+    moments(decoder, Objective(TrainingConfig()), a, CAPTIONS, 2)
     assert all(torch.equal(before[name], value) for name, value in decoder.state_dict().items())
     assert decoder.training and all(p.grad is None for p in decoder.parameters())
 
 
 def test_another_attention_has_the_same_weights(decoder):
-    other = with_attention(decoder, "reinforce", baseline="learned", reward="to_go")
+    other = with_attention(decoder, "reinforce", baseline="learned", soft_share=0.25)
     assert other.config == replace(
-        decoder.config, attention="reinforce", baseline="learned", reward="to_go"
+        decoder.config, attention="reinforce", baseline="learned", soft_share=0.25
     )
     state = other.state_dict()
     assert all(torch.equal(state[name], value) for name, value in decoder.state_dict().items())
@@ -93,14 +97,16 @@ def test_another_attention_has_the_same_weights(decoder):
 
 def test_variance_and_bias_of_the_estimators(decoder, a):
     """Printed. Leave-one-out is the reference: its mean is right, and it varies little."""
-    best = {"reward": "to_go", "baseline": "others", "samples": 4}
-    reference = of(decoder, a, 150, attention="reinforce", **PLAIN, **best)["attention"]
+    hard = {"attention": "reinforce", "soft_share": 0.0}
+    best = objective_of(lambda_e=0.0, **BEST)
+    reference = of(decoder, a, best, 150, **hard, baseline="others")
+    plain = objective_of(lambda_e=0.0)
     kinds = {
-        "reinforce": {"attention": "reinforce", **PLAIN},
+        "reinforce": hard,
         "gumbel": {"attention": "gumbel"},
         "argmax": {"attention": "argmax"},
     }
-    found = {name: of(decoder, a, 150, **kind)["attention"] for name, kind in kinds.items()}
+    found = {name: of(decoder, a, plain, 150, **kind) for name, kind in kinds.items()}
     for name, one in found.items():
         bias, chance = one.off(reference)
         noise = one.total_variance**0.5

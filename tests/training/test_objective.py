@@ -1,4 +1,4 @@
-"""What training makes small, against sums written out."""
+"""What training minimises, against sums written out."""
 
 import math
 
@@ -8,39 +8,51 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labkit.data.vocabulary import BOS, EOS, PAD
-from labkit.model.decoder import Decoder, ModelConfig, DecoderOutput, pad_captions
+from labkit.model.config import ModelConfig
+from labkit.model.decoder import Decoder, DecoderOutput, pad_captions
+from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective
 
 torch.set_num_threads(1)
 
 
-def told_by_hand() -> DecoderOutput:
-    """Two captions, one of two words and one of one, of a picture of two regions."""
+def objective_of(**options) -> Objective:
+    return Objective(TrainingConfig(**options))
+
+
+def output_by_hand() -> DecoderOutput:
+    """Two captions, one of two words and one of one, of an image of two regions."""
     p = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]])
     alpha = torch.tensor([[[0.9, 0.1], [0.5, 0.5]], [[0.2, 0.8], [0.0, 0.0]]])
     return DecoderOutput(p.log(), torch.tensor([0, 1, 2]), alpha)
 
 
 def test_the_sums_by_hand():
-    loss = Objective(doubly_stochastic=0.5, target=1.0, smoothing=0)(told_by_hand())
+    objective = objective_of(doubly_stochastic=0.5, doubly_target=1.0, label_smoothing=0)
+    loss = objective(output_by_hand())
     nll = -(math.log(0.5) + math.log(0.8) + math.log(0.5))
-    spread = (1 - 1.4) ** 2 + (1 - 0.6) ** 2 + (1 - 0.2) ** 2 + (1 - 0.8) ** 2
-    assert loss.total.item() == pytest.approx(nll + 0.5 * spread, abs=1e-6)
+    deviation = (1 - 1.4) ** 2 + (1 - 0.6) ** 2 + (1 - 0.2) ** 2 + (1 - 0.8) ** 2
+    assert loss.total.item() == pytest.approx(nll + 0.5 * deviation, abs=1e-6)
     assert loss.nll == pytest.approx(nll, abs=1e-6)
     assert loss.words == 3
 
 
 def test_the_target_by_hand():
-    one, none = (Objective(doubly_stochastic, 0.75, 0)(told_by_hand()).total.item() for doubly_stochastic in (2.0, 0.0))
-    spread = 0.65**2 + 0.15**2 + 0.55**2 + 0.05**2
-    assert one - none == pytest.approx(2 * spread, abs=1e-5)
+    one, none = (
+        objective_of(doubly_stochastic=weight, doubly_target=0.75, label_smoothing=0)(
+            output_by_hand()
+        ).total.item()
+        for weight in (2.0, 0.0)
+    )
+    deviation = 0.65**2 + 0.15**2 + 0.55**2 + 0.05**2
+    assert one - none == pytest.approx(2 * deviation, abs=1e-5)
 
 
-def test_smoothing_is_torchs_and_leaves_the_surprise_alone():
+def test_smoothing_is_torchs_and_leaves_the_nll_alone():
     torch.manual_seed(0)
     scores, targets = torch.randn(7, 9), torch.randint(9, (7,))
-    told = DecoderOutput(scores.log_softmax(-1), targets, torch.zeros(2, 4, 3))
-    loss = Objective(doubly_stochastic=0, smoothing=0.2)(told)
+    output = DecoderOutput(scores.log_softmax(-1), targets, torch.zeros(2, 4, 3))
+    loss = objective_of(doubly_stochastic=0, label_smoothing=0.2)(output)
     expected = cross_entropy(scores, targets, reduction="sum", label_smoothing=0.2)
     torch.testing.assert_close(loss.total, expected)
     plain = cross_entropy(scores, targets, reduction="sum")
@@ -49,8 +61,8 @@ def test_smoothing_is_torchs_and_leaves_the_surprise_alone():
 
 def test_equal_weights_meet_the_target_where_words_are_as_many_as_regions():
     alpha = torch.full((3, 5, 5), 0.2)
-    told = DecoderOutput(torch.zeros(15, 1), torch.zeros(15, dtype=torch.long), alpha)
-    assert Objective()(told).total.item() == pytest.approx(0, abs=1e-6)
+    output = DecoderOutput(torch.zeros(15, 1), torch.zeros(15, dtype=torch.long), alpha)
+    assert objective_of()(output).total.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_the_least_value_of_the_doubly_stochastic_term():
@@ -59,7 +71,8 @@ def test_the_least_value_of_the_doubly_stochastic_term():
     none = torch.zeros(T, 1), torch.zeros(T, dtype=torch.long)
 
     def term(alpha):
-        return Objective(doubly_stochastic=1, smoothing=0)(DecoderOutput(*none, alpha[None])).total.item()
+        objective = objective_of(doubly_stochastic=1, label_smoothing=0)
+        return objective(DecoderOutput(*none, alpha[None])).total.item()
 
     least = (1 - T / L) ** 2 * L
     assert term(torch.full((T, L), 1 / L)) == pytest.approx(least, rel=1e-5)
@@ -70,8 +83,14 @@ def test_the_least_value_of_the_doubly_stochastic_term():
 @pytest.fixture
 def decoder() -> Decoder:
     torch.manual_seed(0)
-    sizes = {"encoder_dim": 5, "feature_dim": 5, "embed_dim": 6, "hidden_dim": 6, "attention_dim": 4}
-    decoder = Decoder(ModelConfig(9, **sizes)).eval()
+    sizes = {
+        "encoder_dim": 5,
+        "feature_dim": 5,
+        "embed_dim": 6,
+        "hidden_dim": 6,
+        "attention_dim": 4,
+    }
+    decoder = Decoder(ModelConfig(vocab_size=9, attention_dim=4, **sizes)).eval()
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, std=0.7)
     return decoder
@@ -83,7 +102,7 @@ CAPTIONS = [[BOS, 4, 5, 6, EOS], [BOS, 7, EOS], [BOS, EOS]]
 def test_a_batch_is_the_sum_of_its_captions(decoder):
     """So padding counts nowhere, neither in the words nor in the weights."""
     a = torch.randn(3, 4, 5)
-    captions, objective = pad_captions(CAPTIONS), Objective(doubly_stochastic=0.3)
+    captions, objective = pad_captions(CAPTIONS), objective_of(doubly_stochastic=0.3)
     whole = objective(decoder(a, captions))
     each = [objective(decoder(a[n : n + 1], torch.tensor([CAPTIONS[n]]))) for n in range(3)]
     torch.testing.assert_close(whole.total, sum(loss.total for loss in each))
@@ -96,17 +115,17 @@ def test_a_batch_is_the_sum_of_its_captions(decoder):
 def test_the_doubly_stochastic_term_moves_the_scores(decoder):
     a, captions = torch.randn(3, 4, 5), pad_captions(CAPTIONS)
     slopes = []
-    for doubly_stochastic in (0.0, 1.0):
+    for weight in (0.0, 1.0):
         decoder.zero_grad()
-        Objective(doubly_stochastic)(decoder(a, captions)).total.backward()
+        objective_of(doubly_stochastic=weight)(decoder(a, captions)).total.backward()
         slopes.append(decoder.attention.W_a.weight.grad.clone())
     assert (slopes[0] - slopes[1]).norm() > 1e-3
 
 
 def test_learning_lowers_the_loss(decoder):
-    """Some steps on three captions: the words are learned by heart."""
+    """Some steps on three captions: the model memorises the words."""
     a, captions = torch.randn(3, 4, 5), pad_captions(CAPTIONS)
-    objective = Objective(doubly_stochastic=0, smoothing=0)
+    objective = objective_of(doubly_stochastic=0, label_smoothing=0)
     optimizer = torch.optim.Adam(decoder.parameters(), 0.05)
     before = objective(decoder(a, captions)).nll
     for _ in range(40):
