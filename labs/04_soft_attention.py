@@ -350,12 +350,12 @@ def context(phi, a, alpha, beta=1.0):
     return beta * phi(a, alpha)
 
 
-phi = context(soft_context, a, alpha)  # without the gate
-their_phi, details = decoder.attention(image, query, state.h)
+expected = soft_context(a, alpha)
+theirs, details = decoder.attention(image, query, state.h)
 print("alpha:", torch.allclose(alpha, details.alpha[0], atol=1e-5))
-print("phi:  ", torch.allclose(phi, their_phi[0], atol=1e-4))
+print("phi:  ", torch.allclose(expected, theirs[0], atol=1e-4))
 z = context(soft_context, a, alpha, context_gate(h, w_beta, b_beta))
-print("beta is between 0 and 1:", bool(0 < (z / phi).mean() < 1))
+print("beta is between 0 and 1:", bool(0 < (z / expected).mean() < 1))
 
 # %% [markdown]
 # ## Step 5: the LSTM
@@ -431,7 +431,7 @@ check("4.5", [lstm_gates, lstm_memory, lstm_hidden])
 # Why use the context again, when the LSTM has already read it? This way, what the model sees can
 # appear in the caption at once, in the same step, without a detour through the memory.
 #
-# **Exercise 4.6.** Write `logits`: what stands in the brackets, before the softmax. It is a number
+# **Exercise 4.6.** Write `logits`: what the softmax is taken of, $n_t$ in the paper. It is a number
 # for each of the $V$ words, and the largest number belongs to the most likely word.
 
 # %%
@@ -469,7 +469,8 @@ def step(y, a, h, c, phi):
 
 # %% [markdown]
 # The first word follows `<bos>`, the mark for the beginning of a caption. Does your step agree with
-# `labkit`'s?
+# `labkit`'s? That one returns $\log p$, the log-softmax of your $n$: the probability of a caption
+# is a product of many small numbers, and a sum of logarithms is numerically safer.
 
 # %%
 from labkit.data.vocabulary import BOS, EOS

@@ -245,8 +245,8 @@ def logits(answer: Any) -> str | None:
     from_h, from_z = h @ L_h.T, z @ L_z.T
     right = (Ey + from_h + from_z) @ L_o.T + b_o
     mistakes = {
-        "these are the probabilities: leave the softmax to word_probabilities": right.softmax(-1),
-        "these are the logarithms of the probabilities: leave the softmax to word_probabilities":
+        "these are the probabilities: leave out the softmax": right.softmax(-1),
+        "these are the logarithms of the probabilities: leave out the softmax":
             right.log_softmax(-1),
         "this is the sum before L_o: L_o turns it into a number for each word":
             Ey + from_h + from_z,

@@ -109,7 +109,7 @@ WRONG = [
     ("4.5", [lstm_gates, lstm_memory, lambda o, c: o.sigmoid() * c.tanh()], "already, in lstm_g"),
     ("4.5", lstm_gates, "pass the three functions"),
     ("4.5", [lstm_gates, lstm_memory], "pass the three functions"),
-    ("4.6", lambda *given: logits(*given).softmax(-1), "leave the softmax"),
+    ("4.6", lambda *given: logits(*given).softmax(-1), "these are the probabilities"),
     ("4.6", lambda *given: logits(*given).log_softmax(-1), "logarithms of the probabilities"),
     ("4.6", lambda y, h, z, *rest: logits(y, h, 0 * z, *rest), "without the picture"),
     ("4.6", lambda y, *rest: logits(0 * y, *rest), "the last word"),
