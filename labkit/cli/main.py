@@ -5,7 +5,7 @@ error says what, and what to do); 2 the command was not understood; 130 interrup
 """
 
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,8 +82,8 @@ def train(
     out: Out,
     attention: Annotated[str | None, Option(help=f"The mechanism: {ATTENTIONS}.")] = None,
     epochs: Annotated[int | None, Option(help="Passes over the images.")] = None,
-    batch_size: Annotated[int | None, Option(help="Captions a step.")] = None,
-    learning_rate: Annotated[float | None, Option(help="Adam's, at its highest.")] = None,
+    batch_size: Annotated[int | None, Option(help="Samples in a step.")] = None,
+    learning_rate: Annotated[float | None, Option(help="Adam's, at its peak.")] = None,
     precision: Annotated[str | None, Option(help="auto, bf16 or fp32.")] = None,
     seed: Annotated[int | None, Option(help="Of weights, order and dropout.")] = None,
     train_split: Annotated[str | None, Option(help="Learn from this split, not train.")] = None,
@@ -92,7 +92,7 @@ def train(
     settings: Set = None,
     resume: Annotated[bool, Option("--resume", help="Resume from the last checkpoint.")] = False,
 ) -> None:
-    """Train a captioner; what is not given is as in the recipe, or as recommended.
+    """Train a captioner. Settings that are not given are the recipe's, or the recommended ones.
 
     Recipes of the package: flickr8k-soft, flickr8k-hard.
 
@@ -102,13 +102,18 @@ def train(
     Example: labkit train stores/flickr8k --out runs/soft
     """
     from labkit.distributed import init_distributed
-    from labkit.training.config import TrainingConfig, parse_settings, read_recipe
+    from labkit.training.recipes import parse_settings, read_recipe
     from labkit.training.trainer import train
 
-    given = {k: v for k, v in locals().items() if k in {f.name for f in fields(TrainingConfig)}}
-    given = {name: value for name, value in given.items() if value is not None}
-    given = (read_recipe(recipe) if recipe else {}) | given
-    train(store, out, given | parse_settings(settings or []), resume, init_distributed())
+    options = {
+        "attention": attention, "epochs": epochs, "batch_size": batch_size, "seed": seed,
+        "learning_rate": learning_rate, "precision": precision, "train_split": train_split,
+        "dev_split": dev_split,
+    }  # fmt: skip
+    overrides = read_recipe(recipe) if recipe else {}
+    overrides |= {name: value for name, value in options.items() if value is not None}
+    overrides |= parse_settings(settings or [])
+    train(store, out, overrides, resume, init_distributed())
 
 
 @app.command()
