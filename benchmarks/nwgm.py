@@ -20,8 +20,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from labkit import load, make_scenes, read_flickr8k
-from labkit.data.readers import DataReport
+from labkit import Captioner, DataReport, make_scenes, read_flickr8k
 from labkit.features.encoder import encode
 from labkit.model import equations
 from labkit.model.equations import Parameters, soft_context
@@ -42,16 +41,16 @@ def one_word(
     n_output = equations.logits(w.E[y], h_soft, z, w.L_o, w.L_h, w.L_z, w.b_o)  # (L, V)
     found = []
     for n_i in (n, n_output):
-        soft_mask, nwgm = equations.word_probabilities(n_soft), equations.nwgm(n_i, alpha)  # (V,)
+        soft, nwgm = equations.word_probabilities(n_soft), equations.nwgm(n_i, alpha)  # (V,)
         p = equations.word_probabilities(n_i)[:, target]  # (L,)
-        found += [soft_mask[target].log(), nwgm[target].log(), (alpha @ p).log(), alpha @ p.log()]
+        found += [soft[target].log(), nwgm[target].log(), (alpha @ p).log(), alpha @ p.log()]
     return h_soft, c_soft, torch.stack(found).view(2, 4)
 
 
 @torch.inference_mode()
 def measure(model: str, photos: str | None, images: int) -> Tensor:
     """Log p of every word in each way: (words, 2, 4)."""
-    captioner = load(model)
+    captioner = Captioner.from_pretrained(model)
     records = read_flickr8k(photos, ["dev"]) if photos else make_scenes(images, split="test")
     encoded = encode(records[:images], captioner.encoder, DataReport(), progress=False)
     decoder, log_ps = captioner.decoder.double(), []
@@ -75,15 +74,15 @@ def main() -> None:
         parser.error("--images must be at least 1")
     torch.set_num_threads(1)
     log_p = measure(given.model, given.photos, given.images)
-    soft_mask, nwgm, mean, bound = log_p.unbind(2)  # (words, 2) each
+    soft, nwgm, mean, bound = log_p.unbind(2)  # (words, 2) each
     rows = {
-        "-log p(y_t): expected context": -soft_mask,
+        "-log p(y_t): expected context": -soft,
         "-log p(y_t): NWGM": -nwgm,
         "-log p(y_t): expectation": -mean,
         "-log p(y_t): bound": -bound,
-        "|difference|: expected context, NWGM": (soft_mask - nwgm).abs(),
+        "|difference|: expected context, NWGM": (soft - nwgm).abs(),
         "|difference|: NWGM, expectation": (nwgm - mean).abs(),
-        "|difference|: expected context, expectation": (soft_mask - mean).abs(),
+        "|difference|: expected context, expectation": (soft - mean).abs(),
     }
     print(f"{given.model}, {len(log_p)} words")
     print(f"{'nats a word, where the place changes':<44} LSTM and output  output alone")

@@ -33,7 +33,7 @@ import labkit
 from labkit.checks import check
 
 torch.set_num_threads(1)  # so that the numbers below are the same on every machine
-for name in labkit.shipped():
+for name in labkit.list_pretrained():
     print(name)
 
 # %% [markdown]
@@ -56,13 +56,13 @@ print("width and height:", photo.size)
 # %% [markdown]
 # ## From picture to caption
 #
-# `load` returns a trained model. It has two parts. A convolutional network, the *encoder*, turns
-# the picture into a grid of vectors. An LSTM, the *decoder*, generates the caption one word at a
-# time.
+# `Captioner.from_pretrained` loads a trained model. It has two parts. A convolutional network, the
+# *encoder*, turns the picture into a grid of vectors. An LSTM, the *decoder*, generates the caption
+# one word at a time.
 
 # %% tags=["nbval-ignore-output"]
-soft = labkit.load("flickr8k-soft")
-soft_caption = soft.tell(photo)
+soft = labkit.Captioner.from_pretrained("flickr8k-soft")
+soft_caption = soft.caption(photo)
 print(soft_caption.text)
 
 # %% [markdown]
@@ -98,8 +98,8 @@ labkit.attention_strip(photo, soft_caption.words, soft_caption.alpha)
 # photographs.
 
 # %%
-hard = labkit.load("flickr8k-hard")
-hard_caption = hard.tell(photo)
+hard = labkit.Captioner.from_pretrained("flickr8k-hard")
+hard_caption = hard.caption(photo)
 print(hard_caption.text)
 
 # %% [markdown]
@@ -242,8 +242,9 @@ for thing in scene.facts["things"]:
 # %%
 from labkit.data.scenes import is_true, things_of
 
-models = {name: labkit.load(f"scenes-{name}") for name in ("soft", "hard")}
-scene_captions = {name: model.tell(scene.image) for name, model in models.items()}
+load = labkit.Captioner.from_pretrained
+models = {name: load(f"scenes-{name}") for name in ("soft", "hard")}
+scene_captions = {name: model.caption(scene.image) for name, model in models.items()}
 for name, caption in scene_captions.items():
     print(f"{name}: {caption.text}  (true: {is_true(caption.text, things_of(scene.facts))})")
 
@@ -256,7 +257,7 @@ labkit.AttentionViewer(scene.image, scene_captions, alt="A drawn scene of colour
 #
 # ## A photograph of your own
 #
-# `soft.tell("my.jpg")` reads a file. So does the command line, which also draws the maps. In a
+# `soft.caption("my.jpg")` reads a file. So does the command line, which also draws the maps. In a
 # terminal, in the project's folder:
 #
 # ```

@@ -557,7 +557,7 @@ if lengths:
 
 # %%
 caption = "The man sits on the grass near the dog."
-short = vocabulary.encode(caption, max_words=5)
+short = vocabulary.encode(caption, max_length=5)
 print(vocabulary.decode(short))
 print("ends with <eos>:", short[-1] == 2)
 

@@ -420,7 +420,7 @@ print("bytes move them by more than their length:", distances["0 to 255"] > 1)
 # %%
 from labkit.features.prepare import SCENE_ENCODER
 
-captioner = labkit.load("scenes-soft")
+captioner = labkit.Captioner.from_pretrained("scenes-soft")
 small = labkit.load_encoder(SCENE_ENCODER, bf16=False)
 scenes = labkit.make_scenes(50, seed=7, split="test")
 scene_pixels = [torch.from_numpy(to_input(s.image, 112)) for s in scenes]
@@ -492,9 +492,9 @@ print("points right below 0.5:", upside.pointing < 0.5)
 # Would a model *trained* with the wrong numbers be as bad? Not nearly: the decoder would have
 # learned to use what it gets. The worst case is to train in one way and to caption in another.
 # `labkit` records with each trained model which encoder made its vectors. It refuses a store that
-# was made with another encoder, and `captioner.tell` prepares the pixels itself. Vectors that you
-# pass in yourself, as we did, cannot be checked. The network's name also determines its mean and
-# standard deviation.
+# was made with another encoder, and `captioner.caption` prepares the pixels itself. Vectors that
+# you pass in yourself, as we did, cannot be checked. The network's name also determines its mean
+# and standard deviation.
 
 # %%
 facts = captioner.encoder_facts

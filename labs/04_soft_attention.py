@@ -17,7 +17,8 @@
 #
 # **What you will learn.** What the decoder computes between two words: the scores of the regions,
 # their weights, the context, the gate, the LSTM, the next word. You write each part yourself, and
-# at the end your parts generate a caption.
+# at the end your parts generate a caption. They are the functions of `labkit/model/equations.py`,
+# under the same names.
 #
 # **Time.** About 75 minutes, of which your machine needs less than one.
 #
@@ -33,7 +34,7 @@ import labkit
 
 torch.set_num_threads(1)  # so that the numbers are the same everywhere
 torch.set_grad_enabled(False)  # nothing is trained in this lab
-captioner = labkit.load("scenes-soft")
+captioner = labkit.Captioner.from_pretrained("scenes-soft")
 decoder = captioner.decoder
 
 # %% [markdown]
@@ -77,7 +78,7 @@ print(f"L = {L} regions of D = {D} numbers")
 # product is faster than three small ones. `split` separates them.
 
 # %%
-A, H = decoder.config.attention_dim, decoder.config.hidden
+A, H = decoder.config.attention_dim, decoder.config.hidden_dim
 parts = [A, 1, 4 * H]
 W_s, w_beta, W_h = decoder.W_h.weight.split(parts)
 b_s, b_beta, b_h = decoder.W_h.bias.split(parts)
@@ -93,9 +94,11 @@ W_a, v = decoder.attention.W_a.weight, decoder.attention.v
 b = decoder.attention.W_a.bias + b_s
 W_y, W_z = decoder.W_y.weight, decoder.W_z.weight
 b_lstm = decoder.W_y.bias + b_h
-E = L_o = decoder.words.weight
+E = L_o = decoder.embedding.weight
 L_h, L_z = decoder.L_h.weight, decoder.L_z.weight
 b_o = decoder.bias + L_o @ decoder.L_h.bias
+W_init_h, W_init_c = decoder.init_hc.weight.chunk(2)
+b_init_h, b_init_c = decoder.init_hc.bias.chunk(2)
 print("W_a", tuple(W_a.shape), " v", tuple(v.shape), " E", tuple(E.shape))
 
 # %% [markdown]
@@ -103,6 +106,7 @@ print("W_a", tuple(W_a.shape), " v", tuple(v.shape), " E", tuple(E.shape))
 # |---|---|---|
 # | $a$ | $(L, D)$ | the regions, from the encoder |
 # | $h$, $c$ | $(T, H)$ | the state and the memory of the LSTM, a row for each of $T$ words |
+# | $W_{init,h}$, $b_{init,h}$ | $(H, D)$, $(H)$ | start $h$; $W_{init,c}$, $b_{init,c}$ start $c$ |
 # | $W_a$, $W_s$, $b$, $v$ | $(A, D)$, $(A, H)$, $(A)$, $(A)$ | score a region |
 # | $w_\beta$, $b_\beta$ | $(1, H)$, $(1)$ | compute the gate |
 # | $W_y$, $W_z$, $W_h$, $b_{lstm}$ | $(4H, m)$, $(4H, D)$, $(4H, H)$, $(4H)$ | update the LSTM |
@@ -119,14 +123,19 @@ print("W_a", tuple(W_a.shape), " v", tuple(v.shape), " E", tuple(E.shape))
 # part for you.
 
 # %%
+def initial_state(a, W_init_h, b_init_h, W_init_c, b_init_c):
+    """Return h_0 and c_0, (H,) each, from a (L, D)."""
+    mean = a.mean(-2)  # (D,)
+    return torch.tanh(mean @ W_init_h.T + b_init_h), torch.tanh(mean @ W_init_c.T + b_init_c)
+
+
 def start(a):
-    """Return h_0 and c_0, (1, H) each, from a (L, D)."""
-    mean = a.mean(0, keepdim=True)  # (1, D)
-    return torch.tanh(decoder.first(mean)).chunk(2, -1)
+    """Return h_0 and c_0 with one row, (1, H) each: a[None] is (1, L, D)."""
+    return initial_state(a[None], W_init_h, b_init_h, W_init_c, b_init_c)
 
 
 h, c = start(a)
-encoded, state = decoder.init_state(features)
+image, state = decoder.init_state(features)
 print("same as labkit:", torch.allclose(h, state.h[0], atol=1e-5))
 
 # %% [markdown]
@@ -191,12 +200,15 @@ check("4.1", scores)
 # %%
 e = scores(a, h, W_a, W_s, b, v)
 query = state.h @ W_s.T + b_s  # in labkit a part of one large product
-theirs = decoder.attention.scores(encoded, query)[0]
+theirs = decoder.attention.scores(image, query)[0]
 print(tuple(e.shape), torch.allclose(e, theirs, atol=1e-4))
 
 # %% [markdown]
-# If you open `labkit/model/attention.py`, you find no `tanh` there. It uses the sigmoid $\sigma$, because
-# $\tanh(x) = 2 \sigma(2x) - 1$, and some processors compute a sigmoid faster than a tanh.
+# Your function is the one in `labkit/model/equations.py`: all of the paper's equations are there,
+# one short function each. The decoder that we compare with is the same thing made fast. For
+# example, `labkit/model/attention.py` computes the tanh from the sigmoid $\sigma$, because
+# $\tanh(x) = 2 \sigma(2x) - 1$, and some processors compute a sigmoid faster than a tanh. Each such
+# shortcut names the function that it speeds up, and a test compares the two.
 
 # %%
 x = torch.linspace(-4, 4, 9)
@@ -264,79 +276,86 @@ labkit.attention_strip(scene.image, ["first look"], alpha.view(1, 7, 7))
 # The paper calls this the expected context. If you sampled one region, with $\alpha_t$ as the
 # probabilities, this is what you would get on average.
 #
-# **Exercise 4.3.** Write `mix`. One operator is enough.
+# **Exercise 4.3.** Write `soft_context`. One operator is enough.
 
 # %%
-def mix(alpha, a):
-    """Return phi, (T, D), from alpha (T, L) and a (L, D)."""
+def soft_context(a, alpha):
+    """Return phi, (T, D), from a (L, D) and alpha (T, L)."""
     return ...
 
 
-check("4.3", mix)
+check("4.3", soft_context)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-def mix(alpha, a):
-    """Return phi, (T, D), from alpha (T, L) and a (L, D)."""
+def soft_context(a, alpha):
+    """Return phi, (T, D), from a (L, D) and alpha (T, L)."""
     return alpha @ a  # (T, L) @ (L, D) -> (T, D)
 
 
-check("4.3", mix)
+check("4.3", soft_context)
 
 # %% [markdown]
-# Two special cases are worth a look. If all weights are equal, the mix is the mean of the regions.
-# If one weight is 1, the mix is that region alone.
+# Two special cases are worth a look. If all weights are equal, the result is the mean of the
+# regions. If one weight is 1, it is that region alone.
 
 # %%
 even = torch.full((1, L), 1 / L)
 one = torch.zeros(1, L)
 one[0, 17] = 1
-print(torch.allclose(mix(even, a)[0], a.mean(0), atol=1e-5))
-print(torch.allclose(mix(one, a)[0], a[17]))
+print(torch.allclose(soft_context(a, even)[0], a.mean(0), atol=1e-5))
+print(torch.allclose(soft_context(a, one)[0], a[17]))
 
 # %% [markdown]
 # So the mean, from which the first state was computed, is attention that does not choose. And hard
-# attention, which you will meet in lab 6, is a mix in which one weight is 1.
+# attention, which you will meet in lab 6, is a sum in which one weight is 1.
 #
 # ## Step 4: the gate
 #
 # After *right* comes *of*. You need not look at the picture to know that. But the weights must sum
 # to 1, so the model has to look somewhere. The gate $\beta_t$ (section 4.2.1 of the paper)
-# determines how much of the mix to let in. It is one number for each word, between 0 and 1:
+# determines how much of the sum to let in. It is one number for each word, between 0 and 1:
 #
 # $$\beta_t = \sigma(w_\beta \cdot h_{t-1} + b_\beta), \qquad z_t = \beta_t \, \phi(a, \alpha_t)$$
 #
 # The result $z_t$ is the **context** (eq. 6).
 #
-# **Exercise 4.4.** Write `context`. What is the gate computed from? And what does it multiply?
+# **Exercise 4.4.** Write `context_gate`. It returns $\beta$ with one column, so that it can
+# multiply a row of $D$ numbers.
 
 # %%
-def context(phi, h, w_beta, b_beta):
-    """Return z, (T, D), from phi (T, D) and h (T, H)."""
+def context_gate(h, w_beta, b_beta):
+    """Return beta, (T, 1), from h (T, H)."""
     return ...
 
 
-check("4.4", context)
+check("4.4", context_gate)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-def context(phi, h, w_beta, b_beta):
-    """Return z, (T, D), from phi (T, D) and h (T, H)."""
-    beta = torch.sigmoid(h @ w_beta.T + b_beta)  # (T, 1)
-    return beta * phi
+def context_gate(h, w_beta, b_beta):
+    """Return beta, (T, 1), from h (T, H)."""
+    return torch.sigmoid(h @ w_beta.T + b_beta)
 
 
-check("4.4", context)
+check("4.4", context_gate)
 
 # %% [markdown]
-# Scores, weights, mix and gate: this is all there is to attention. In `labkit` the first three are
-# in `Attention.forward`, which returns $\phi$. Let us compare.
+# Scores, weights, $\phi$ and gate: this is all there is to attention. One line puts the last two
+# together. It takes $\phi$ as an argument, as the paper does: `soft_context` is one choice, and
+# hard attention is another. In `labkit` the first three are in `Attention.forward`, which returns
+# $\phi(a, \alpha_t)$. Let us compare.
 
 # %%
-phi = mix(alpha, a)
-their_phi, _, details = decoder.attention(encoded, query, state.h)
+def context(phi, a, alpha, beta=1.0):
+    """Return z, (T, D): eq. 6 with the gate."""
+    return beta * phi(a, alpha)
+
+
+expected = soft_context(a, alpha)
+theirs, details = decoder.attention(image, query, state.h)
 print("alpha:", torch.allclose(alpha, details.alpha[0], atol=1e-5))
-print("phi:  ", torch.allclose(phi, their_phi[0], atol=1e-4))
-z = context(phi, h, w_beta, b_beta)
-print("beta is between 0 and 1:", bool(0 < (z / phi).mean() < 1))
+print("phi:  ", torch.allclose(expected, theirs[0], atol=1e-4))
+z = context(soft_context, a, alpha, context_gate(h, w_beta, b_beta))
+print("beta is between 0 and 1:", bool(0 < (z / expected).mean() < 1))
 
 # %% [markdown]
 # ## Step 5: the LSTM
@@ -345,17 +364,18 @@ print("beta is between 0 and 1:", bool(0 < (z / phi).mean() < 1))
 # $h_{t-1}$. Three products and a bias add up to one long vector, which consists of four vectors of
 # size $H$ (eq. 1):
 #
-# $$(i_t, f_t, o_t, g_t) = W_y E y_{t-1} + W_z z_t + W_h h_{t-1} + b_{lstm}$$
+# $$W_y E y_{t-1} + W_h h_{t-1} + W_z z_t + b_{lstm}$$
 #
 # $i$ lets new content in, $f$ keeps the old, and $o$ determines what comes out. These three are
-# gates and go through the sigmoid. $g$ is the new content itself and goes through $\tanh$ (eqs. 2
-# and 3; $\odot$ is the element-wise product):
+# gates: their parts go through the sigmoid. $g$ is the new content itself, and its part goes
+# through $\tanh$. Then come the memory and the state (eqs. 2 and 3; $\odot$ is the element-wise
+# product):
 #
-# $$c_t = \sigma(f_t) \odot c_{t-1} + \sigma(i_t) \odot \tanh(g_t)$$
-# $$h_t = \sigma(o_t) \odot \tanh(c_t)$$
+# $$c_t = f_t \odot c_{t-1} + i_t \odot g_t$$
+# $$h_t = o_t \odot \tanh(c_t)$$
 #
-# **Exercise 4.5.** Write `lstm`. Mind the order of the four parts: other libraries use a different
-# one.
+# **Exercise 4.5.** Write `lstm_gates`, `lstm_memory` and `lstm_hidden`. Mind the order of the four
+# parts: other libraries use a different one.
 #
 # <details><summary>Hint</summary>
 #
@@ -364,23 +384,42 @@ print("beta is between 0 and 1:", bool(0 < (z / phi).mean() < 1))
 # </details>
 
 # %%
-def lstm(word, z, h, c, W_y, W_z, W_h, b):
-    """Return the new h and c, (T, H) each; word is (T, m), z (T, D)."""
+def lstm_gates(Ey, h, z, W_y, W_h, W_z, b):
+    """Return i, f, o, g, (T, H) each; Ey is (T, m), h (T, H), z (T, D)."""
     return ...
 
 
-check("4.5", lstm)
+def lstm_memory(f, c, i, g):
+    """Return the new c, (T, H)."""
+    return ...
+
+
+def lstm_hidden(o, c):
+    """Return the new h, (T, H), from the new c."""
+    return ...
+
+
+check("4.5", [lstm_gates, lstm_memory, lstm_hidden])
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-def lstm(word, z, h, c, W_y, W_z, W_h, b):
-    """Return the new h and c, (T, H) each; word is (T, m), z (T, D)."""
-    gates = word @ W_y.T + z @ W_z.T + h @ W_h.T + b  # (T, 4H)
-    i, f, o, g = gates.chunk(4, -1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+def lstm_gates(Ey, h, z, W_y, W_h, W_z, b):
+    """Return i, f, o, g, (T, H) each; Ey is (T, m), h (T, H), z (T, D)."""
+    stacked = Ey @ W_y.T + h @ W_h.T + z @ W_z.T + b  # (T, 4H)
+    i, f, o, g = stacked.chunk(4, -1)
+    return i.sigmoid(), f.sigmoid(), o.sigmoid(), g.tanh()
 
 
-check("4.5", lstm)
+def lstm_memory(f, c, i, g):
+    """Return the new c, (T, H)."""
+    return f * c + i * g
+
+
+def lstm_hidden(o, c):
+    """Return the new h, (T, H), from the new c."""
+    return o * c.tanh()
+
+
+check("4.5", [lstm_gates, lstm_memory, lstm_hidden])
 
 # %% [markdown]
 # ## Step 6: the next word
@@ -392,66 +431,79 @@ check("4.5", lstm)
 # Why use the context again, when the LSTM has already read it? This way, what the model sees can
 # appear in the caption at once, in the same step, without a detour through the memory.
 #
-# **Exercise 4.6.** Write `word_log_p`. It returns $\log p$, not $p$: the probability of a caption
-# is a product of many small numbers, and a sum of logarithms is numerically safer.
+# **Exercise 4.6.** Write `logits`: what the softmax is taken of, $n_t$ in the paper. It is a number
+# for each of the $V$ words, and the largest number belongs to the most likely word.
 
 # %%
-def word_log_p(word, h, z, L_o, L_h, L_z, b_o):
-    """Return log p, (T, V), of each word of the vocabulary."""
+def logits(Ey, h, z, L_o, L_h, L_z, b_o):
+    """Return n, (T, V), a number for each word of the vocabulary."""
     return ...
 
 
-check("4.6", word_log_p)
+check("4.6", logits)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-def word_log_p(word, h, z, L_o, L_h, L_z, b_o):
-    """Return log p, (T, V), of each word of the vocabulary."""
-    hidden = word + h @ L_h.T + z @ L_z.T  # (T, m)
-    return (hidden @ L_o.T + b_o).log_softmax(-1)
+def logits(Ey, h, z, L_o, L_h, L_z, b_o):
+    """Return n, (T, V), a number for each word of the vocabulary."""
+    mixed = Ey + h @ L_h.T + z @ L_z.T  # (T, m)
+    return mixed @ L_o.T + b_o
 
 
-check("4.6", word_log_p)
+check("4.6", logits)
 
 # %% [markdown]
 # ## All parts together
 #
-# One step calls your six functions in turn. `weigh` is an argument so that we can replace `weights`
+# One step calls your functions in turn. `phi` is an argument, so that we can replace `soft_context`
 # by another function later.
 
 # %%
-def step(word, a, h, c, weigh):
-    """Predict one more word; word is the id of the last one, a tensor (1,)."""
-    alpha = weigh(scores(a, h, W_a, W_s, b, v))
-    z = context(mix(alpha, a), h, w_beta, b_beta)
-    h, c = lstm(E[word], z, h, c, W_y, W_z, W_h, b_lstm)
-    log_p = word_log_p(E[word], h, z, L_o, L_h, L_z, b_o)
-    return log_p, alpha, h, c
+def step(y, a, h, c, phi):
+    """Return the new h and c, alpha, and n of the next word; y is the last word's id, (1,)."""
+    alpha = weights(scores(a, h, W_a, W_s, b, v))
+    z = context(phi, a, alpha, context_gate(h, w_beta, b_beta))
+    i, f, o, g = lstm_gates(E[y], h, z, W_y, W_h, W_z, b_lstm)
+    c = lstm_memory(f, c, i, g)
+    h = lstm_hidden(o, c)
+    return h, c, alpha, logits(E[y], h, z, L_o, L_h, L_z, b_o)
 
 # %% [markdown]
 # The first word follows `<bos>`, the mark for the beginning of a caption. Does your step agree with
-# `labkit`'s?
+# `labkit`'s? That one returns $\log p$, the log-softmax of your $n$: the probability of a caption
+# is a product of many small numbers, and a sum of logarithms is numerically safer.
 
 # %%
 from labkit.data.vocabulary import BOS, EOS
 
-log_p, alpha, h, c = step(torch.tensor([BOS]), a, *start(a), weights)
-theirs, state, _ = decoder.step(torch.tensor([[BOS]]), encoded, state)
-print("log p:", torch.allclose(log_p, theirs[0], atol=1e-3))
+h, c, alpha, n = step(torch.tensor([BOS]), a, *start(a), soft_context)
+theirs, state, _ = decoder.step(torch.tensor([[BOS]]), image, state)
+print("log p:", torch.allclose(n.log_softmax(-1), theirs[0], atol=1e-3))
 print("h:    ", torch.allclose(h, state.h[0], atol=1e-4))
 print("c:    ", torch.allclose(c, state.c[0], atol=1e-4))
 
 # %% [markdown]
-# If all three are True, you have written the decoder of the paper.
-#
+# If all three are True, you have written the decoder of the paper. Now open
+# `labkit/model/equations.py`: your functions are there, and `step` too, with all the matrices in
+# one object, `Parameters`. Do they give the same numbers?
+
+# %%
+from labkit.model import equations
+
+w = equations.Parameters.of(decoder)
+theirs = equations.step(torch.tensor([BOS]), a, *start(a), equations.soft_context, w)
+mine = h, c, alpha, n
+print(*(torch.allclose(x, y, atol=1e-4) for x, y in zip(mine, theirs, strict=True)))
+
+# %% [markdown]
 # To generate a caption, take the most likely word, feed it to the next step, and stop at `<eos>`.
 # This is called greedy decoding.
 #
 # **Exercise 4.7.** Write `generate`. It returns the ids of the words, without `<bos>` and `<eos>`,
 # and a row of weights for each of them. Begin with `start(a)`. Stop after 20 words if there is no
-# `<eos>`. Pass `weigh` on to `step`: later we will use another function in its place.
+# `<eos>`. Pass `phi` on to `step`: later we will use another function in its place.
 
 # %%
-def generate(a, weigh=weights):
+def generate(a, phi=soft_context):
     """Return the ids of the words, a list, and alpha (T, L)."""
     return ...
 
@@ -459,14 +511,14 @@ def generate(a, weigh=weights):
 check("4.7", generate)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
-def generate(a, weigh=weights):
+def generate(a, phi=soft_context):
     """Return the ids of the words, a list, and alpha (T, L)."""
     (h, c), ids, maps = start(a), [BOS], []
     for _ in range(20):
-        log_p, alpha, h, c = step(torch.tensor(ids[-1:]), a, h, c, weigh)
-        if log_p.argmax() == EOS:
+        h, c, alpha, n = step(torch.tensor(ids[-1:]), a, h, c, phi)
+        if n.argmax() == EOS:
             break
-        ids.append(log_p.argmax().item())
+        ids.append(n.argmax().item())
         maps.append(alpha[0])
     return ids[1:], torch.stack(maps)
 
@@ -491,7 +543,7 @@ print("the same weights:", torch.allclose(maps, caption.alpha, atol=1e-3))
 # %% [markdown]
 # ## What is attention worth?
 #
-# The decoder is yours now, so you can break it. Replace `weights` by another function, and see what
+# The decoder is yours now, so you can break it. Replace $\phi$ by another function, and see what
 # the captions of 50 scenes say. We count how many of the shapes that they mention are right: the
 # size, the colour and the shape must all match something in the scene.
 
@@ -504,25 +556,23 @@ pictures = [regions(x) for x in encoder(torch.stack(pixels))]
 print(len(pictures), "pictures, each", tuple(pictures[0].shape))
 
 # %%
-def share_right(weigh):
+def share_right(phi):
     """Return the share of the mentioned shapes that are in the scene."""
     right = total = 0
     for s, a in zip(scenes, pictures, strict=True):
-        ids, _ = generate(a, weigh)
+        ids, _ = generate(a, phi)
         text = captioner.vocabulary.decode(ids)
         found, mentioned = objects_right(text, things_of(s.facts))
         right, total = right + found, total + mentioned
     return right / total
 
 # %% tags=["nbval-ignore-output"]
-from torch.nn.functional import one_hot
-
 variants = {
-    "learned": weights,  # as the model learned to look
-    "even": lambda e: torch.full_like(e, 1 / L),  # the same for all regions
-    "likeliest": lambda e: one_hot(e.argmax(-1), L).float(),  # one region
+    "learned": soft_context,  # as the model learned to look
+    "even": lambda a, alpha: a.mean(0, keepdim=True),  # the same for all regions
+    "likeliest": lambda a, alpha: a[alpha.argmax(-1)],  # one region
 }
-shares = {name: share_right(weigh) for name, weigh in variants.items()}
+shares = {name: share_right(phi) for name, phi in variants.items()}
 print({name: round(share, 2) for name, share in shares.items()})
 
 # %%
@@ -548,9 +598,9 @@ def gates(a):
     """Return pairs of a word and the beta with which it was generated."""
     (h, c), word, pairs = start(a), torch.tensor([BOS]), []
     for next_id in generate(a)[0]:
-        beta = torch.sigmoid(h @ w_beta.T + b_beta).item()
+        beta = context_gate(h, w_beta, b_beta).item()
         pairs.append((captioner.vocabulary.words[next_id], beta))
-        _, _, h, c = step(word, a, h, c, weights)
+        h, c, _, _ = step(word, a, h, c, soft_context)
         word = torch.tensor([next_id])
     return pairs
 
@@ -577,11 +627,12 @@ for name, kind in {"colours": COLOURS, "shapes": SHAPES,
 # | regions | $(L, D)$ | $(N, L, D)$ |
 # | state $h$ | $(T, H)$ | $(N, K, H)$ |
 # | scores, weights | $(T, L)$ | $(N, K, L)$ |
-# | mix | $(T, L)$ times $(L, D)$ | $(N, K, L)$ times $(N, L, D)$ |
+# | context | $(T, L)$ times $(L, D)$ | $(N, K, L)$ times $(N, L, D)$ |
 #
 # In training $K$ is 1 and $N$ is the batch size. In beam search $K$ is the number of beams, and the
-# regions are not copied for each beam. Now read `labkit/model/attention.py` and `labkit/model/decoder.py`. You
-# know every line that matters.
+# regions are not copied for each beam. Now read `labkit/model/attention.py` and
+# `labkit/model/decoder.py`. You know every line that matters: where a line is a shortcut, the
+# comment beside it names one of your functions.
 #
 # ## Questions
 #
@@ -618,7 +669,8 @@ for name, kind in {"colours": COLOURS, "shapes": SHAPES,
 # - A gate, one number for each word, determines how much of this to let in.
 # - An LSTM reads the last word, the context and its own state. Word, state and context together
 #   predict the next word.
-# - All this takes about twenty lines of code, and the results agree with `labkit`.
+# - All this takes about twenty lines of code: those of `labkit/model/equations.py`. The fast
+#   decoder gives the same results.
 #
 # **To think about.** With even weights, the model got few shapes right. Yet some models without
 # attention write good captions. What would the encoder have to give them, so that one vector is

@@ -120,15 +120,15 @@ def new_decoder(seed=0):
     torch.manual_seed(seed)
     sizes = {"feature_dim": 64, "embed_dim": 64, "hidden_dim": 128, "attention_dim": 64}
     off = {"dropout": 0.0, "word_dropout": 0.0, "feature_dropout": 0.0}
-    shape = len(vocabulary), store.dim
-    return labkit.Decoder(labkit.ModelConfig(*shape, **sizes, **off))
+    data = {"vocab_size": len(vocabulary), "encoder_dim": store.dim}
+    return labkit.Decoder(labkit.ModelConfig(**data, **sizes, **off))
 
 # %%
 def predict(decoder, a, captions):
     """Return log p (B, T, V) and alpha (B, T, L), also for padding."""
-    (encoded, state), log_ps, alphas = decoder.init_state(a), [], []
+    (image, state), log_ps, alphas = decoder.init_state(a), [], []
     for words in captions[:, :-1].T:  # (B,) each
-        log_p, state, attention = decoder.step(words[:, None], encoded, state)
+        log_p, state, attention = decoder.step(words[:, None], image, state)
         log_ps.append(log_p[:, 0])
         alphas.append(attention.alpha[:, 0])
     return torch.stack(log_ps, 1), torch.stack(alphas, 1)
@@ -176,7 +176,8 @@ check("5.2", word_loss)
 # %%
 from labkit.training.objective import Objective
 
-objective = Objective(doubly_stochastic=0.0, smoothing=0.0)  # the plain loss; more below
+plain = labkit.TrainingConfig(doubly_stochastic=0.0, label_smoothing=0.0)
+objective = Objective(plain)  # the plain loss; more below
 loss = objective(decoder(a, captions))
 per_word, mine = loss.total / loss.words, word_loss(log_p, captions)
 print("the same loss:", torch.allclose(per_word, mine, atol=1e-5))
@@ -234,7 +235,8 @@ def penalty(alpha, captions, target=1.0):
 check("5.3", penalty)
 
 # %%
-both = Objective(doubly_stochastic=1.0, smoothing=0.0)(decoder(a, captions))
+config = labkit.TrainingConfig(doubly_stochastic=1.0, label_smoothing=0.0)
+both = Objective(config)(decoder(a, captions))
 theirs = (both.total - loss.total) / loss.words
 mine = penalty(alpha, captions)
 print("the same term:", torch.allclose(theirs, mine, rtol=1e-3))
@@ -364,26 +366,25 @@ print("captions reproduced exactly:", sum(exact), "of", len(exact))
 #
 # ## A training run
 #
-# Now all 300 scenes. The class `Trainer` is what `labkit train` uses: it sets up the store, the
-# loader, the decoder and the optimiser, and writes a run folder. These settings make the run small.
+# Now all 300 scenes. The function `train` is what `labkit train` calls. It makes a `Trainer`, which
+# sets up the store, the loader, the decoder and the optimiser, and writes a run folder. We use the
+# class itself first, to take the loop apart. These settings make the run small.
 
 # %%
-from dataclasses import replace
-
-from labkit.training.config import SCENES
-from labkit.training.trainer import Trainer, train
+from labkit.training.config import SCENES, resolve
+from labkit.training.trainer import Trainer
 
 runs = Path(folder.name)
 small = {"epochs": 4, "batch_size": 30, "feature_dim": 64, "embed_dim": 64,
-         "hidden_dim": 128, "attention_dim": 64, "dropout": 0.0, "warmup_ratio": 20,
+         "hidden_dim": 128, "attention_dim": 64, "dropout": 0.0, "warmup_ratio": 0.1,
          "learning_rate": 5e-3, "ema_decay": 0.9, "precision": "fp32",
          "log_every": 10, "save_every": 10}
 
 # %%
-config = replace(SCENES, **small)
-training = Trainer(path, runs / "watched", config, progress=False)
-samples = training.make_loader().samples()
-print(f"{samples} samples, {training.steps} steps per epoch")
+settings = resolve(SCENES, small)  # those for scenes, with ours in their place
+trainer = Trainer(path, runs / "watched", settings, progress=False)
+loader = trainer.make_loader()
+print(f"{loader.num_samples} samples, {len(loader)} steps per epoch")
 
 # %% [markdown]
 # While the model trains we want to see more than the training loss. We use forty other scenes for
@@ -428,12 +429,12 @@ def measure(decoder):
 # the optimiser.
 
 # %%
-history = [measure(training.decoder)]
-for epoch in range(4):
-    training.decoder.train()
-    for batch in training.make_loader().epoch(epoch):
-        training.train_step(batch)
-    history.append(measure(training.decoder))
+history = [measure(trainer.decoder)]
+for _ in range(4):
+    trainer.decoder.train()
+    for batch in loader:  # one epoch; the next one has another order
+        trainer.train_step(batch)
+    history.append(measure(trainer.decoder))
 curves, maps = zip(*history, strict=True)
 
 # %% tags=["nbval-ignore-output"]
@@ -484,21 +485,22 @@ labkit.attention_strip(image, titles, strip.view(-1, 7, 7))
 # A training run that takes hours will be killed sooner or later: the power fails, somebody needs
 # the machine, memory runs out. We do it on purpose. First comes a run that is left alone. Then we
 # start the same run in a second process, and kill it as soon as it has written a checkpoint. It
-# gets no chance to clean up.
+# gets no chance to clean up. (`train` also says what should be known of a run, and how it ended:
+# this store has no dev split, so the last epoch is kept.)
 
 # %%
-short = small | {"epochs": 2}  # logs a line every 10 steps, and one after each epoch
-full = train(path, runs / "uninterrupted", short, progress=False)
+short = small | {"epochs": 2, "warmup_ratio": 0.2}  # logs a line every 10 steps
+full = labkit.train(path, runs / "uninterrupted", short, progress=False)
 log = full.state.rows
 print(f"{full.state.step} steps, {len(log)} lines in the log")
 
 # %%
 PROGRAM = """
 import json, sys, torch
-from labkit.training.trainer import train
+from labkit import train
 torch.set_num_threads(1)
-store, out, options = sys.argv[1:]
-train(store, out, json.loads(options), progress=False)
+store, run, overrides = sys.argv[1:]
+train(store, run, json.loads(overrides), progress=False)
 """
 
 # %%
@@ -552,8 +554,8 @@ kept = {name: tensor for name, tensor in tensors.items()
 save(runs / "without-adam" / checkpoint.name, kept, facts)
 
 # %%
-resumed = train(path, runs / "killed", resume=True, progress=False)
-without_adam = train(path, runs / "without-adam", resume=True, progress=False)
+resumed = labkit.train(path, runs / "killed", resume=True, progress=False)
+without_adam = labkit.train(path, runs / "without-adam", resume=True, progress=False)
 print("resumed, the same log:     ", resumed.state.rows == log)
 print("without adam, the same log:", without_adam.state.rows == log)
 

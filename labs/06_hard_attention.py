@@ -103,9 +103,10 @@ print("the loss has a gradient:", loss.requires_grad)
 
 # %%
 import labkit
+from labkit.model.decoder import pad_captions
 from labkit.training.gradient_variance import with_attention
 
-soft = labkit.load("scenes-soft")
+soft = labkit.Captioner.from_pretrained("scenes-soft")
 scenes = labkit.make_scenes(10, seed=5, split="test")
 pixels = torch.stack([torch.tensor(s.image).permute(2, 0, 1) for s in scenes])
 a = soft.encoder(pixels)  # (10, 49, 112)
@@ -116,9 +117,8 @@ references = [soft.vocabulary.encode(scene.captions[0]) for scene in scenes]
 def gradient_norm(name, **options):
     """The norm of the gradient of the scores, from the word loss alone."""
     decoder = with_attention(soft.decoder, name, **options).train()
-    captions = labkit.model.decoder.pad_captions(references)
-    words = decoder(a, captions)
-    (-words.log_p.gather(1, words.targets[:, None]).mean()).backward()
+    output = decoder(a, pad_captions(references))
+    (-output.log_p.gather(1, output.targets[:, None]).mean()).backward()
     grad = decoder.attention.v.grad
     return 0.0 if grad is None else grad.norm().item()
 
@@ -411,33 +411,31 @@ print(f"mean of the logs: {(half.exp()[:, None] * word).sum().item():.2f}")
 #
 # ## The same in the full decoder
 #
-# `labkit.training.gradient_variance.moments` measures the variance of the gradient of a fixed model. The model
-# stays the same, and only the sampled places vary. Here it is the pretrained model, with one
-# attention mechanism after the other.
+# `labkit.training.gradient_variance.moments` measures the variance of the gradient of a fixed
+# model. The model stays the same, and only the sampled places vary. Here it is the pretrained
+# model, with one attention mechanism after the other.
 
 # %%
-from labkit.model.attention import HardConfig
 from labkit.training.gradient_variance import moments
 from labkit.training.objective import Objective
 
-captions = labkit.model.decoder.pad_captions(references)
+captions = pad_captions(references)
 
 
 # %%
-def gradient_variance(name, **options):
-    decoder = with_attention(soft.decoder, name, **options)
-    objective = Objective(doubly_stochastic=0, smoothing=0, hard=HardConfig(**options))
+def gradient_variance(name, **terms):
+    decoder = with_attention(soft.decoder, name, soft_share=0.0)  # always sample
+    config = labkit.TrainingConfig(doubly_stochastic=0.0, label_smoothing=0.0, **terms)
     torch.manual_seed(0)
-    found = moments(decoder, objective, a, captions, draws=20)
+    found = moments(decoder, Objective(config), a, captions, draws=20)
     return found["attention"].total_variance
 
 
 # %%
-plain = {"soft_share": 0.0, "lambda_e": 0.0}
 variances = {
     "soft": gradient_variance("soft"),
-    "caption": gradient_variance("reinforce", **plain),
-    "to go": gradient_variance("reinforce", reward="to_go", **plain),
+    "caption": gradient_variance("reinforce", lambda_e=0.0),
+    "to go": gradient_variance("reinforce", lambda_e=0.0, reward="to_go"),
     "gumbel": gradient_variance("gumbel"),
 }
 

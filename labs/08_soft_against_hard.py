@@ -38,7 +38,8 @@ import labkit
 from labkit.checks import check
 
 torch.set_num_threads(1)
-soft, hard = labkit.load("scenes-soft"), labkit.load("scenes-hard")
+load = labkit.Captioner.from_pretrained
+soft, hard = load("scenes-soft"), load("scenes-hard")
 print(soft.decoder.config.attention, "and", hard.decoder.config.attention)
 
 # %% [markdown]
@@ -52,7 +53,7 @@ print(soft.decoder.config.attention, "and", hard.decoder.config.attention)
 
 # %% tags=["nbval-ignore-output"]
 scene = labkit.make_scenes(1, seed=11, split="test")[0]
-both = {"soft": soft.tell(scene.image), "hard": hard.tell(scene.image)}
+both = {"soft": soft.caption(scene.image), "hard": hard.caption(scene.image)}
 for name, caption in both.items():
     print(f"{name}: {caption.text}")
 
@@ -70,8 +71,8 @@ labkit.AttentionViewer(scene.image, both)
 # %%
 scenes = labkit.make_scenes(60, seed=77, split="test")
 generated = {
-    "soft": [soft.tell(one.image) for one in scenes],
-    "hard": [hard.tell(one.image) for one in scenes],
+    "soft": [soft.caption(one.image) for one in scenes],
+    "hard": [hard.caption(one.image) for one in scenes],
 }
 print({name: len(captions) for name, captions in generated.items()})
 
@@ -321,15 +322,13 @@ print("the maps clearly tell them apart:", abs(apart(groups[True], groups[False]
 # finds. (In lab 0 they chose the caption that agrees most with their other candidates.)
 
 # %% tags=["nbval-ignore-output"]
-from labkit.model.generation import GenerationConfig
-
 folder = files("skimage") / "data"
 names = ["astronaut.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png",
          "coins.png", "rocket.jpg", "hubble_deep_field.jpg", "grass.png", "gravel.png", "brick.png"]
-models = {name: labkit.load(f"flickr8k-{name}") for name in ("soft", "hard")}
+models = {name: load(f"flickr8k-{name}") for name in ("soft", "hard")}
 gallery = {}
 for name in names:
-    gallery[name] = {kind: m.tell(folder / name, GenerationConfig(beam=5)) for kind, m in models.items()}
+    gallery[name] = {kind: m.caption(folder / name, num_beams=5) for kind, m in models.items()}
     print(name, *(f"\n    {kind}: {caption.text}" for kind, caption in gallery[name].items()))
 
 # %% [markdown]

@@ -1,4 +1,4 @@
-"""Small feature stores for the tests, whose features tell which image they belong to."""
+"""Small feature stores for the tests, whose features show which image they belong to."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The exercises of lab 4: one step of the decoder, part by part.
+"""The exercises of lab 4: the functions of `labkit.model.equations`, one by one.
 
 Each part is tried with small random tensors. All matrices are square. So a product with a
 transposed matrix gives wrong values, which a check can recognise, and not an error about shapes.
@@ -17,7 +17,7 @@ from labkit.data.scenes import make_scenes
 from labkit.data.vocabulary import BOS, EOS
 from labkit.features.encoder import load_encoder
 from labkit.features.prepare import SCENE_ENCODER
-from labkit.model.captioner import load
+from labkit.model.captioner import Captioner
 from labkit.model.decoder import State
 from labkit.model.generation import greedy
 
@@ -80,7 +80,7 @@ def scores(answer: Any) -> str | None:
         "b goes inside the tanh": ((region + state).tanh() + b) @ v,
         "both matrices are transposed: W_a a_i for all rows of a is a @ W_a.T":
             (a @ W_a + (h @ W_s)[:, None] + b).tanh() @ v,
-    }
+    }  # fmt: skip
     return first_problem(compare(got, right, "e", mistakes), lost_gradient(got, "e"))
 
 
@@ -102,7 +102,7 @@ def weights(answer: Any) -> str | None:
             e.sigmoid(),
         "the likeliest region has all the weight: that is hard attention, lab 6":
             one_hot(e.argmax(-1), L).float(),
-    }
+    }  # fmt: skip
     problem = compare(got, right, "alpha", mistakes)
     if problem is None and not torch.isfinite(answer(200 * e.detach())).all():
         return (
@@ -112,12 +112,12 @@ def weights(answer: Any) -> str | None:
     return first_problem(problem, lost_gradient(got, "alpha"))
 
 
-@exercise("4.3", "Write `mix(alpha, a)`: for each word the weighted sum of the regions.")
-def mix(answer: Any) -> str | None:
-    """Judge the mix, eq. 13 without the gate."""
+@exercise("4.3", "Write `soft_context(a, alpha)`: for each word the weighted sum of the regions.")
+def soft_context(answer: Any) -> str | None:
+    """Judge the expected context, eq. 13."""
     e, a = numbers(3, (T, L), (L, D))
     alpha = e.softmax(-1)
-    got = run(answer, alpha, a, name="mix")
+    got = run(answer, a, alpha, name="soft_context")
     right = alpha @ a
     mistakes = {
         "this is the mean of all regions, whatever the weights: alpha is not used":
@@ -128,102 +128,136 @@ def mix(answer: Any) -> str | None:
         "the weights already sum to 1: do not divide by L": right / L,
         "you use the likeliest region alone: that is hard attention, lab 6": a[alpha.argmax(-1)],
         "your result is transposed: we want a row for each word": right.T,
-    }
+    }  # fmt: skip
     return first_problem(compare(got, right, "phi", mistakes), lost_gradient(got, "phi"))
 
 
-@exercise("4.4", "Write `context(phi, h, w_beta, b_beta)`: the mix times one number per word.")
-def context(answer: Any) -> str | None:
-    """Judge the context with its gate, section 4.2.1."""
-    given = numbers(4, (T, D), (T, D), (1, D), (1,))
-    phi, h, w, b = given
-    got = run(answer, *given, name="context")
+@exercise("4.4", "Write `context_gate(h, w_beta, b_beta)`: one number per word, (T, 1).")
+def context_gate(answer: Any) -> str | None:
+    """Judge the gate, section 4.2.1."""
+    given = numbers(4, (T, D), (1, D), (1,))
+    h, w, b = given
+    got = run(answer, *given, name="context_gate")
     raw = h @ w.T + b  # (T, 1)
-    right = raw.sigmoid() * phi
+    right = raw.sigmoid()
     mistakes = {
-        "this is phi itself: the gate is missing": phi,
-        "this is the gate beta: multiply phi by it": raw.sigmoid(),
-        "you multiply h by the gate, but it belongs to phi": raw.sigmoid() * h,
-        "you compute the gate from phi, but it depends on h": (phi @ w.T + b).sigmoid() * phi,
-        "you left out the sigmoid: a gate is between 0 and 1": raw * phi,
-        "tanh is between -1 and 1, but the gate needs the sigmoid": raw.tanh() * phi,
-        "you left out b_beta": (h @ w.T).sigmoid() * phi,
-        "your gate closes where it should open: this is 1 - beta": (-raw).sigmoid() * phi,
+        "you left out the sigmoid: a gate is between 0 and 1": raw,
+        "tanh is between -1 and 1, but the gate needs the sigmoid": raw.tanh(),
+        "you left out b_beta": (h @ w.T).sigmoid(),
+        "your gate closes where it should open: this is 1 - beta": (-raw).sigmoid(),
         "your gate is a vector, with a number for each element of h, but the paper's is one number "
-        "for each word: w_beta . h is a product and a sum": (h * w + b).sigmoid() * phi,
-    }
-    return first_problem(compare(got, right, "z", mistakes), lost_gradient(got, "z"))
+        "for each word: w_beta . h is a product and a sum": (h * w + b).sigmoid(),
+        "the numbers are right, but keep the last axis, (T, 1): it lets beta multiply (T, D)":
+            right[:, 0],
+        "this is one gate for all words together: each word has its own": raw.sum().sigmoid(),
+    }  # fmt: skip
+    return first_problem(compare(got, right, "beta", mistakes), lost_gradient(got, "beta"))
 
 
-@exercise("4.5", "Write `lstm(word, z, h, c, W_y, W_z, W_h, b)`: return the new (h, c).")
+LSTM = ("lstm_gates", "lstm_memory", "lstm_hidden")
+
+
+@exercise("4.5", "Write `lstm_gates`, `lstm_memory` and `lstm_hidden`, eqs. 1, 2 and 3.")
 def lstm(answer: Any) -> str | None:
-    """Judge the LSTM, eqs. 1, 2 and 3."""
-    given = numbers(5, *[(T, D)] * 4, *[(4 * D, D)] * 3, (4 * D,))
-    word, z, h, c, W_y, W_z, W_h, b = given
-    got = run(answer, *given, name="lstm")
-    if got is None or got is ...:
-        raise Unanswered
-    if not isinstance(got, tuple | list) or len(got) != 2:
-        return "your function must return two things: return h, c"
-    parts = word @ W_y.T + z @ W_z.T + h @ W_h.T + b
-    no_word, no_z, no_h = (parts - x @ W.T for x, W in ((word, W_y), (z, W_z), (h, W_h)))
-    right = _cell(parts, c)
-    i, f, o, g = parts.chunk(4, -1)
-    new_only = i.sigmoid() * g.tanh()
-    raw = f * c + i * g.tanh()  # without the sigmoids
+    """Judge the three functions of the LSTM."""
+    if callable(answer):
+        run(answer, *numbers(5, *[(T, D)] * 3, *[(4 * D, D)] * 3, (4 * D,)))
+        answer = ()
+    if len(answer) != len(LSTM):
+        return f'pass the three functions: check("4.5", [{", ".join(LSTM)}])'
+    gates, memory, hidden = answer
+    return first_problem(_gates(gates), _memory(memory), _hidden(hidden))
+
+
+def _gates(answer: Any) -> str | None:
+    """Judge the gates, eq. 1."""
+    given = numbers(5, *[(T, D)] * 3, *[(4 * D, D)] * 3, (4 * D,))
+    Ey, h, z, W_y, W_h, W_z, b = given
+    got = run(answer, *given, name="lstm_gates")
+    if not isinstance(got, tuple | list) or len(got) != 4:
+        return "lstm_gates must return four things: return i, f, o, g"
+    parts = Ey @ W_y.T + h @ W_h.T + z @ W_z.T + b  # (T, 4D)
+    no_word, no_h, no_z = (parts - x @ W.T for x, W in ((Ey, W_y), (h, W_h), (z, W_z)))
+    right = _squashed(parts)
+    i, f, o, g = right
+    one, two, three, four = parts.chunk(4, -1)
     mistakes = {
-        "you return (c, h): h comes first": right[::-1],
         "here the order of the four parts is i, f, o, g, but torch.nn.LSTM has i, f, g, o":
-            _cell(torch.cat([i, f, g, o], -1), c),
-        "i and f are swapped: i lets new content in, f keeps the old":
-            _cell(torch.cat([f, i, o, g], -1), c),
-        "g is not a gate: it goes through tanh, not through the sigmoid":
-            _cell(parts, c, torch.sigmoid),
-        "you left out tanh in the last line: h = sigmoid(o) * tanh(c)":
-            [o.sigmoid() * right[1], right[1]],
-        "you compute h from the old c, but it depends on the new one":
-            [o.sigmoid() * c.tanh(), right[1]],
-        "you left out the sigmoids: gates are between 0 and 1": [o * raw.tanh(), raw],
-        "you left out the old c: it enters through the gate f":
-            [o.sigmoid() * new_only.tanh(), new_only],
-        "you left out z: the LSTM does not see the picture": _cell(no_z, c),
-        "you left out the word: the LSTM does not know the caption so far": _cell(no_word, c),
-        "you left out h: the LSTM does not remember": _cell(no_h, c),
-    }
-    problem = compare(list(got), right, "(h, c)", mistakes)
-    return first_problem(problem, lost_gradient(got[0], "h"), lost_gradient(got[1], "c"))
+            _squashed(torch.cat([one, two, four, three], -1)),
+        "return them in the order i, f, o, g": [i, f, g, o],
+        "i and f are swapped: i comes first": [f, i, o, g],
+        "you left out the sigmoids and the tanh: gates are between 0 and 1":
+            [one, two, three, four],
+        "you left out the sigmoids: gates are between 0 and 1": [one, two, three, g],
+        "you left out the tanh of g": [i, f, o, four],
+        "g is not a gate: it goes through tanh, not through the sigmoid": [i, f, o, four.sigmoid()],
+        "you left out z: the LSTM does not see the picture": _squashed(no_z),
+        "you left out the word: the LSTM does not know the caption so far": _squashed(no_word),
+        "you left out h: the LSTM does not remember": _squashed(no_h),
+        "you left out b": _squashed(parts - b),
+    }  # fmt: skip
+    problem = compare(list(got), right, "(i, f, o, g)", mistakes)
+    return first_problem(problem, *map(lost_gradient, got, "ifog"))
 
 
-def _cell(parts: Tensor, c: Tensor, squash: Any = torch.tanh) -> list[Tensor]:
-    """Update an LSTM, given its four parts (T, 4D)."""
+def _squashed(parts: Tensor) -> list[Tensor]:
+    """Return i, f, o and g, given their four parts (T, 4D)."""
     i, f, o, g = parts.chunk(4, -1)
-    c = f.sigmoid() * c + i.sigmoid() * squash(g)
-    return [o.sigmoid() * c.tanh(), c]
+    return [i.sigmoid(), f.sigmoid(), o.sigmoid(), g.tanh()]
 
 
-@exercise("4.6", "Write `word_log_p(word, h, z, L_o, L_h, L_z, b_o)`: log p of each of V words.")
-def word_log_p(answer: Any) -> str | None:
-    """Judge the probability of the next word, eq. 7."""
-    given = numbers(6, *[(T, D)] * 3, (V, D), (D, D), (D, D), (V,))
-    word, h, z, L_o, L_h, L_z, b_o = given
-    got = run(answer, *given, name="word_log_p")
-    from_h, from_z = h @ L_h.T, z @ L_z.T
-    logits = (word + from_h + from_z) @ L_o.T + b_o
+def _memory(answer: Any) -> str | None:
+    """Judge the memory, eq. 2."""
+    given = numbers(8, *[(T, D)] * 4)
+    f, c, i, g = given
+    got = run(answer, *given, name="lstm_memory")
+    again = "f, i and g have gone through sigmoid and tanh already, in lstm_gates"
     mistakes = {
-        "these are the probabilities: we want their logarithms": logits.softmax(-1),
-        "these are the scores of the words, before the softmax": logits,
-        "your probabilities sum to 1 over the steps, but they must sum to 1 over the vocabulary":
-            logits.log_softmax(0),
-        "you left out E y_{t-1}, the last word": ((from_h + from_z) @ L_o.T + b_o).log_softmax(-1),
-        "you left out h": ((word + from_z) @ L_o.T + b_o).log_softmax(-1),
-        "you left out b_o": ((word + from_h + from_z) @ L_o.T).log_softmax(-1),
-        "you left out z: the word is predicted without the picture":
-            ((word + from_h) @ L_o.T + b_o).log_softmax(-1),
+        "you left out the old c: it enters through the gate f": i * g,
+        "you left out the new content: i lets g in": f * c,
+        "i and f are swapped: i lets new content in, f keeps the old": i * c + f * g,
+        again: f.sigmoid() * c + i.sigmoid() * g.tanh(),
+        f"{again}, and c is not squashed here": (f * c + i * g).tanh(),
+    }  # fmt: skip
+    return first_problem(compare(got, f * c + i * g, "c", mistakes), lost_gradient(got, "c"))
+
+
+def _hidden(answer: Any) -> str | None:
+    """Judge the state, eq. 3."""
+    o, c = given = numbers(9, (T, D), (T, D))
+    got = run(answer, *given, name="lstm_hidden")
+    mistakes = {
+        "you left out tanh: h = o * tanh(c)": o * c,
+        "o has gone through the sigmoid already, in lstm_gates": o.sigmoid() * c.tanh(),
+        "c goes through tanh, not through the sigmoid: h = o * tanh(c)": o * c.sigmoid(),
+        "tanh belongs to c alone: h = o * tanh(c)": (o * c).tanh(),
+        "this is tanh(c): the gate o is missing": c.tanh(),
+    }  # fmt: skip
+    return first_problem(compare(got, o * c.tanh(), "h", mistakes), lost_gradient(got, "h"))
+
+
+@exercise("4.6", "Write `logits(Ey, h, z, L_o, L_h, L_z, b_o)`: a number for each of V words.")
+def logits(answer: Any) -> str | None:
+    """Judge the exponent of eq. 7."""
+    given = numbers(6, *[(T, D)] * 3, (V, D), (D, D), (D, D), (V,))
+    Ey, h, z, L_o, L_h, L_z, b_o = given
+    got = run(answer, *given, name="logits")
+    from_h, from_z = h @ L_h.T, z @ L_z.T
+    right = (Ey + from_h + from_z) @ L_o.T + b_o
+    mistakes = {
+        "these are the probabilities: leave out the softmax": right.softmax(-1),
+        "these are the logarithms of the probabilities: leave out the softmax":
+            right.log_softmax(-1),
+        "this is the sum before L_o: L_o turns it into a number for each word":
+            Ey + from_h + from_z,
+        "you left out E y_{t-1}, the last word": (from_h + from_z) @ L_o.T + b_o,
+        "you left out h": (Ey + from_z) @ L_o.T + b_o,
+        "you left out b_o": (Ey + from_h + from_z) @ L_o.T,
+        "you left out z: the word is predicted without the picture": (Ey + from_h) @ L_o.T + b_o,
         "L_h and L_z are transposed: L_h h for all rows of h is h @ L_h.T":
-            ((word + h @ L_h + z @ L_z) @ L_o.T + b_o).log_softmax(-1),
-    }
-    problem = compare(got, logits.log_softmax(-1), "log p", mistakes)
-    return first_problem(problem, lost_gradient(got, "log p"))
+            (Ey + h @ L_h + z @ L_z) @ L_o.T + b_o,
+    }  # fmt: skip
+    return first_problem(compare(got, right, "n", mistakes), lost_gradient(got, "n"))
 
 
 @exercise("4.7", "Write `generate(a)`: the ids of the words, chosen greedily, and alpha (T, L).")
@@ -244,35 +278,35 @@ def generate(answer: Any) -> str | None:
         return f"your words have the ids {ids}, but labkit's have {captions}"
     if torch.is_tensor(got[1]) and len(got[1]) == len(alpha) + 1:
         return "alpha has one row too many: leave out the weights for <eos>"
-    return compare(got[1], alpha, "alpha", tolerance=1e-2) or _ignores_weigh(answer, a, alpha)
+    return compare(got[1], alpha, "alpha", tolerance=1e-2) or _ignores_phi(answer, a, alpha)
 
 
-def _ignores_weigh(answer: Any, a: Tensor, alpha: Tensor) -> str | None:
-    """Replace the softmax by even weights, as the lab does later, and see if that has an effect."""
+def _ignores_phi(answer: Any, a: Tensor, alpha: Tensor) -> str | None:
+    """Replace phi by the mean of all regions, as the lab does later, and see if it matters."""
     try:
         with torch.no_grad():
-            _, even = answer(a, lambda e: torch.full_like(e, 1 / e.shape[-1]))
+            _, blind = answer(a, lambda a, alpha: a.mean(-2).expand(len(alpha), -1))
     except TypeError:  # a function without this argument
         return None
-    same = even.shape == alpha.shape and torch.allclose(even, alpha, atol=1e-3)
-    return "you ignore `weigh`: pass it on to step" if same else None
+    same = blind.shape == alpha.shape and torch.allclose(blind, alpha, atol=1e-3)
+    return "you ignore `phi`: pass it on to step" if same else None
 
 
 @cache
 def caption() -> tuple[Tensor, list[int], Tensor, dict[str, list[int]]]:
     """Return a (L, D) of the scene, the ids and weights of its caption, and the ids of mistakes."""
-    decoder = load("scenes-soft").decoder
+    decoder = Captioner.from_pretrained("scenes-soft").decoder
     pixels = torch.from_numpy(to_input(make_scenes(1, **SCENE)[0].image, SCENE_ENCODER.size))
     features = load_encoder(SCENE_ENCODER, bf16=False)(pixels[None])
 
     def decode(feed: bool = True, carry: bool = True, mean: bool = True) -> list[int]:
-        """Decode greedily, with a part left out (or none: then as `labkit.model.generation.greedy`)."""
-        encoded, first = decoder.init_state(features)
+        """Decode greedily, perhaps with a part left out; with none left out it is `greedy`."""
+        image, first = decoder.init_state(features)
         state = first = first if mean else State(0 * first.h, 0 * first.c)
         ids = [BOS]
         while len(ids) <= LONGEST and ids[-1] != EOS:
             last = torch.tensor([[ids[-1] if feed else BOS]])
-            log_p, after, _ = decoder.step(last, encoded, state)
+            log_p, after, _ = decoder.step(last, image, state)
             state = after if carry else first
             ids.append(log_p.argmax().item())
         return [word for word in ids if word not in (BOS, EOS)]

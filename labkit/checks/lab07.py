@@ -18,7 +18,7 @@ from labkit.data.scenes import make_scenes
 from labkit.data.vocabulary import BOS, EOS
 from labkit.features.encoder import load_encoder
 from labkit.features.prepare import SCENE_ENCODER
-from labkit.model.captioner import load
+from labkit.model.captioner import Captioner
 from labkit.model.decoder import Decoder
 from labkit.model.generation import greedy
 
@@ -32,17 +32,18 @@ def pictures() -> tuple[Decoder, Tensor]:
     encoder = load_encoder(SCENE_ENCODER, bf16=False)
     images = [to_input(scene.image, 112) for scene in make_scenes(3, seed=11, split="test")]
     with torch.no_grad():
-        return load("scenes-soft").decoder, encoder(torch.from_numpy(np.stack(images)))
+        features = encoder(torch.from_numpy(np.stack(images)))
+    return Captioner.from_pretrained("scenes-soft").decoder, features
 
 
 @torch.no_grad()
 def faulty_greedy(decoder: Decoder, a: Tensor, feed_last: bool, pass_state: bool) -> list[int]:
     """Generate greedily, but do not feed the last word, or do not pass on the new state."""
-    (encoded, first), words = decoder.init_state(a), [BOS]
+    (image, first), words = decoder.init_state(a), [BOS]
     state = first
     while words[-1] != EOS and len(words) <= LONGEST:
         last = words[-1] if feed_last else BOS
-        log_p, new, _ = decoder.step(torch.tensor([[last]]), encoded, state)
+        log_p, new, _ = decoder.step(torch.tensor([[last]]), image, state)
         state = new if pass_state else first
         words.append(int(log_p.argmax()))
     return [word for word in words if word not in (BOS, EOS)]

@@ -82,8 +82,8 @@ def train(
     out: Out,
     attention: Annotated[str | None, Option(help=f"The mechanism: {ATTENTIONS}.")] = None,
     epochs: Annotated[int | None, Option(help="Passes over the images.")] = None,
-    batch_size: Annotated[int | None, Option(help="Captions a step.")] = None,
-    learning_rate: Annotated[float | None, Option(help="Adam's, at its highest.")] = None,
+    batch_size: Annotated[int | None, Option(help="Samples in a step.")] = None,
+    learning_rate: Annotated[float | None, Option(help="Adam's, at its peak.")] = None,
     precision: Annotated[str | None, Option(help="auto, bf16 or fp32.")] = None,
     seed: Annotated[int | None, Option(help="Of weights, order and dropout.")] = None,
     train_split: Annotated[str | None, Option(help="Learn from this split, not train.")] = None,
@@ -92,7 +92,7 @@ def train(
     settings: Set = None,
     resume: Annotated[bool, Option("--resume", help="Resume from the last checkpoint.")] = False,
 ) -> None:
-    """Train a captioner; what is not given is as in the recipe, or as recommended.
+    """Train a captioner. Settings that are not given are the recipe's, or the recommended ones.
 
     Recipes of the package: flickr8k-soft, flickr8k-hard.
 
@@ -106,9 +106,9 @@ def train(
     from labkit.training.trainer import train
 
     options = {
-        "attention": attention, "epochs": epochs, "batch_size": batch_size,
-        "learning_rate": learning_rate, "precision": precision, "seed": seed,
-        "train_split": train_split, "dev_split": dev_split,
+        "attention": attention, "epochs": epochs, "batch_size": batch_size, "seed": seed,
+        "learning_rate": learning_rate, "precision": precision, "train_split": train_split,
+        "dev_split": dev_split,
     }  # fmt: skip
     overrides = read_recipe(recipe) if recipe else {}
     overrides |= {name: value for name, value in options.items() if value is not None}

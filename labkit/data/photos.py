@@ -74,8 +74,10 @@ def read_photo(path: str | Path) -> Image.Image:
             image.load()
             return to_rgb(image)
     except Exception as error:  # almost every decoder raises another type for a broken file
-        what = f"{path} cannot be read as an image ({_reason(error)})"
-        raise DataError(f"{what}: download it again, or save it as JPEG") from error
+        raise DataError(
+            f"{path} cannot be read as an image ({_reason(error)}): download it again, or save it "
+            "as JPEG"
+        ) from error
 
 
 def _there(path: str | Path) -> Path:

@@ -28,7 +28,6 @@ from labkit.store.writer import DRAFT, StoreWriter
 
 PHOTO_ENCODER = EncoderConfig()
 SCENE_ENCODER = EncoderConfig(size=112, block="stride16")  # 7 x 7 x 112
-ANOTHER = "name another folder"
 
 
 def prepare(
@@ -117,10 +116,12 @@ def _resumed(
     now |= {key: value for key, value in source.items() if key != "images"}
     for key in was | now:
         if was.get(key) != now.get(key):
-            what = f"its {key} is {was.get(key)!r}, not {now.get(key)!r}"
-            raise FileExistsError(f"{store} holds a different store, {what}: {ANOTHER}")
+            raise FileExistsError(
+                f"{store} holds a different store, its {key} is {was.get(key)!r}, not "
+                f"{now.get(key)!r}: name another folder"
+            )
     if images != source["images"] and (what := _other_images(store, images, records)):
-        raise FileExistsError(f"{store} holds a store of other images, {what}: {ANOTHER}")
+        raise FileExistsError(f"{store} holds a store of other images, {what}: name another folder")
     return earlier["encoder"], earlier["source"]
 
 

@@ -47,12 +47,14 @@ class Loader:
 
     It is used like torch's `DataLoader`, and can resume in the middle of an epoch::
 
-        loader = Loader(store, batch_size=40)
-        for epoch in range(10):
+        loader = Loader(FeatureStore("stores/flickr8k", "train"), batch_size=40)
+        if Path("state.json").exists():  # we were interrupted
+            loader.load_state_dict(json.loads(Path("state.json").read_text()))
+        for epoch in range(loader.epoch, 10):
             loader.set_epoch(epoch)
             for batch in loader:
-                ...
-                state = loader.state_dict()  # for loader.load_state_dict(state), another day
+                train_step(batch.features, batch.indices, batch.caption_numbers)
+                Path("state.json").write_text(json.dumps(loader.state_dict()))
 
     Iterating delivers the rest of the current epoch. At its end the next epoch begins, in another
     order. After a `break` the next iteration begins with the batch after the last one delivered. An
@@ -117,7 +119,7 @@ class Loader:
         self._counts = np.array([len(texts) * (captions != "none") for texts in store.captions])
         self._ends = np.cumsum(self._counts)
         self._images = np.arange(len(store)) if captions == "none" else np.flatnonzero(self._counts)
-        self._iteration: object = None  # the one that may go on
+        self._iteration: object = None  # the one that may continue
         self._free: dict[int, list[BatchReader]] = {}  # by process, those that no iteration uses
         if not self.num_samples:
             raise ValueError(f"{store.root}: no image of the split {store.split!r} has a caption")

@@ -34,6 +34,10 @@ class ShuffledOrder:
 
     Raises:
         ValueError: the count is out of range.
+
+    Example:
+        >>> ShuffledOrder(10, seed=0, epoch=0)(np.arange(10))
+        array([4, 8, 0, 6, 9, 5, 3, 1, 7, 2])
     """
 
     def __init__(self, count: int, seed: int, epoch: int):

@@ -29,6 +29,9 @@ from labkit.training.config import compare_runs
 from labkit.training.schedule import TrainState
 
 
+MARK = ".labkit-run"  # a file that says whose folder it is
+
+
 class RunFolder:
     """The folder of one run; rank 0 writes it, and what stops rank 0 stops all.
 
@@ -53,7 +56,7 @@ class RunFolder:
         """
 
         def look() -> None:
-            own_folder(self.path, self.config.name)
+            own_folder(self.path, MARK, self.checkpoint.name)
             if self.checkpoint.exists() and not resume:
                 raise FileExistsError(
                     f"{self.path} holds a run: go on with --resume, or name another folder"

@@ -226,7 +226,8 @@ class Trainer:
     def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         """Move the average towards the weights; faster at first, while they still change much."""
         decay = min(self.config.ema_decay, (1 + float(count)) / (10 + float(count)))
-        torch._foreach_lerp_(averaged, current, 1 - decay)
+        for mean, weight in zip(averaged, current, strict=True):
+            mean.lerp_(weight, 1 - decay)
 
     def _log(self) -> None:
         at = self.state

@@ -2,6 +2,8 @@
 
 import torch
 
+from labkit.model import equations
+
 torch.set_num_threads(1)
 
 
@@ -13,43 +15,62 @@ def weights(e):
     return e.softmax(-1)
 
 
-def mix(alpha, a):
+def soft_context(a, alpha):
     return alpha @ a
 
 
-def context(phi, h, w_beta, b_beta):
-    return torch.sigmoid(h @ w_beta.T + b_beta) * phi
+def context_gate(h, w_beta, b_beta):
+    return torch.sigmoid(h @ w_beta.T + b_beta)
 
 
-def lstm(word, z, h, c, W_y, W_z, W_h, b):
-    i, f, o, g = (word @ W_y.T + z @ W_z.T + h @ W_h.T + b).chunk(4, -1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+def lstm_gates(Ey, h, z, W_y, W_h, W_z, b):
+    i, f, o, g = (Ey @ W_y.T + h @ W_h.T + z @ W_z.T + b).chunk(4, -1)
+    return i.sigmoid(), f.sigmoid(), o.sigmoid(), g.tanh()
 
 
-def torch_lstm(word, z, h, c, W_y, W_z, W_h, b):
-    """The same inputs in torch's own cell, which has a different order of gates."""
-    size = h.shape[-1]
-    cell = torch.nn.LSTMCell(word.shape[-1] + z.shape[-1], size)
-    with torch.no_grad():
-        cell.weight_ih.copy_(torch.cat([W_y, W_z], 1))
-        cell.weight_hh.copy_(W_h)
-        cell.bias_ih.copy_(b)
-        cell.bias_hh.zero_()
-    return cell(torch.cat([word, z], -1), (h, c))
+def lstm_memory(f, c, i, g):
+    return f * c + i * g
 
 
-def word_log_p(word, h, z, L_o, L_h, L_z, b_o):
-    return ((word + h @ L_h.T + z @ L_z.T) @ L_o.T + b_o).log_softmax(-1)
+def lstm_hidden(o, c):
+    return o * c.tanh()
 
 
+LSTM = [lstm_gates, lstm_memory, lstm_hidden]
+
+
+def with_gates(gates):
+    return [gates, lstm_memory, lstm_hidden]
+
+
+def torch_gates(Ey, h, z, W_y, W_h, W_z, b):
+    """The same inputs, in the order of torch's own cell."""
+    i, f, g, o = (Ey @ W_y.T + h @ W_h.T + z @ W_z.T + b).chunk(4, -1)
+    return i.sigmoid(), f.sigmoid(), o.sigmoid(), g.tanh()
+
+
+def raw_gates(*given):
+    Ey, h, z, W_y, W_h, W_z, b = given
+    return (Ey @ W_y.T + h @ W_h.T + z @ W_z.T + b).chunk(4, -1)
+
+
+def logits(Ey, h, z, L_o, L_h, L_z, b_o):
+    return (Ey + h @ L_h.T + z @ L_z.T) @ L_o.T + b_o
+
+
+EQUATIONS = {
+    "4.1": "scores", "4.2": "weights", "4.3": "soft_context", "4.4": "context_gate",
+    "4.6": "logits",
+}  # fmt: skip
 RIGHT = [
     ("4.1", scores),
     ("4.2", weights),
-    ("4.3", mix),
-    ("4.4", context),
-    ("4.5", lstm),
-    ("4.6", word_log_p),
+    ("4.3", soft_context),
+    ("4.4", context_gate),
+    ("4.5", LSTM),
+    ("4.6", logits),
+    *[(number, getattr(equations, name)) for number, name in EQUATIONS.items()],
+    ("4.5", [equations.lstm_gates, equations.lstm_memory, equations.lstm_hidden]),
 ]
 WRONG = [
     ("4.1", lambda a, h, W_a, W_s, b, v: (a @ W_a.T + (h @ W_s.T)[:, None] + b) @ v, "tanh"),
@@ -64,22 +85,33 @@ WRONG = [
     ("4.2", lambda e: e.sigmoid(), "sigmoid"),
     ("4.2", lambda e: e.exp() / e.exp().sum(-1, keepdim=True), "overflows"),
     ("4.2", lambda e: e.softmax(-1)[..., None], "has shape (3, 5, 1)"),
-    ("4.3", lambda alpha, a: a.mean(0).expand(len(alpha), -1), "alpha is not used"),
-    ("4.3", lambda alpha, a: a.sum(0).expand(len(alpha), -1), "without their weights"),
-    ("4.3", lambda alpha, a: alpha[..., None] * a, "do not add them up"),
-    ("4.3", lambda alpha, a: a[alpha.argmax(-1)], "hard attention"),
-    ("4.4", lambda phi, h, w, b: torch.sigmoid(h @ w.T + b) * h, "multiply h by the gate"),
-    ("4.4", lambda phi, h, w, b: torch.sigmoid(h * w + b) * phi, "your gate is a vector"),
-    ("4.4", lambda phi, h, w, b: torch.sigmoid(phi @ w.T + b) * phi, "the gate from phi"),
-    ("4.4", lambda phi, h, w, b: (h @ w.T + b) * phi, "left out the sigmoid"),
-    ("4.4", lambda phi, h, w, b: torch.sigmoid(h @ w.T + b), "this is the gate"),
-    ("4.5", torch_lstm, "torch.nn.LSTM has i, f, g, o"),
-    ("4.5", lambda *given: lstm(*given)[::-1], "h comes first"),
-    ("4.5", lambda *given: lstm(*given)[0], "two things"),
-    ("4.5", lambda word, z, *rest: lstm(word, 0 * z, *rest), "does not see the picture"),
-    ("4.5", lambda word, *rest: lstm(0 * word, *rest), "left out the word"),
-    ("4.6", lambda *given: word_log_p(*given).exp(), "their logarithms"),
-    ("4.6", lambda word, h, z, *rest: word_log_p(word, h, 0 * z, *rest), "without the picture"),
-    ("4.6", lambda word, *rest: word_log_p(0 * word, *rest), "the last word"),
-    ("4.6", lambda y, h, z, o, p, q, b: word_log_p(y, h, z, o, p.T, q.T, b), "transposed"),
-]
+    ("4.3", lambda a, alpha: a.mean(0).expand(len(alpha), -1), "alpha is not used"),
+    ("4.3", lambda a, alpha: a.sum(0).expand(len(alpha), -1), "without their weights"),
+    ("4.3", lambda a, alpha: alpha[..., None] * a, "do not add them up"),
+    ("4.3", lambda a, alpha: a[alpha.argmax(-1)], "hard attention"),
+    ("4.4", lambda h, w, b: torch.sigmoid(h * w + b), "your gate is a vector"),
+    ("4.4", lambda h, w, b: h @ w.T + b, "left out the sigmoid"),
+    ("4.4", lambda h, w, b: torch.tanh(h @ w.T + b), "needs the sigmoid"),
+    ("4.4", lambda h, w, b: context_gate(h, w, b)[:, 0], "keep the last axis"),
+    ("4.4", lambda h, w, b: context_gate(h, w, b).detach(), "no gradient"),
+    ("4.5", with_gates(torch_gates), "torch.nn.LSTM has i, f, g, o"),
+    ("4.5", with_gates(raw_gates), "left out the sigmoids and the tanh"),
+    ("4.5", with_gates(lambda *given: lstm_gates(*given)[::-1]), "(i, f, o, g) is"),
+    ("4.5", with_gates(lambda *given: lstm_gates(*given)[0]), "four things"),
+    ("4.5", with_gates(lambda y, h, z, *rest: lstm_gates(y, h, 0 * z, *rest)), "see the picture"),
+    ("4.5", with_gates(lambda y, *rest: lstm_gates(0 * y, *rest)), "left out the word"),
+    ("4.5", with_gates(lambda y, h, *rest: lstm_gates(y, 0 * h, *rest)), "does not remember"),
+    ("4.5", [lstm_gates, lambda f, c, i, g: i * g, lstm_hidden], "left out the old c"),
+    ("4.5", [lstm_gates, lambda f, c, i, g: lstm_memory(i, c, f, g), lstm_hidden], "are swapped"),
+    ("4.5", [lstm_gates, lambda f, c, i, g: lstm_memory(f.sigmoid(), c, i.sigmoid(), g.tanh()),
+             lstm_hidden], "already, in lstm_gates"),
+    ("4.5", [lstm_gates, lstm_memory, lambda o, c: o * c], "left out tanh"),
+    ("4.5", [lstm_gates, lstm_memory, lambda o, c: o.sigmoid() * c.tanh()], "already, in lstm_g"),
+    ("4.5", lstm_gates, "pass the three functions"),
+    ("4.5", [lstm_gates, lstm_memory], "pass the three functions"),
+    ("4.6", lambda *given: logits(*given).softmax(-1), "these are the probabilities"),
+    ("4.6", lambda *given: logits(*given).log_softmax(-1), "logarithms of the probabilities"),
+    ("4.6", lambda y, h, z, *rest: logits(y, h, 0 * z, *rest), "without the picture"),
+    ("4.6", lambda y, *rest: logits(0 * y, *rest), "the last word"),
+    ("4.6", lambda y, h, z, o, p, q, b: logits(y, h, z, o, p.T, q.T, b), "transposed"),
+]  # fmt: skip

@@ -13,11 +13,11 @@ from labkit.data.vocabulary import BOS, EOS
 
 def generate(decoder, a, feed_last=True, pass_state=True, after=0, limit=20):
     """Generate greedily; the options are mistakes."""
-    (encoded, first), words = decoder.init_state(a), [BOS]
+    (image, first), words = decoder.init_state(a), [BOS]
     state = first
     while len(words) <= limit and (EOS not in words or after):
         last = words[-1] if feed_last else BOS
-        log_p, new, _ = decoder.step(torch.tensor([[last]]), encoded, state)
+        log_p, new, _ = decoder.step(torch.tensor([[last]]), image, state)
         state = new if pass_state else first
         after -= EOS in words
         words.append(int(log_p.argmax()))

@@ -1,7 +1,7 @@
 """The checks of every lab pass what is right, and name the mistake in what is not.
 
-What is answered stands in ``answers_labNN.py``: RIGHT and WRONG answers, the latter with words of
-what must be said, and OPEN, where an untouched cell is no function that returns nothing.
+The answers are in ``answers_labNN.py``: RIGHT ones, WRONG ones with a part of the message that they
+get, and OPEN, where an untouched cell is not a function that returns nothing.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from answers_lab06 import surrogate
 
 from labkit.checks import check, exercises
 from labkit.checks.lab04 import caption
-from labkit.model.captioner import load
+from labkit.model.captioner import Captioner
 
 torch.set_num_threads(1)
 
@@ -40,7 +40,7 @@ def test_right_answers_pass(number, answer):
 
 
 @pytest.mark.parametrize("number", [*dict(RIGHT), CAPTION])
-def test_untouched_cells_are_told_what_to_do(number):
+def test_untouched_cells_say_what_to_do(number):
     verdict = check(number, OPEN.get(number, lambda *given, **named: None))
     assert verdict.right is None
     assert verdict.text.startswith("not answered yet. ")
@@ -54,7 +54,7 @@ def test_mistakes_are_named(number, answer, says):
 
 @pytest.mark.parametrize(
     ("number", "value", "name"),
-    [("1.3", ["a", "man"], ""), ("2.5", 0.3, ""), ("4.3", torch.ones(3, 4), "mix")],
+    [("1.3", ["a", "man"], ""), ("2.5", 0.3, ""), ("4.3", torch.ones(3, 4), "soft_context")],
 )
 def test_a_value_in_place_of_a_function(number, value, name):
     verdict = check(number, value)
@@ -78,7 +78,7 @@ def test_gradients_that_pass_in_lab_6_are_the_right_ones():
 
 def test_the_caption_generated_in_lab_4():
     a, right, alpha, mistakes = caption()
-    words = load("scenes-soft").vocabulary.decode(right)
+    words = Captioner.from_pretrained("scenes-soft").vocabulary.decode(right)
     assert words == "a large yellow cross is right of a small yellow circle"
     assert check("4.7", lambda given: (right, alpha)).right is True
     for sentence, ids in mistakes.items():
@@ -88,8 +88,8 @@ def test_the_caption_generated_in_lab_4():
     assert "alpha" in check("4.7", lambda given: (right, alpha.flip(0))).text
     assert "your words have the ids [4, 9]" in check("4.7", lambda given: ([4, 9], alpha)).text
     assert check("4.7", lambda given: (..., ...)).right is None
-    ignored = check("4.7", lambda given, weigh=None: (right, alpha))
-    assert "you ignore `weigh`" in ignored.text
+    ignored = check("4.7", lambda given, phi=None: (right, alpha))
+    assert "you ignore `phi`" in ignored.text
     longer = torch.cat([alpha, alpha[:1]])
     assert "one row too many" in check("4.7", lambda given: (right, longer)).text
     assert a.shape == (49, 128)

@@ -47,7 +47,7 @@ start_meteor()  # a Java program, which loads its tables while you read on
 from labkit.data.photos import to_input
 from labkit.features.prepare import SCENE_ENCODER
 
-captioner = labkit.load("scenes-soft")
+captioner = labkit.Captioner.from_pretrained("scenes-soft")
 decoder, vocabulary = captioner.decoder, captioner.vocabulary
 scenes = labkit.make_scenes(100, seed=7, split="test")
 encoder = labkit.load_encoder(SCENE_ENCODER, bf16=False)
@@ -70,17 +70,17 @@ def share_true(texts):
 # ## One word
 #
 # The decoder does not generate whole captions. It answers one question: given a picture and the
-# words so far, how likely is each next word? `init_state` prepares the pictures and returns the first
-# state. `step` takes the last word and the state, and returns $\log p$ of each next word and the
-# new state.
+# words so far, how likely is each next word? `init_state` prepares the pictures and returns the
+# first state. `step` takes the last word and the state, and returns $\log p$ of each next word and
+# the new state.
 #
 # Both work on $N$ pictures with $K$ captions each. Here $N$ and $K$ are 1.
 
 # %%
 from labkit.data.vocabulary import BOS, EOS
 
-encoded, state = decoder.init_state(a[:1])
-log_p, state, attention = decoder.step(torch.tensor([[BOS]]), encoded, state)
+image, state = decoder.init_state(a[:1])
+log_p, state, attention = decoder.step(torch.tensor([[BOS]]), image, state)
 print(tuple(log_p.shape), "sums to", f"{log_p.exp().sum():.3f}")
 
 # %%
@@ -115,10 +115,10 @@ check("7.1", greedy_caption)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
 def greedy_caption(decoder, a):
-    (encoded, state), words = decoder.init_state(a), [BOS]
+    (image, state), words = decoder.init_state(a), [BOS]
     while words[-1] != EOS and len(words) <= 20:
         last = torch.tensor([words[-1:]])
-        log_p, state, _ = decoder.step(last, encoded, state)
+        log_p, state, _ = decoder.step(last, image, state)
         words.append(int(log_p.argmax()))
     return [word for word in words if word not in (BOS, EOS)]
 
@@ -639,8 +639,8 @@ print("tau is beyond 0.3 more than once in ten times:", share > 0.1)
 
 # %% [markdown]
 # So with ten captions, a tau of 0.3 means nothing. Flickr8k comes with many thousands of real
-# judgements. `labkit.evaluation.human_judgements` computes tau on them; the chapter on evaluation explains how, and
-# gives the results.
+# judgements. `labkit.evaluation.human_judgements` computes tau on them; the chapter on evaluation
+# explains how, and gives the results.
 #
 # <details><summary>Quiz: a metric has a tau of 0.5 with people. In how many of 100 pairs of
 # captions does it agree with them?</summary>
