@@ -38,14 +38,14 @@ class Moments:
         """The variances of all numbers, summed: the mean squared distance from the mean."""
         return self.variance.sum().item()
 
-    def off(self, other: "Moments") -> tuple[float, float]:
-        """Compare with another estimator of the same gradient.
+    def bias(self, reference: "Moments") -> tuple[float, float]:
+        """Measure the bias against an unbiased estimator of the same gradient.
 
         Returns:
             The distance of the two means, and how large it would be by chance alone.
         """
-        chance = self.variance / self.draws + other.variance / other.draws
-        return (self.mean - other.mean).norm().item(), chance.sum().sqrt().item()
+        chance = self.variance / self.draws + reference.variance / reference.draws
+        return (self.mean - reference.mean).norm().item(), chance.sum().sqrt().item()
 
 
 def with_attention(decoder: Decoder, attention: str, **options: float | str) -> Decoder:
