@@ -26,6 +26,19 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def registry():
+    """The attention mechanisms by name; what a test registers is gone after it."""
+    from labkit.model.config import MECHANISMS
+    from labkit.model.hard_attention import ATTENTIONS
+
+    before = dict(ATTENTIONS), list(MECHANISMS)
+    yield ATTENTIONS
+    ATTENTIONS.clear()
+    ATTENTIONS.update(before[0])
+    MECHANISMS[:] = before[1]
+
+
 @pytest.fixture(scope="module")
 def browser():
     """A real Chromium without a window, closed when the file's tests are done."""

@@ -16,9 +16,10 @@ from labkit.data.vocabulary import BOS, EOS
 from labkit.model.attention import Attention, AttentionStep, one_place
 from labkit.model.config import ModelConfig
 from labkit.model.decoder import Decoder, State, pad_captions
-from labkit.model.hard_attention import ATTENTIONS
+from labkit.model.hard_attention import ATTENTIONS, register_attention
 from labkit.training.config import PHOTOS, TrainingConfig, resolve
 from labkit.training.objective import Objective
+from labkit.training.recipes import parse_settings
 
 torch.set_num_threads(1)
 
@@ -490,6 +491,28 @@ def test_a_share_of_the_captions_is_summed_and_the_state_gets_a_sampled_place():
     alone = ~summed[:, 0]
     torch.testing.assert_close(step.mixture[alone, :, 0], step.weights[alone])
     assert (step.log_mixture[alone, :, 0] == 0).all()
+
+
+# ---------------------------------------------------------------------- a mechanism of one's own
+
+
+class Uniform(Attention):
+    """All regions alike, whatever their scores."""
+
+    def attend(self, scores, image, h):
+        return self.expectation(torch.zeros_like(scores))
+
+
+def test_a_registered_mechanism_is_known_by_its_name(registry):
+    with pytest.raises(ValueError, match=r"attention is soft, .* or marginal, not 'uniform'"):
+        make("uniform")
+    register_attention("uniform", Uniform)
+    register_attention("uniform", Uniform)  # as when a notebook's cell is run again
+    output = make("uniform")(image_of(), torch.tensor([THREE]))
+    torch.testing.assert_close(output.alpha, torch.full_like(output.alpha, 1 / L))
+    assert parse_settings(["attention=uniform"]) == {"attention": "uniform"}
+    with pytest.raises(ValueError, match="there is an attention 'soft' already"):
+        register_attention("soft", Uniform)
 
 
 # -------------------------------------------------------------------------- settings that cannot be

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from labkit.evaluation.evaluate import evaluate_model
+from labkit.model.attention import Attention
 from labkit.model.captioner import Captioner
+from labkit.model.hard_attention import register_attention
 from labkit.store.shards import FeatureStore
 from labkit.store.writer import StoreWriter
 from labkit.training.config import PHOTOS, resolve
@@ -205,6 +207,20 @@ def test_several_processes_train_as_one(store, tmp_path, world_size, more):
         runs = [Captioner.from_pretrained(tmp_path / run) for run in ("one", "group")]
         averages = [run.decoder.attention.baseline_average.item() for run in runs]
         assert averages[0] < -0.5 and averages[0] == pytest.approx(averages[1], abs=0.01)
+
+
+def test_a_mechanism_of_ones_own_is_trained_like_any_other(store, tmp_path, registry):
+    class Sharp(Attention):
+        def attend(self, scores, image, h):
+            return self.expectation(2 * scores)
+
+    register_attention("sharp", Sharp)
+    done = train(store, tmp_path / "run", SMALL | {"attention": "sharp"}, progress=False)
+    losses = [row["loss"] for row in done.state.rows if "loss" in row]
+    assert losses[-1] < losses[0]
+    captioner = Captioner.from_pretrained(tmp_path / "run")
+    assert isinstance(captioner.decoder.attention, Sharp)
+    assert captioner.generate(torch.zeros(1, 4, 8), num_beams=2)[0].alpha.shape[1:] == (2, 2)
 
 
 def test_bad_settings_are_named_before_anything_is_written(store, tmp_path):
