@@ -430,7 +430,7 @@ def measure(decoder):
 
 # %%
 history = [measure(trainer.decoder)]
-for epoch in range(4):
+for _ in range(4):
     trainer.decoder.train()
     for batch in loader:  # one epoch; the next one has another order
         trainer.train_step(batch)
