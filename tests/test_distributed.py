@@ -66,7 +66,7 @@ def a_model(path):
     return Decoder(ModelConfig(vocab_size=len(words), encoder_dim=DIM, **sizes)), words, store
 
 
-@pytest.mark.parametrize("count", [2, 5])  # one rank has no picture, or they have different numbers
+@pytest.mark.parametrize("count", [2, 5])  # one rank has no image, or they have different numbers
 def test_rank_0_scores_and_all_get_the_scores(tmp_path, monkeypatch, count):
     make_store(tmp_path / "store", count, lambda image: 2 * (image != 1))
     (tmp_path / "script.py").write_text(SCRIPT)

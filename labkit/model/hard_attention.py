@@ -34,9 +34,9 @@ from labkit.model.config import MECHANISMS, ModelConfig
 class ArgmaxAttention(Attention):
     """The largest weight takes all, in training too.
 
-    A change of the scores moves the choice in a jump or not at all, so no word ever tells the
-    scores how to change. They learn from the doubly stochastic term alone, which does not see the
-    image.
+    A change of the scores moves the choice in a jump or not at all, so the
+    words give the scores no gradient. They learn from the doubly stochastic term alone, which does
+    not see the image.
     """
 
     def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:

@@ -4,7 +4,7 @@
     DIR/table.md              the same as a table
     DIR/curves.json           mechanism -> the rows of metrics.jsonl of its first seed
     DIR/loss.png              the same as a figure
-    DIR/strips/K-NAME.png     where each looked, on the same pictures
+    DIR/strips/K-NAME.png     where each attended, on the same images
     DIR/runs/NAME-SEED/       each training; the one that is finished is not repeated
 
 "std" is the standard deviation over the seeds.
@@ -52,13 +52,18 @@ TITLES = {
 }
 MARK = ".labkit-compare"  # a file that says whose folder it is
 OFF = 1_000_000  # a patience that no training reaches
-BATCH, DRAWS = 50, 20  # pictures and draws that the gradient's variance is measured with
-SHOWN = 4  # pictures in the strips
+BATCH, DRAWS = 50, 20  # images and samples that the gradient's variance is measured with
+SHOWN = 4  # images in the strips
 
 
 @dataclass(frozen=True)
 class Mechanism:
-    """What is compared: an attention with its options, under a name."""
+    """An attention mechanism with its options, under a name.
+
+    Attributes:
+        label: The name.
+        settings: Its options, by field of any of the three configurations.
+    """
 
     label: str
     settings: dict[str, Any]
@@ -89,33 +94,33 @@ def compare(
     """Train each mechanism with each seed, score all on the dev split, show them side by side.
 
     Args:
-        store: folder of a feature store with a split to learn from and one to score on.
-        attentions: mechanisms, see `read_mechanism`.
-        out: the folder to write, absent or empty; a comparison that was interrupted there is
+        store: Folder of a feature store with a split to learn from and one to score on.
+        attentions: Mechanisms, see `read_mechanism`.
+        out: The folder to write, absent or empty; a comparison that was interrupted there is
             resumed.
-        seeds: how many, from 0 on.
-        overrides: settings for all, see `labkit.training.trainer.train`.
-        photos: pictures for the strips; of a store of scenes some scenes, if there are none.
-        progress: show bars, where the standard error is a terminal.
+        seeds: How many runs of each, with seeds 0, 1, 2, ...
+        overrides: Settings for all, see `labkit.training.trainer.train`.
+        photos: Photographs for the strips; without any, a store of scenes shows some scenes.
+        progress: Show bars, where the standard error is a terminal.
 
     Returns:
-        What ``table.json`` holds: the std of a single seed is None.
+        What ``table.json`` holds; the std of a single seed is None.
 
     Raises:
         FileExistsError: ``out`` holds other files, or another process is writing it.
-        ValueError: a mechanism is not known, two have one name, the store has no split to score
-            on, or a run in ``out`` was made with other settings.
+        ValueError: A mechanism is unknown, two have one name, the store has no split to score on,
+            or a run in ``out`` was made with other settings.
     """
     mechanisms = [read_mechanism(text) for text in attentions]
     if len({one.folder for one in mechanisms}) < len(mechanisms):
         raise ValueError("two mechanisms have one name: begin one with another, best=...")
     overrides = {"patience": OFF} | (overrides or {})
     devs = [_dev_split(store, overrides | one.settings) for one in mechanisms]  # before training
-    pictures = [read_photo(photo) for photo in photos]
+    images = [read_photo(photo) for photo in photos]
     out = own_folder(out, MARK)
     with only_one(out):
         table = _train_and_score(store, mechanisms, out, seeds, overrides, progress)
-        _draw_strips(devs[0], mechanisms, out, pictures)
+        _draw_strips(devs[0], mechanisms, out, images)
     return table
 
 
@@ -216,18 +221,18 @@ def _cell(name: str, value: dict | None) -> str:
 
 
 def _draw_strips(
-    dev: FeatureStore, mechanisms: Sequence[Mechanism], out: Path, pictures: Sequence[Any]
+    dev: FeatureStore, mechanisms: Sequence[Mechanism], out: Path, images: Sequence[Any]
 ) -> None:
-    """Let the first seed of each caption the same pictures."""
-    if not pictures and dev.source.get("source") == "scenes":
+    """Draw where the first run of each mechanism attended, on the same images."""
+    if not images and dev.source.get("source") == "scenes":
         scenes = make_scenes(SHOWN, dev.source["seed"], "dev", pixels=dev.encoder["size"])
-        pictures = [scene.image for scene in scenes]
-    if pictures:
+        images = [scene.image for scene in scenes]
+    if images:
         (out / "strips").mkdir(exist_ok=True)
-    for one in mechanisms if pictures else ():
+    for one in mechanisms if images else ():
         model = Captioner.from_pretrained(out / "runs" / f"{one.folder}-0")
-        for number, picture in enumerate(pictures):
-            caption = model.caption(picture)
-            figure = attention_strip(picture, caption.words, caption.alpha, title=one.label)
+        for number, image in enumerate(images):
+            caption = model.caption(image)
+            figure = attention_strip(image, caption.words, caption.alpha, title=one.label)
             with atomic_write(out / "strips" / f"{number}-{one.folder}.png") as part:
                 figure.savefig(part)

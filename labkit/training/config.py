@@ -2,7 +2,7 @@
 
 What a model is stands in `labkit.model.config.ModelConfig`, how it captions in
 `labkit.model.config.GenerationConfig`. The command line, recipes and `train` name the fields of all
-three side by side; `resolve` is the one place where they are told apart and defaults are filled in.
+three side by side; `resolve` is the one place where they are separated and defaults are filled in.
 """
 
 from collections.abc import Mapping

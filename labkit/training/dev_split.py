@@ -23,19 +23,19 @@ class DevSplit:
     """The split of a store that chooses the epoch.
 
     Args:
-        root: the store.
-        name: its split; None if there is none.
+        store: Folder of a feature store.
+        name: Its split; None if there is none.
 
     Attributes:
-        store: the split; None if there is none, or none with captions.
-        notes: a sentence if there is something to know.
+        store: The split; None if there is none, or none with captions.
+        notes: What a user should know about it, a sentence each.
     """
 
-    def __init__(self, root: str | Path, name: str | None):
-        self.store, self.notes = None if name is None else FeatureStore(root, name), []
+    def __init__(self, store: str | Path, name: str | None):
+        self.store, self.notes = None if name is None else FeatureStore(store, name), []
         self._images = 0 if name is None else sum(map(bool, self.store.captions))
         if self.store is None:
-            there = ", ".join(splits(root))
+            there = ", ".join(splits(store))
             self.notes.append(f"the store has no dev split (it has {there}), so no epoch is scored "
                               "and the last is kept: name one with --dev-split")  # fmt: skip
         elif self._images == 0:
@@ -48,14 +48,14 @@ class DevSplit:
                               "decide: the epoch of the lowest loss on them is kept")  # fmt: skip
 
     def score(
-        self, model: Decoder, vocabulary: Vocabulary, max_length: int, group: ProcessGroup
+        self, model: Decoder, vocabulary: Vocabulary, config: GenerationConfig, group: ProcessGroup
     ) -> dict[str, float]:
         """Caption the split greedily, and compute the loss of its references.
 
         Args:
             model: In evaluation mode.
             vocabulary: Its words.
-            max_length: The longest caption; references are cut to it.
+            config: How the run captions; with one beam here. References are cut to its max_length.
             group: The processes that share the work.
 
         Returns:
@@ -64,8 +64,8 @@ class DevSplit:
         Raises:
             ChildProcessError: A Java program of the metrics failed.
         """
-        loss = word_loss(model, vocabulary, self.store, max_length, group)
-        config = GenerationConfig(num_beams=1, max_length=max_length)
+        loss = word_loss(model, vocabulary, self.store, config.max_length, group)
+        config = config.updated({"num_beams": 1})
         found = evaluate(model, vocabulary, self.store, config, group, progress=False)
         scores = {k: v for k, v in found.as_dict().items() if isinstance(v, float)}
         return group.broadcast(scores | {"dev_loss": loss})

@@ -16,10 +16,16 @@ from labkit.training.objective import Objective
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance of a gradient over draws, for a group of parameters of n numbers."""
+    """Mean and variance of a gradient estimate, for a group of parameters of n numbers.
 
-    mean: Tensor  # (n,)
-    variance: Tensor  # (n,)
+    Attributes:
+        mean: (n,) over the samples.
+        variance: (n,) of one sample.
+        draws: The number of samples.
+    """
+
+    mean: Tensor
+    variance: Tensor
     draws: int
 
     @property
@@ -32,23 +38,26 @@ class Moments:
         """The variances of all numbers, summed: the mean squared distance from the mean."""
         return self.variance.sum().item()
 
-    def off(self, other: "Moments") -> tuple[float, float]:
-        """Compare with another estimator of the same gradient.
+    def bias(self, reference: "Moments") -> tuple[float, float]:
+        """Measure the bias against an unbiased estimator of the same gradient.
 
         Returns:
             The distance of the two means, and how large it would be by chance alone.
         """
-        chance = self.variance / self.draws + other.variance / other.draws
-        return (self.mean - other.mean).norm().item(), chance.sum().sqrt().item()
+        chance = self.variance / self.draws + reference.variance / reference.draws
+        return (self.mean - reference.mean).norm().item(), chance.sum().sqrt().item()
 
 
 def with_attention(decoder: Decoder, attention: str, **options: float | str) -> Decoder:
-    """Give a decoder of the same weights that looks by another mechanism.
+    """Return a decoder with the same weights and another attention mechanism.
 
     Args:
-        decoder: any.
-        attention: a key of `labkit.model.hard_attention.ATTENTIONS`.
-        options: fields of `labkit.model.config.ModelConfig`.
+        decoder: The decoder, which stays as it is.
+        attention: A key of `labkit.model.hard_attention.ATTENTIONS`.
+        options: Fields of `labkit.model.config.ModelConfig`.
+
+    Raises:
+        ValueError: A field is unknown, or a value out of range.
     """
     other = Decoder(replace(decoder.config, attention=attention, **options))
     other.load_state_dict(decoder.state_dict(), strict=False)  # a baseline it may not have
@@ -58,22 +67,22 @@ def with_attention(decoder: Decoder, attention: str, **options: float | str) -> 
 def moments(
     decoder: Decoder, objective: Objective, a: Tensor, captions: Tensor, draws: int = 50
 ) -> dict[str, Moments]:
-    """Estimate the gradient of a batch's loss per word again and again.
+    """Estimate the gradient of a batch's loss per word many times.
 
     Args:
-        decoder: stays as it is.
-        objective: what it learns from.
-        a: annotation vectors (B, L, D).
-        captions: word ids (B, T + 1).
-        draws: how often.
+        decoder: The decoder, which stays as it is.
+        objective: The loss.
+        a: Annotation vectors (B, L, D).
+        captions: Word ids (B, T + 1).
+        draws: How many times.
 
     Returns:
-        For each part of the decoder ("attention" makes the scores), what its gradient did.
+        The moments of its gradient for each part of the decoder ("attention" makes the scores).
     """
     decoder = copy.deepcopy(decoder).eval()
-    decoder.attention.train()  # it draws as when it learns; nothing else does
+    decoder.attention.train()  # it samples as in training; nothing else does
     a, captions = (x.repeat_interleave(objective.config.samples, 0) for x in (a, captions))
-    for _ in range(30):  # as if training had gone on: until a moving average has come to rest
+    for _ in range(30):  # as in a long training: until a moving average has settled
         with torch.no_grad():
             loss = objective(decoder(a, captions))
         decoder.attention.update_baseline(-loss.nll / loss.words)

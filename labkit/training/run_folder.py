@@ -3,7 +3,7 @@
     config.json              what was asked for, and what model, encoder and store it is about
     vocabulary.json          the words
     metrics.jsonl            a line every few steps ("loss") and one after each epoch (the scores)
-    loss.png                 the same as a picture, after each epoch
+    loss.png                 the same as a figure, after each epoch
     model.safetensors        the best epoch's weights: what evaluation and captioning use
     checkpoint.safetensors   all that resuming needs
 
@@ -27,7 +27,6 @@ from labkit.files import atomic_write, only_one, own_folder, read_json, write_js
 from labkit.model import checkpoint
 from labkit.training.config import compare_runs
 from labkit.training.schedule import TrainState
-
 
 MARK = ".labkit-run"  # a file that says whose folder it is
 
@@ -59,7 +58,7 @@ class RunFolder:
             own_folder(self.path, MARK, self.checkpoint.name)
             if self.checkpoint.exists() and not resume:
                 raise FileExistsError(
-                    f"{self.path} holds a run: go on with --resume, or name another folder"
+                    f"{self.path} holds a run: resume it with --resume, or name another folder"
                 )
 
         self.group.once(look)
@@ -89,7 +88,7 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes out of the folder while the run goes on.
+        """Keep other processes out of the folder while this one trains.
 
         Raises:
             FileExistsError: another process is training here, or has started another run.

@@ -240,9 +240,9 @@ class Trainer:
         at, found = self.state, None
         row = {"epoch": at.epoch + 1, "step": at.step}
         if self.dev is not None:
-            limit, model = self.settings.generation.max_length, self.average.module.eval()
+            model, config = self.average.module.eval(), self.settings.generation
             try:
-                scores = self.judge.score(model, self.vocabulary, limit, self.group)
+                scores = self.judge.score(model, self.vocabulary, config, self.group)
             except ChildProcessError as error:
                 saved = f"epoch {at.epoch + 1} is saved, --resume scores it"
                 raise ChildProcessError(f"{error}; {saved}") from error

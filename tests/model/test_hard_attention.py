@@ -1,6 +1,7 @@
 """Hard attention: each estimator against the exact gradient, all sequences of places listed.
 
-Slow, about 40 s: it takes tens of thousands of samples to tell an estimator's mean from the truth.
+Slow, about 40 s: an estimator's mean is compared with the exact value by tens of thousands of
+samples.
 """
 
 import itertools

@@ -108,11 +108,11 @@ def test_variance_and_bias_of_the_estimators(decoder, a):
     }
     found = {name: of(decoder, a, plain, 150, **kind) for name, kind in kinds.items()}
     for name, one in found.items():
-        bias, chance = one.off(reference)
+        bias, chance = one.bias(reference)
         noise = one.total_variance**0.5
         print(f"{name}: bias {bias:.3f} (by chance {chance:.3f}), noise {noise:.3f}")
-    assert found["reinforce"].off(reference)[0] < 2 * found["reinforce"].off(reference)[1]
-    assert found["argmax"].off(reference)[0] > 4 * found["argmax"].off(reference)[1]
+    assert found["reinforce"].bias(reference)[0] < 2 * found["reinforce"].bias(reference)[1]
+    assert found["argmax"].bias(reference)[0] > 4 * found["argmax"].bias(reference)[1]
     assert found["argmax"].size == found["argmax"].total_variance == 0
     assert found["gumbel"].total_variance < found["reinforce"].total_variance
     assert 4 * reference.total_variance < found["reinforce"].total_variance

@@ -1,4 +1,4 @@
-"""A run's folder and its course: nothing is lost, it ends for a reason, and says which."""
+"""A run's folder and its course: nothing is lost, and why it ended is said."""
 
 import json
 import math
@@ -11,14 +11,15 @@ import time
 import numpy as np
 import pytest
 import torch
-from test_training import SMALL, TORCHRUN, make_store, rows_of
+from test_trainer import SMALL, TORCHRUN, make_store, rows_of
 
 from labkit.evaluation.evaluate import evaluate_model
 from labkit.model import checkpoint
-from labkit.model.captioner import load
-from labkit.training import trainer as training
-from labkit.training.config import TrainingConfig
-from labkit.training.schedule import ENOUGH, DivergedError, Schedule, TrainState
+from labkit.model.captioner import Captioner
+from labkit.training import dev_split
+from labkit.training.config import PHOTOS, TrainingConfig, resolve
+from labkit.training.dev_split import ENOUGH
+from labkit.training.schedule import DivergedError, Schedule, TrainState
 from labkit.training.trainer import Trainer, train
 
 torch.set_num_threads(1)
@@ -60,7 +61,7 @@ def typed(settings):
 def test_an_epoch_is_saved_before_it_is_scored(scored, tmp_path, monkeypatch):
     """The scorer fails once, in the second epoch; resumed, the curve is that of an unbroken run."""
     whole = train(scored, tmp_path / "whole", SMALL, progress=False)
-    real, calls = training.evaluate, []
+    real, calls = dev_split.evaluate, []
 
     def failing(*given, **named):
         calls.append(1)
@@ -68,17 +69,17 @@ def test_an_epoch_is_saved_before_it_is_scored(scored, tmp_path, monkeypatch):
             raise ChildProcessError("METEOR's Java program ended")
         return real(*given, **named)
 
-    monkeypatch.setattr(training, "evaluate", failing)
+    monkeypatch.setattr(dev_split, "evaluate", failing)
     with pytest.raises(ChildProcessError, match=r"Java program ended; epoch 2 is saved, --resume"):
         train(scored, tmp_path / "cut", SMALL, progress=False)
     _, kept = checkpoint.load(tmp_path / "cut" / "checkpoint.safetensors")
-    assert kept["epoch"] == 1 and kept["step"] == 2 * whole.steps
-    assert kept["position"] == whole.loader.samples()
+    assert kept["epoch"] == 1 and kept["step"] == 2 * len(whole.loader)
+    assert (kept["loader"]["epoch"], kept["loader"]["position"]) == (2, 0)  # trained, not scored
     resumed = train(scored, tmp_path / "cut", resume=True, progress=False)
     assert resumed.state == whole.state
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
-    state = load(tmp_path / "cut").decoder.state_dict()
-    for name, value in load(tmp_path / "whole").decoder.state_dict().items():
+    state = Captioner.from_pretrained(tmp_path / "cut").decoder.state_dict()
+    for name, value in Captioner.from_pretrained(tmp_path / "whole").decoder.state_dict().items():
         assert torch.equal(state[name], value), name
 
 
@@ -105,11 +106,11 @@ def test_one_training_at_a_time_writes_a_folder(store, tmp_path, locked):
     with pytest.raises(FileExistsError, match="another process"):
         train(store, locked, SMALL, progress=False)
     assert not (locked / "config.json").exists()
-    first = Trainer(store, tmp_path / "run", TrainingConfig(**SMALL), progress=False)
-    second = Trainer(store, tmp_path / "run", TrainingConfig(**SMALL), progress=False)
+    first = Trainer(store, tmp_path / "run", resolve(PHOTOS, SMALL), progress=False)
+    second = Trainer(store, tmp_path / "run", resolve(PHOTOS, SMALL), progress=False)
     with first.folder.alone(), pytest.raises(FileExistsError, match="another process"):
         second.run()
-    third = Trainer(store, tmp_path / "run", TrainingConfig(**SMALL | {"seed": 1}), progress=False)
+    third = Trainer(store, tmp_path / "run", resolve(PHOTOS, SMALL | {"seed": 1}), progress=False)
     with pytest.raises(FileExistsError, match="another run by now"):
         second.run()  # its settings were written over
     assert third.run().epoch == 3
@@ -121,14 +122,15 @@ def test_what_stops_one_process_stops_all(store, tmp_path, locked, what):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, torch\nfrom labkit.distributed import init_distributed\n"
-        "from labkit.training.config import TrainConfig\nfrom labkit.training.trainer import Training\n"
-        "class Spoiled(Training):\n"
+        "from labkit.training.config import PHOTOS, resolve\n"
+        "from labkit.training.trainer import Trainer\n"
+        "class Spoiled(Trainer):\n"
         "    def loss(self, batch):\n"
-        "        loss, surprise, words = super().loss(batch)\n"
-        "        bad = sys.argv[3] == 'diverged' and self.group.rank and self.standing.step == 4\n"
-        "        return (loss * float('nan') if bad else loss), surprise, words\n"
-        f"config = TrainConfig(**{SMALL!r})\n"
-        "try: Spoiled(*sys.argv[1:3], config, group=init_distributed(), progress=False).run()\n"
+        "        loss, nll, words = super().loss(batch)\n"
+        "        bad = sys.argv[3] == 'diverged' and self.group.rank and self.state.step == 4\n"
+        "        return (loss * float('nan') if bad else loss), nll, words\n"
+        f"settings = resolve(PHOTOS, {SMALL!r})\n"
+        "try: Spoiled(*sys.argv[1:3], settings, group=init_distributed(), progress=False).run()\n"
         "except ValueError as error: print('ENDED', error)\n"
         "except FileExistsError as error: print('ENDED', error)\n"
     )
@@ -156,7 +158,7 @@ def test_a_run_that_died_before_its_first_checkpoint_does_not_block_its_folder(s
     for file in ("checkpoint.safetensors", "model.safetensors"):
         (run / file).unlink(missing_ok=True)  # it may have been quick
     done = train(store, run, SMALL | {"hidden_dim": 16, "epochs": 1}, progress=False)
-    assert done.state.epoch == 1 and load(run).decoder.config.hidden == 16
+    assert done.state.epoch == 1 and Captioner.from_pretrained(run).decoder.config.hidden_dim == 16
     with pytest.raises(FileExistsError, match="--resume"):
         train(store, run, SMALL, progress=False)
 
@@ -179,13 +181,13 @@ def test_what_changes_nothing_that_is_learned_may_differ_when_resumed(store, tmp
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Cut(store, tmp_path / "cut", TrainingConfig(**SMALL), progress=False).run()
+        Cut(store, tmp_path / "cut", resolve(PHOTOS, SMALL), progress=False).run()
     free = {"num_workers": 0, "log_every": 1, "save_every": 7, "patience": 50}
     train(store, tmp_path / "cut", free, resume=True, progress=False)
     facts = json.loads((tmp_path / "cut" / "config.json").read_text())
-    assert {name: facts["train"][name] for name in free} == free
-    state = load(tmp_path / "cut").decoder.state_dict()
-    for name, value in load(whole.out).decoder.state_dict().items():
+    assert {name: facts["training"][name] for name in free} == free
+    state = Captioner.from_pretrained(tmp_path / "cut").decoder.state_dict()
+    for name, value in Captioner.from_pretrained(whole.folder.path).decoder.state_dict().items():
         assert torch.equal(state[name], value), name
     for name, value in {"epochs": 5, "seed": 2, "warmup_ratio": 0.1, "batch_size": 9}.items():
         with pytest.raises(ValueError, match=f"has {name} = "):
@@ -206,21 +208,21 @@ def test_a_checkpoint_of_another_version_is_named(store, tmp_path):
 # ---------------------------------------------------------------------- which splits there are
 
 
-@pytest.mark.parametrize(("given", "sizes"), [
+@pytest.mark.parametrize(("overrides", "sizes"), [
     ({}, {"train2017": 24, "val2017": 8}),
     ({}, {"train": 24, "validation": 8, "other": 3}),
     ({"train_split": "other", "dev_split": "val"}, {"other": 24, "train": 3, "dev": 8}),
 ])  # fmt: skip
-def test_splits_go_by_other_names(tmp_path, given, sizes):
+def test_splits_may_have_other_names(tmp_path, overrides, sizes):
     """Slow: the metrics start Java."""
     train_split, dev_split = [name for name in sizes if sizes[name] >= 8]
     store = make_store(tmp_path / "store", splits=sizes)
-    done = train(store, tmp_path / "run", SMALL | {"epochs": 1} | given, progress=False)
+    done = train(store, tmp_path / "run", SMALL | {"epochs": 1} | overrides, progress=False)
     assert (done.train.split, done.dev.split) == (train_split, dev_split)
-    facts = json.loads((tmp_path / "run" / "config.json").read_text())["train"]
+    facts = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
     assert (facts["train_split"], facts["dev_split"]) == (train_split, dev_split)
-    assert evaluate_model(tmp_path / "run", beam=1, progress=False)["split"] == dev_split
-    train(store, tmp_path / "run", given, resume=True, progress=False)
+    assert evaluate_model(tmp_path / "run", num_beams=1, progress=False).split == dev_split
+    train(store, tmp_path / "run", overrides, resume=True, progress=False)
 
 
 def test_a_split_that_is_not_there_is_said_before_the_work(tmp_path):
@@ -240,7 +242,7 @@ def test_a_split_that_is_not_there_is_said_before_the_work(tmp_path):
 def test_without_captions_to_score_all_epochs_are_trained_and_the_last_is_kept(
     tmp_path, capsys, sizes, says
 ):
-    store = make_store(tmp_path / "store", splits=sizes, told=False)
+    store = make_store(tmp_path / "store", splits=sizes, references=False)
     done = train(store, tmp_path / "run", SMALL | {"epochs": 6, "patience": 1}, progress=False)
     said = capsys.readouterr().err
     assert said.count(says) == 1
@@ -283,14 +285,15 @@ def test_the_loss_on_dev_is_that_of_the_captions(scored, tmp_path):
 
 
 def test_patience_waits_for_the_end_of_the_warm_up():
-    course = Schedule(TrainingConfig(epochs=30, warmup_ratio=0.5, patience=3), steps=4)  # until epoch 15
+    config = TrainingConfig(epochs=30, warmup_ratio=0.5, patience=3)
+    schedule = Schedule(config, steps=4)  # warm until epoch 15
     at = TrainState()
-    while not course.over(at):
+    while not schedule.over(at):
         at.step += 4
-        at.judge([0.5 if at.epoch == 1 else 0.1, -3.0], counts=at.step > course.warmup_ratio)
+        at.judge([0.5 if at.epoch == 1 else 0.1, -3.0], counts=at.step > schedule.warmup_steps)
         at.epoch += 1
     assert (at.epoch, at.kept) == (18, 2)
-    assert course.ending(at) == (
+    assert schedule.ending(at) == (
         "stopped after epoch 18 of 30: none of the last 3 was better on the dev split; "
         "epoch 2 is kept, with CIDEr 0.500 on the dev split"
     )
@@ -315,11 +318,11 @@ def test_stopping_early_is_said(tmp_path):
     assert "is kept, with CIDEr" in last
 
 
-# ------------------------------------------------------------------------- no number any more
+# ---------------------------------------------------------------------- losses that are not finite
 
 
 class Spoiling(Trainer):
-    """From a step on, the loss or the gradient is no number."""
+    """From a step on, the loss or the gradient is not finite."""
 
     at_step, spoil = 7, "loss"
 
@@ -335,8 +338,8 @@ class Spoiling(Trainer):
     ("loss", r"epoch 2, at step 8: the loss is nan; epoch 1 is kept"),
     ("gradient", r"epoch 2, at step 8: its gradient is (inf|nan); epoch 1 is kept"),
 ])  # fmt: skip
-def test_training_stops_at_the_first_loss_that_is_no_number(store, tmp_path, spoil, says):
-    run = Spoiling(store, tmp_path / "run", TrainingConfig(**SMALL), progress=False)
+def test_training_stops_at_the_first_loss_that_is_not_finite(store, tmp_path, spoil, says):
+    run = Spoiling(store, tmp_path / "run", resolve(PHOTOS, SMALL), progress=False)
     run.spoil = spoil
     with pytest.raises(DivergedError, match=says) as error:
         run.run()
@@ -349,8 +352,8 @@ def test_training_stops_at_the_first_loss_that_is_no_number(store, tmp_path, spo
     assert all(math.isfinite(row.get("loss", 0)) for row in rows_of(tmp_path / "run"))
 
 
-def test_a_loss_that_is_no_number_gets_one_sentence_on_the_command_line(store, tmp_path):
-    """A real one: a checkpoint whose weights were spoiled."""
+def test_a_loss_that_is_not_finite_gets_one_sentence_on_the_command_line(store, tmp_path):
+    """A real one, from a checkpoint with damaged weights."""
     run = tmp_path / "run"
 
     class Cut(Trainer):
@@ -359,7 +362,7 @@ def test_a_loss_that_is_no_number_gets_one_sentence_on_the_command_line(store, t
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Cut(store, run, TrainingConfig(**SMALL), progress=False).run()
+        Cut(store, run, resolve(PHOTOS, SMALL), progress=False).run()
     tensors, state = checkpoint.load(run / "checkpoint.safetensors")
     tensors["model.bias"][5] = math.nan
     checkpoint.save(run / "checkpoint.safetensors", tensors, state)
@@ -371,7 +374,7 @@ def test_a_loss_that_is_no_number_gets_one_sentence_on_the_command_line(store, t
 
 
 def test_weights_too_large_to_be_kept_are_not(store, tmp_path):
-    run = Trainer(store, tmp_path / "run", TrainingConfig(**SMALL), progress=False)
+    run = Trainer(store, tmp_path / "run", resolve(PHOTOS, SMALL), progress=False)
     run._train_epoch()
     with torch.no_grad():
         run.average.module.bias.fill_(1e5)
@@ -397,7 +400,8 @@ def test_the_callers_random_state_stays_as_it_was(scored, tmp_path):
 
 
 @pytest.mark.parametrize("more", [
-    {"warmup_ratio": 0.0}, {"warmup_ratio": 1.0}, {"max_grad_norm": 0.0}, {"seed": 2**63 - 1}, {"ema_decay": 0.0},
+    {"warmup_ratio": 0.0}, {"warmup_ratio": 1.0}, {"max_grad_norm": 0.0}, {"seed": 2**63 - 1},
+    {"ema_decay": 0.0},
 ])  # fmt: skip
 def test_settings_at_the_ends_of_their_ranges_learn(store, tmp_path, more):
     config = SMALL | {"epochs": 20, "learning_rate": 0.01, "ema_decay": 0.9} | more

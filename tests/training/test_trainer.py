@@ -1,4 +1,4 @@
-"""Training: it learns, it survives kill -9, it goes on exactly, several processes equal one."""
+"""Training: it learns, survives kill -9, resumes exactly, and several processes equal one."""
 
 import json
 import os
@@ -12,25 +12,25 @@ import pytest
 import torch
 
 from labkit.evaluation.evaluate import evaluate_model
-from labkit.model.captioner import load
+from labkit.model.captioner import Captioner
 from labkit.store.shards import FeatureStore
 from labkit.store.writer import StoreWriter
-from labkit.training.config import TrainingConfig
-from labkit.training.schedule import ENOUGH
+from labkit.training.config import PHOTOS, resolve
+from labkit.training.dev_split import ENOUGH
 from labkit.training.trainer import Trainer, train
 
 SMALL = {
-    "epochs": 3, "batch_size": 8, "feature_dim": 16, "embed_dim": 16, "hidden_dim": 24, "attention_dim": 8,
-    "warmup_ratio": 0.3, "log_every": 2, "save_every": 3, "min_count": 1, "precision": "fp32",
-    "captions": "pairs",
+    "epochs": 3, "batch_size": 8, "feature_dim": 16, "embed_dim": 16, "hidden_dim": 24,
+    "attention_dim": 8, "warmup_ratio": 0.3, "log_every": 2, "save_every": 3, "min_count": 1,
+    "precision": "fp32", "captions": "pairs",
 }  # fmt: skip
 COLOURS = ["red", "green", "blue", "black"]
 
 
-def make_store(root, images=24, regions=4, dim=8, dev=False, splits=None, told=True):
-    """Each picture has one lit region of one colour; two captions say which colour.
+def make_store(root, images=24, regions=4, dim=8, dev=False, splits=None, references=True):
+    """Each image has one lit region of one colour; its captions say which colour.
 
-    `splits` are the sizes by name; those but the first have captions if `told`.
+    `splits` are the sizes by name; all but the first have captions only with `references`.
     """
     splits = splits or ({"train": images} | ({"dev": 8} if dev else {}))
     rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def make_store(root, images=24, regions=4, dim=8, dev=False, splits=None, told=T
                 a = rng.normal(0, 0.1, (regions, dim)).astype(np.float32)
                 a[rng.integers(regions), colour] += 2
                 texts = [f"a {COLOURS[colour]} light", f"there is a {COLOURS[colour]} light here"]
-                texts = texts[: 1 + number % 2] if told or split == next(iter(splits)) else []
+                texts = texts[: 1 + number % 2] if references or split == next(iter(splits)) else []
                 writer.add(split, f"{split}{number}", a, texts)
     return root
 
@@ -62,29 +62,29 @@ def rows_of(run):
 
 def test_learns_and_is_reproducible(store, tmp_path):
     more = SMALL | {"epochs": 30, "learning_rate": 0.01, "ema_decay": 0.9, "patience": 99}
-    training = train(store, tmp_path / "a", more, progress=False)
-    losses = [row["loss"] for row in training.state.rows if "loss" in row]
+    trainer = train(store, tmp_path / "a", more, progress=False)
+    losses = [row["loss"] for row in trainer.state.rows if "loss" in row]
     assert losses[-1] < 0.5 * losses[0]
     again = train(store, tmp_path / "b", more, progress=False)
-    assert again.state.rows == training.state.rows
-    seen = FeatureStore(store, "train")
-    told = load(tmp_path / "a").generate(torch.from_numpy(seen.read(range(24))).float())
-    right = [word in caption.text for word, caption in zip(COLOURS * 6, told, strict=True)]
-    assert np.mean(right) >= 0.6  # by lot it would be a quarter
+    assert again.state.rows == trainer.state.rows
+    features = torch.from_numpy(FeatureStore(store, "train").read(range(24))).float()
+    photos = Captioner.from_pretrained(tmp_path / "a").generate(features)
+    right = [word in photo.text for word, photo in zip(COLOURS * 6, photos, strict=True)]
+    assert np.mean(right) >= 0.6  # by chance it would be a quarter
 
 
-def test_the_dev_split_is_told_free_running_and_the_best_epoch_kept(tmp_path):
+def test_the_dev_split_is_captioned_free_running_and_the_best_epoch_kept(tmp_path):
     """Slow: the metrics start Java."""
     store = make_store(tmp_path / "store", splits={"train": 24, "dev": ENOUGH})
     config = SMALL | {"epochs": 6, "learning_rate": 0.01, "ema_decay": 0.5, "patience": 2}
-    training = train(store, tmp_path / "run", config, progress=False)
+    trainer = train(store, tmp_path / "run", config, progress=False)
     scored = [row for row in rows_of(tmp_path / "run") if "cider" in row]
     assert {"bleu4", "meteor", "rouge_l", "dev_loss"} <= set(scored[-1])
     best = max(scored, key=lambda row: (row["cider"], -row["dev_loss"]))
-    assert training.state.kept == best["epoch"]
-    assert training.state.best == pytest.approx([best["cider"], -best["dev_loss"]], abs=1e-4)
+    assert trainer.state.kept == best["epoch"]
+    assert trainer.state.best == pytest.approx([best["cider"], -best["dev_loss"]], abs=1e-4)
     assert len(scored) <= best["epoch"] + 2
-    kept = evaluate_model(tmp_path / "run", config=GenerationConfig(num_beams=1), progress=False).as_dict()
+    kept = evaluate_model(tmp_path / "run", num_beams=1, progress=False).as_dict()
     assert kept["cider"] == pytest.approx(best["cider"], abs=0.02)  # it is kept in fp16
     assert kept["split"] == "dev" and kept["decoding"].startswith("greedy")
 
@@ -93,7 +93,7 @@ def test_a_run_is_not_overwritten(store, tmp_path):
     train(store, tmp_path / "run", SMALL | {"epochs": 1}, progress=False)
     with pytest.raises(FileExistsError, match="--resume"):
         train(store, tmp_path / "run", SMALL, progress=False)
-    with pytest.raises(ValueError, match="hidden = 24, not 32"):
+    with pytest.raises(ValueError, match="hidden_dim = 24, not 32"):
         train(store, tmp_path / "run", {"hidden_dim": 32}, resume=True, progress=False)
     other = make_store(tmp_path / "other", images=20)
     with pytest.raises(ValueError, match="another store"):
@@ -123,8 +123,8 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_resumed_in_the_middle_goes_on_exactly(store, tmp_path, kind):
-    """Stop after a checkpoint inside an epoch, go on, compare curve and weights."""
+def test_a_run_stopped_inside_an_epoch_resumes_exactly(store, tmp_path, kind):
+    """Stop after a checkpoint inside an epoch, resume, compare curve and weights."""
     config = SMALL | {"save_every": 2} | kind
     whole = train(store, tmp_path / "whole", config, progress=False)
 
@@ -138,13 +138,13 @@ def test_resumed_in_the_middle_goes_on_exactly(store, tmp_path, kind):
                 raise StoppedError
 
     with pytest.raises(StoppedError):
-        Stopping(store, tmp_path / "cut", TrainingConfig(**config), progress=False).run()
+        Stopping(store, tmp_path / "cut", resolve(PHOTOS, config), progress=False).run()
     train(store, tmp_path / "cut", config, resume=True, progress=False)
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
-    state = load(tmp_path / "cut").decoder.state_dict()
-    for name, value in load(tmp_path / "whole").decoder.state_dict().items():
+    state = Captioner.from_pretrained(tmp_path / "cut").decoder.state_dict()
+    for name, value in Captioner.from_pretrained(tmp_path / "whole").decoder.state_dict().items():
         assert torch.equal(state[name], value), name
-    assert whole.state.step == 3 * whole.steps
+    assert whole.state.step == 3 * len(whole.loader)
 
 
 def test_killed_at_random_moments_the_curve_is_the_same(store, tmp_path):
@@ -172,14 +172,14 @@ def test_killed_at_random_moments_the_curve_is_the_same(store, tmp_path):
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
-@pytest.mark.parametrize(("world", "more"), [
+@pytest.mark.parametrize(("world_size", "more"), [
     (2, {}), (4, {}), (2, {"attention": "reinforce", "soft_share": 1.0}),
 ])  # fmt: skip
-def test_several_processes_train_as_one(store, tmp_path, world, more):
+def test_several_processes_train_as_one(store, tmp_path, world_size, more):
     """Real processes under torchrun (gloo). Slow: each of them imports torch.
 
     Without dropout the sums are the same but for the order in which floats are added: the losses,
-    kept to 4 digits, agree within 0.002. Soft steps draw no lots: with them alone it is the same
+    kept to 4 digits, agree within 0.002. Soft steps sample nothing: with them alone it is the same
     for hard attention, and its moving average is that of all processes.
     """
     config = SMALL | {"dropout": 0.0, "word_dropout": 0.0, "feature_dropout": 0.0, "epochs": 2}
@@ -188,10 +188,12 @@ def test_several_processes_train_as_one(store, tmp_path, world, more):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, json, torch\ntorch.set_num_threads(1)\n"
-        "from labkit.training.trainer import train\nfrom labkit.distributed import init_distributed\n"
-        "train(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), group=init_distributed(), progress=False)"
+        "from labkit.training.trainer import train\n"
+        "from labkit.distributed import init_distributed\n"
+        "store, run, overrides = *sys.argv[1:3], json.loads(sys.argv[3])\n"
+        "train(store, run, overrides, group=init_distributed(), progress=False)"
     )
-    command = [*TORCHRUN, str(world), script, store, tmp_path / "group", json.dumps(config)]
+    command = [*TORCHRUN, str(world_size), script, store, tmp_path / "group", json.dumps(config)]
     subprocess.run(list(map(str, command)), check=True, timeout=240)
     ours, theirs = one.state.rows, rows_of(tmp_path / "group")
     assert [row["step"] for row in theirs] == [row["step"] for row in ours]
@@ -200,13 +202,17 @@ def test_several_processes_train_as_one(store, tmp_path, world, more):
             tolerance = 0.002 if name == "loss" else 0.05
             assert yours[name] == pytest.approx(value, abs=tolerance), (name, mine, yours)
     if more:
-        runs = [load(tmp_path / run) for run in ("one", "group")]
-        averages = [run.decoder.attention.average.item() for run in runs]
+        runs = [Captioner.from_pretrained(tmp_path / run) for run in ("one", "group")]
+        averages = [run.decoder.attention.baseline_average.item() for run in runs]
         assert averages[0] < -0.5 and averages[0] == pytest.approx(averages[1], abs=0.01)
 
 
-def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match="precision"):
-        TrainingConfig(precision="half")
-    with pytest.raises(ValueError, match="epochs is a whole number from 1"):
-        TrainingConfig(epochs=0)
+def test_bad_settings_are_named_before_anything_is_written(store, tmp_path):
+    for overrides, says in (
+        ({"precision": "half"}, "precision is auto, bf16 or fp32"),
+        ({"epochs": 0}, "epochs is a whole number from 1"),
+        ({"hiden_dim": 9}, "no setting 'hiden_dim'"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            train(store, tmp_path / "run", SMALL | overrides, progress=False)
+    assert not (tmp_path / "run").exists()
