@@ -63,7 +63,7 @@ def a_model(path):
     store = FeatureStore(path, "train")
     words = Vocabulary.build([text for some in store.captions for text in some], 1)
     sizes = dict.fromkeys(("feature_dim", "embed_dim", "hidden_dim", "attention_dim"), 8)
-    return Decoder(ModelConfig(len(words), DIM, **sizes)), words, store
+    return Decoder(ModelConfig(vocab_size=len(words), encoder_dim=DIM, **sizes)), words, store
 
 
 @pytest.mark.parametrize("count", [2, 5])  # one rank has no image, or they have different numbers

@@ -96,7 +96,7 @@ def _earlier(store: Path) -> dict[str, Any]:
         return {"encoder": first.encoder, "source": first.source}
     draft = read_json(store / DRAFT) if (store / DRAFT).exists() else {}
     facts = [draft.get(key) for key in ("encoder", "source")] if isinstance(draft, dict) else []
-    known = facts and all(isinstance(fact, dict) for fact in facts)
+    known = facts and all(isinstance(fact, dict) and fact for fact in facts)
     return draft if known else {}  # the writer reports what is wrong with it
 
 

@@ -25,7 +25,8 @@ def test_the_code_of_a_chapter_runs_and_prints_what_it_says(page, capsys):
 
 
 def test_every_test_that_a_page_names_exists():
-    named = {found for page in PAGES for found in re.findall(r"`(tests/[\w/]+\.py::\w+)`", text(page))}
+    name = re.compile(r"`(tests/[\w/]+\.py::\w+)`")
+    named = {found for page in PAGES for found in name.findall(text(page))}
     missing = []
     for name in sorted(named):
         file, _, function = name.partition("::")

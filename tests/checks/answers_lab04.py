@@ -2,8 +2,6 @@
 
 import torch
 
-from labkit.model import equations
-
 torch.set_num_threads(1)
 
 
@@ -58,10 +56,6 @@ def logits(Ey, h, z, L_o, L_h, L_z, b_o):
     return (Ey + h @ L_h.T + z @ L_z.T) @ L_o.T + b_o
 
 
-EQUATIONS = {
-    "4.1": "scores", "4.2": "weights", "4.3": "soft_context", "4.4": "context_gate",
-    "4.6": "logits",
-}  # fmt: skip
 RIGHT = [
     ("4.1", scores),
     ("4.2", weights),
@@ -69,8 +63,6 @@ RIGHT = [
     ("4.4", context_gate),
     ("4.5", LSTM),
     ("4.6", logits),
-    *[(number, getattr(equations, name)) for number, name in EQUATIONS.items()],
-    ("4.5", [equations.lstm_gates, equations.lstm_memory, equations.lstm_hidden]),
 ]
 WRONG = [
     ("4.1", lambda a, h, W_a, W_s, b, v: (a @ W_a.T + (h @ W_s.T)[:, None] + b) @ v, "tanh"),

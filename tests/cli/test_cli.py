@@ -138,7 +138,7 @@ def test_settings_that_are_not_understood(work):
     assert_one_sentence(labkit(*train, "--set", "epoch=1", cwd=work), "no setting 'epoch'")
     assert_one_sentence(labkit(*train, "--set", "seed=one", cwd=work), "seed is a whole number")
     done = labkit(*train, "--attention", "hard", cwd=work)
-    assert_one_sentence(done, "attention is soft", "reinforce", "not 'hard'")
+    assert_one_sentence(done, "no attention 'hard'", "reinforce")
     done = labkit("evaluate", "run", "--attention-mode", "argmax", cwd=work)
     assert_one_sentence(done, "argmax")
 
