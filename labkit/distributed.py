@@ -4,6 +4,7 @@
 one process, and every call here returns at once.
 """
 
+import atexit
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -136,4 +137,6 @@ def init_distributed() -> ProcessGroup:
         return ProcessGroup(device=device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo")
+        if not cuda:  # gloo's threads abort a process that exits while they still run
+            atexit.register(dist.destroy_process_group)
     return ProcessGroup(dist.get_rank(), dist.get_world_size(), device)
