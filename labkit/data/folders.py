@@ -27,8 +27,8 @@ def is_photo(path: Path | str) -> bool:
 def plain_name(name: str) -> str:
     """Return the part of an image's name that all ways of writing it share.
 
-    That is its name without folders, without a photograph's extension, without the COCO_val2014_
-    of COCO's 2014 files, and without leading zeros if it is a number.
+    That is its name without folders, without a photograph's extension, without ``COCO_val2014_`` as
+    in COCO's 2014 files, and without leading zeros if it is a number.
     """
     name = name.replace("\\", "/").rsplit("/", 1)[-1]
     name = os.path.splitext(name)[0] if is_photo(name) else name

@@ -129,7 +129,7 @@ class Decoder(nn.Module):
         """
         a = self.feature_dropout(self.norm(a).mT).mT  # a channel is dropped in all regions
         a = self.reduce(a)
-        # `equations.initial_hidden` and `initial_memory`, by one product
+        # `equations.initial_state`, by one product
         hc = torch.tanh(self.init_hc(a.mean(1, keepdim=True)))  # (N, 1, 2H)
         h, c = hc.expand(-1, captions, -1).chunk(2, -1)
         return self.attention.encode(a, attention_mode), State(h, c)
@@ -152,7 +152,7 @@ class Decoder(nn.Module):
         # W_h h_{t-1} of eq. 4, the gate's and W_h h_{t-1} of eq. 1, by one product
         query, gate, hidden_gates = self.W_h(state.h).split([A, 1, 4 * H], -1)
         context, step = self.attention(image, query, state.h)  # (N, K, D)
-        beta = torch.sigmoid(gate)  # beta_t = sigma(f_beta(h_{t-1})): `equations.gate`, (N, K, 1)
+        beta = torch.sigmoid(gate)  # beta_t = sigma(f_beta(h_{t-1})): `equations.context_gate`, (N, K, 1)
         z = beta * context  # (N, K, D)
         # `equations.lstm_gates`, `lstm_memory` and `lstm_hidden`; W_y E y_{t-1} comes ready-made
         gates = word_gates + hidden_gates + self.W_z(z)  # eq. 1

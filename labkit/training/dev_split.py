@@ -37,7 +37,7 @@ class DevSplit:
         if self.store is None:
             there = ", ".join(splits(store))
             self.notes.append(f"the store has no dev split (it has {there}), so no epoch is scored "
-                              "and the last is kept: name one with --dev-split")  # fmt: skip
+                              "and the last is kept: set dev_split")  # fmt: skip
         elif self._images == 0:
             self.store = None
             self.notes.append(f"the split {name} has no captions, so no epoch is scored and the "
