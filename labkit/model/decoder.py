@@ -152,7 +152,8 @@ class Decoder(nn.Module):
         # W_h h_{t-1} of eq. 4, the gate's and W_h h_{t-1} of eq. 1, by one product
         query, gate, hidden_gates = self.W_h(state.h).split([A, 1, 4 * H], -1)
         context, step = self.attention(image, query, state.h)  # (N, K, D)
-        beta = torch.sigmoid(gate)  # beta_t = sigma(f_beta(h_{t-1})): `equations.context_gate`, (N, K, 1)
+        # `equations.context_gate`: beta_t = sigma(f_beta(h_{t-1}))
+        beta = torch.sigmoid(gate)  # (N, K, 1)
         z = beta * context  # (N, K, D)
         # `equations.lstm_gates`, `lstm_memory` and `lstm_hidden`; W_y E y_{t-1} comes ready-made
         gates = word_gates + hidden_gates + self.W_z(z)  # eq. 1
