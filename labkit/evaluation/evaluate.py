@@ -18,8 +18,9 @@ from labkit.console import complain
 from labkit.data.vocabulary import Vocabulary
 from labkit.distributed import ProcessGroup
 from labkit.evaluation.attention_maps import MapScores, map_scores
-from labkit.evaluation.metrics import Scores, score, warn_if_not_english
+from labkit.evaluation.metrics import Scores, score
 from labkit.evaluation.pointing_game import SceneScores, score_scenes
+from labkit.evaluation.results import warn_if_not_english
 from labkit.features.encoder import network_of
 from labkit.model.captioner import Captioner
 from labkit.model.config import GenerationConfig
@@ -144,7 +145,7 @@ def evaluate(
         ValueError: The split has no references.
     """
     config, group = config or GenerationConfig(), group or ProcessGroup()
-    mode = config.attention_mode or decoder.attention.attention_modes[0]
+    mode = config.attention_mode or next(iter(decoder.attention.attention_modes), None)
     config = replace(config, attention_mode=mode)
     if not any(store.captions):
         split = f"{store.root}: {store.split}"

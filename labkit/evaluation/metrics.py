@@ -9,10 +9,9 @@ import atexit
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.spice import get_stanford_models
 from pycocoevalcap.tokenizer import ptbtokenizer
 
-from labkit.data.words import latin_share, spaced
+from labkit.data.words import spaced
 
 Texts = dict[str, list[str]]
 
@@ -77,17 +76,6 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
     references, hypotheses = _prepare(references, hypotheses)
     values = [float(value) for value, _ in _compute(references, hypotheses)]
     return Scores(*values, spice=_spice(references, hypotheses))
-
-
-def warn_if_not_english(*groups: Iterable[str]) -> None:
-    """Warn on standard error that METEOR is English, if a group of captions is mostly not Latin."""
-    share = min(map(latin_share, groups))
-    if share < 0.5:
-        print(
-            f"labkit: {1 - share:.0%} of the letters of these captions are not Latin: METEOR and "
-            "its stemmer are English, so its score means little; compare by the other metrics",
-            file=sys.stderr,
-        )
 
 
 def score_each(
@@ -220,6 +208,8 @@ def _checked(
     """Return both as lists of single-line texts in the same order, or raise an error."""
     if not references and not hypotheses:
         raise ValueError("nothing to score: there are no captions")
+    if not (isinstance(references, Mapping) and isinstance(hypotheses, Mapping)):
+        raise TypeError("references and hypotheses are dictionaries by image: {'a.jpg': ...}")
     for without, kind in (
         (hypotheses.keys() - references.keys(), "no human captions to compare with"),
         (references.keys() - hypotheses.keys(), "no generated caption"),
@@ -232,10 +222,17 @@ def _checked(
             raise ValueError(f"the references of {name!r} must be a list of captions, not a string")
         # A line break of any kind would split a caption in two.
         checked[name] = [spaced(text) for text in captions if text.strip()]
-        single[name] = [spaced(hypotheses[name])]
+        single[name] = [spaced(_one(name, hypotheses[name]))]
         if not checked[name]:
             raise ValueError(f"image {name!r} has no human caption to compare with")
     return checked, single
+
+
+def _one(name: str, given: str | Sequence[str]) -> str:
+    """Take a generated caption, or a list of one as pycocoevalcap has it."""
+    if not isinstance(given, str) and len(given) != 1:
+        raise ValueError(f"image {name!r} has {len(given)} generated captions: give one")
+    return given if isinstance(given, str) else given[0]
 
 
 def _tokenized(*groups: Texts) -> list[Texts]:

@@ -4,18 +4,29 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from labkit.console import complain
 from labkit.data.caption_files import read_rows
 from labkit.data.records import DataError, DataReport
 from labkit.data.rows import match_names
 from labkit.data.text_files import BROKEN, ENCODING
-from labkit.evaluation.metrics import Scores, score, warn_if_not_english
+from labkit.data.words import latin_share
+from labkit.evaluation.metrics import Scores, score
 from labkit.files import write_json
 from labkit.store.shards import MANIFEST, FeatureStore, find_split
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+def warn_if_not_english(*groups: Iterable[str]) -> None:
+    """Warn on standard error that METEOR is English, if a group of captions is mostly not Latin."""
+    if (share := min(map(latin_share, groups))) < 0.5:
+        complain(
+            f"{1 - share:.0%} of the letters of these captions are not Latin: METEOR and its "
+            "stemmer are English, so its score means little; compare by the other metrics"
+        )
 
 
 def write_results(file: str | Path, captions: Mapping[str, str], new: bool = False) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from labkit.model.config import ATTENTION_MODES, ModelConfig
+from labkit.model.config import ModelConfig
 
 
 @dataclass
@@ -78,11 +78,12 @@ class Attention(nn.Module):
             the mechanism.
 
     Attributes:
-        attention_modes: The modes it has outside training; the first is the default.
+        attention_modes: The modes it has outside training; the first is the default. A mechanism
+            without any attends as it learns.
         progress: The share of the training that is done, from 0 to 1; the trainer sets it.
     """
 
-    attention_modes = tuple(ATTENTION_MODES)
+    attention_modes: tuple[str, ...] = ()
     progress = 1.0
 
     def __init__(self, config: ModelConfig):
@@ -98,28 +99,29 @@ class Attention(nn.Module):
         Args:
             a: (N, L, D).
             attention_mode: A key of `ATTENTION_MODES`. By default the module attends as it learns
-                while it is in training mode, and by its first mode in evaluation mode.
+                while it is in training mode, and by its first mode, if any, in evaluation mode.
 
         Raises:
             ValueError: The mechanism does not have this mode.
         """
         if attention_mode not in (None, *self.attention_modes):
-            known = " or ".join(self.attention_modes)
+            known = " or ".join(self.attention_modes) or "none"
             raise ValueError(f"this attention has no mode {attention_mode!r}: choose {known}")
         # W_a a_i + b of `equations.scores`, once for all steps, and doubled for the sigmoid there
         keys = 2 * self.W_a(a)  # (N, L, A)
-        mode = attention_mode or (None if self.training else self.attention_modes[0])
-        return EncodedImage(a, keys, mode)
+        if attention_mode is None and not self.training and self.attention_modes:
+            attention_mode = self.attention_modes[0]
+        return EncodedImage(a, keys, attention_mode)
 
     def scores(self, image: EncodedImage, query: Tensor) -> Tensor:
-        """e_ti = v . tanh(W_a a_i + W_h h_{t-1} + b), eq. 4.
+        """e_ti = v . tanh(W_a a_i + W_s h_{t-1} + b), eq. 4.
 
         A CPU computes sigmoid in bf16 several times faster than tanh, and
         tanh(x) = 2 sigmoid(2x) - 1 exactly. The keys hold the 2 of 2x already.
 
         Args:
             image: N images.
-            query: W_h h_{t-1}, (N, K, A).
+            query: W_s h_{t-1}, (N, K, A).
 
         Returns:
             Scores (N, K, L), in float32 or finer: a softmax in bf16 loses regions of small weight.
@@ -153,7 +155,7 @@ class Attention(nn.Module):
 
         Args:
             image: N images.
-            query: W_h h_{t-1}, (N, K, A).
+            query: W_s h_{t-1}, (N, K, A).
             h: h_{t-1}, (N, K, H).
 
         Returns:
@@ -168,7 +170,7 @@ class Attention(nn.Module):
             alpha = scores.softmax(-1)
             place = sample_place(alpha) if image.attention_mode == "sample" else scores.argmax(-1)
             step = AttentionStep(alpha, one_place(place, alpha))
-        # `equations.soft_context`, or `hard_context` where weights are one-hot: one product for all
+        # `equations.soft_context`, or `equations.hard_context` where weights are one-hot
         context = step.weights.to(image.a.dtype) @ image.a  # (N, K, L) x (N, L, D) -> (N, K, D)
         return context, step
 

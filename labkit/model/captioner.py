@@ -41,6 +41,9 @@ class CaptionedPhoto:
         """The caption."""
         return " ".join(self.words)
 
+    def __repr__(self) -> str:
+        return f"CaptionedPhoto({self.text!r})"
+
 
 @dataclass
 class Captioner:
@@ -71,6 +74,10 @@ class Captioner:
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     data: str | None = None
     dev_split: str = "dev"
+
+    def __repr__(self) -> str:
+        attention, words = self.decoder.config.attention, len(self.vocabulary)
+        return f"Captioner({self.name!r}, {attention} attention, {words} words)"
 
     @classmethod
     def from_pretrained(cls, model: str | Path) -> "Captioner":
@@ -161,9 +168,13 @@ class Captioner:
             overrides: As in `caption`.
 
         Raises:
+            TypeError: These are not features.
             ValueError: The features have another shape, or an override is out of range.
         """
         config = (config or self.generation).updated(overrides)
+        if not isinstance(features, torch.Tensor):
+            found = type(features).__name__
+            raise TypeError(f"generate takes features, not a {found}: photographs go to `caption`")
         dim, shape = self.decoder.config.encoder_dim, tuple(features.shape)
         rows, columns = grid_of(self.encoder_facts, features.shape[-2] if features.dim() > 1 else 0)
         if len(shape) != 3 or shape[1:] != (rows * columns, dim):

@@ -1,33 +1,34 @@
 """The equations of Show, Attend and Tell, one short function each, under the paper's numbers.
 
 Xu et al. 2015, arXiv 1502.03044. Read it beside the paper: nothing here is fast. The model runs on
-`labkit.model.attention`, `labkit.model.hard_attention` and `labkit.model.decoder`, where each
-shortcut names the function here that it speeds up. A decoder made of these functions alone has the
-same loss, gradients, captions and attention maps (``tests/model/test_equations.py``).
+`labkit.model.attention`, `labkit.model.hard_attention`, `labkit.model.decoder` and
+`labkit.training.objective`, where each shortcut names the function here that it speeds up. Composed
+of these functions alone, a decoder has the same loss, gradients, captions and attention maps
+(``tests/model/test_equations.py``).
 
-=========  ==================================  =====================================================
-equation   what it gives                       function
-=========  ==================================  =====================================================
-1, 2, 3    the LSTM's gates, c_t, h_t          `lstm_gates`, `lstm_memory`, `lstm_hidden`
-4, 5       scores e_t, weights alpha_t         `scores`, `weights`
-6          context z_t                         `context`
-after 6    h_0 and c_0                         `initial_state`
-7          p(y_t)                              `word_probabilities` of `logits`
-8          p(s_t), and s_t sampled             `place_probability`, `sample_place`
-9          context of one place                `hard_context`
-10         the bound L_s <= log p(y|a)         `bound`, `log_likelihood`
-11, 12     its gradient: exact, sampled        `bound_gradient`, `sampled_gradient`
-after 12   baseline, entropy, learning rule    `moving_average`, `entropy`, `learning_rule`
-13         expected context                    `soft_context`
-after 13   NWGM                                `nwgm`
-4.2.1      the gate beta_t                     `context_gate`
-14         loss of soft attention              `doubly_stochastic_loss`
-=========  ==================================  =====================================================
+=========  ==============================================  ===============================
+equation   plain function                                  fast code
+=========  ==============================================  ===============================
+1, 2, 3    `lstm_gates`, `lstm_memory`, `lstm_hidden`      `Decoder.lstm_step`
+4          `scores`                                        `Attention.scores`
+5          `weights`                                       `Attention.expectation`
+6          `context`                                       `Decoder.lstm_step`
+after 6    `initial_state`                                 `Decoder.init_state`
+7          `word_probabilities` of `logits`                `Decoder.word_log_probs`
+8          `place_probability`, `sample_place`             `ReinforceAttention.attend`
+9, 13      `hard_context`, `soft_context`                  `Attention.forward`
+10, 11     `bound`, `bound_gradient`, `log_likelihood`     none: sums over all places
+12         `sampled_gradient`, `entropy`                   `Objective.sampling_loss`
+after 12   `moving_average`, `learning_rule`               `update_baseline`, `sampling_loss`
+after 13   `nwgm`                                          none
+4.2.1      `context_gate`, the gate beta_t                 `Decoder.lstm_step`
+14         `doubly_stochastic_loss`                        `Objective.__call__`
+=========  ==============================================  ===============================
 
 `step` puts them together, and `Parameters` lists what is learned. Shapes are those of one caption
 at one step: L regions of D numbers, T words (the paper's C), a vocabulary of V words (its K), word
 vectors of m numbers, an LSTM of H units (its n), A hidden units in f_att. Any axes may stand before
-these. Vectors are rows: the paper's W x is ``x @ W.T``. The paper has no biases, and z-hat for z.
+these. Vectors are rows: the paper's W x is ``x @ W.T``. The paper writes z-hat for z.
 """
 
 from collections.abc import Callable

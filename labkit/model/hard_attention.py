@@ -28,7 +28,9 @@ from labkit.model.attention import (
     one_place,
     sample_place,
 )
-from labkit.model.config import MECHANISMS, ModelConfig
+from labkit.model.config import ATTENTION_MODES, MECHANISMS, ModelConfig
+
+HARD_MODES = tuple(ATTENTION_MODES)  # the most likely region, unless asked otherwise
 
 
 class ArgmaxAttention(Attention):
@@ -38,6 +40,8 @@ class ArgmaxAttention(Attention):
     words give the scores no gradient. They learn from the doubly stochastic term alone, which does
     not see the image.
     """
+
+    attention_modes = HARD_MODES
 
     def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
         """One-hot at the largest score."""
@@ -59,6 +63,8 @@ class ReinforceAttention(Attention):
     make b depend on the sampled regions, and the estimator biased. "learned" adds a linear function
     of h_{t-1}, which gets no gradient from it. "others" is computed by the objective.
     """
+
+    attention_modes = HARD_MODES
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
@@ -111,6 +117,8 @@ class GumbelAttention(Attention):
     Its gradient is taken to be that of a softmax of the same noisy scores. The higher the
     temperature, the lower the variance of the gradient and the larger its bias.
     """
+
+    attention_modes = HARD_MODES
 
     def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
         """Sample a region, with the softmax's gradient."""
@@ -197,9 +205,11 @@ def register_attention(name: str, mechanism: type[Attention]) -> None:
 
     Args:
         name: What `attention` will be called in the settings.
-        mechanism: A subclass of `Attention` with its own `attend`.
+        mechanism: A subclass of `Attention` with its own `attend`, which is also how it attends
+            outside training, unless it has `attention_modes`.
 
     Raises:
+        TypeError: It is not such a class.
         ValueError: The name is taken by another mechanism.
 
     Example:
@@ -211,6 +221,8 @@ def register_attention(name: str, mechanism: type[Attention]) -> None:
         >>> ModelConfig(vocab_size=9, encoder_dim=4, attention="uniform").attention
         'uniform'
     """
+    if not (isinstance(mechanism, type) and issubclass(mechanism, Attention)):
+        raise TypeError(f"{name} needs a subclass of labkit.Attention, not {mechanism!r}")
     if name in ATTENTIONS and ATTENTIONS[name].__qualname__ != mechanism.__qualname__:
         raise ValueError(f"there is an attention {name!r} already: choose another name")
     ATTENTIONS[name] = mechanism

@@ -67,8 +67,8 @@ def read_config(file: Path) -> tuple[dict[str, Any], ModelConfig, GenerationConf
         return config, ModelConfig(**config["model"]), GenerationConfig(**config["generation"])
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{file} is of another version of labkit ({error}): use the version that wrote it, or "
-            "train the model again"
+            f"{file} holds what this labkit does not know ({error}): use the version that wrote "
+            "it, or train the model again"
         ) from None
 
 

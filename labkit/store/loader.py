@@ -103,6 +103,9 @@ class Loader:
     def __init__(self, store: FeatureStore, batch_size: int, seed: int = 0,
             dtype: torch.dtype = torch.float32, rank: int = 0, world_size: int = 1,
             num_workers: int = 2, captions: str = "one", shuffle: bool = True):  # fmt: skip
+        if not isinstance(store, FeatureStore):
+            found = type(store).__name__
+            raise TypeError(f"a Loader needs a FeatureStore(folder, 'train'), not a {found}")
         if batch_size < 1 or num_workers < 0 or not 0 <= rank < world_size:
             raise ValueError(
                 "batch_size is at least 1, num_workers at least 0, and 0 <= rank < world_size"

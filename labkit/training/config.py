@@ -7,6 +7,7 @@ three side by side; `resolve` is the one place where they are separated and defa
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -200,8 +201,10 @@ def _names(config: type) -> set[str]:
 def _config_of(name: str) -> type:
     found = next((config for config in CONFIGS if name in _names(config)), None)
     if found is None:
-        known = ", ".join(sorted(set().union(*map(_names, CONFIGS))))
-        raise ValueError(f"there is no setting {name!r}: choose from {known}")
+        known = sorted(set().union(*map(_names, CONFIGS)))
+        near = get_close_matches(name, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"there is no setting {name!r}: choose from {', '.join(known)}{meant}")
     return found
 
 

@@ -58,7 +58,7 @@ class RunFolder:
             own_folder(self.path, MARK, self.checkpoint.name)
             if self.checkpoint.exists() and not resume:
                 raise FileExistsError(
-                    f"{self.path} holds a run: resume it with --resume, or name another folder"
+                    f"{self.path} holds a run: resume it (--resume), or name another folder"
                 )
 
         self.group.once(look)

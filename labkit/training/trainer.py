@@ -1,8 +1,7 @@
 """Training: teacher forcing, free-running scores after each epoch, checkpoints that survive a kill.
 
-All that a step depends on stands in the checkpoint, so a run that was killed and resumed has the
-same curve as one that was not. An epoch is saved before it is scored: nothing that fails afterwards
-can lose it. What the run's folder holds: `labkit.training.run_folder`.
+All that a step depends on stands in the checkpoint, so a killed and resumed run has the same curve
+as one that was not. An epoch is saved before it is scored. See `labkit.training.run_folder`, too.
 """
 
 import math
@@ -45,8 +44,7 @@ class Trainer:
     """One run: started from a store, or resumed from its folder. `train` makes it and runs it.
 
     Args:
-        store: Folder of a feature store. One of its splits is learned from, and another, if there
-            is one, chooses the epoch: see `TrainingConfig`.
+        store: Folder of a feature store, with a split to learn from and perhaps a dev split.
         run: The run's folder.
         settings: The three configurations; those recommended for the store if None.
         resume: Resume from the checkpoint in ``run``; without one, start.
@@ -57,7 +55,7 @@ class Trainer:
         settings: The settings in force; `config` is their training part.
         decoder: What is trained; `average` is the moving average of its weights, which is kept.
         state: Where the training stands; `state.rows` is its log.
-        notes: What should be known of this training, a sentence each.
+        notes: What a user should know, a sentence each.
 
     Raises:
         FileExistsError: ``run`` holds a run, and ``resume`` is False; or files of another kind; or
@@ -270,7 +268,7 @@ class Trainer:
 
 def train(
     store: str | Path, run: str | Path, overrides: Mapping[str, Any] | None = None,
-    resume: bool = False, group: ProcessGroup | None = None, progress: bool = True,
+    resume: bool = False, group: ProcessGroup | None = None, progress: bool = True, **settings: Any,
 ) -> Trainer:  # fmt: skip
     """Train a captioner, or resume a run. Standard error says how it ended.
 
@@ -282,6 +280,7 @@ def train(
         resume: Resume from the last checkpoint in ``run``, or start if there is none.
         group: This process among those that train together.
         progress: Show a bar, where the standard error is a terminal.
+        settings: More overrides, as keywords: ``learning_rate=3e-3, hidden_dim=64``.
 
     Returns:
         The trainer, when it is done. `Captioner.from_pretrained(run)` loads the model.
@@ -291,7 +290,8 @@ def train(
     """
     path = Path(run) / "config.json"
     base = read_settings(path) if resume and path.exists() else defaults_for(source_of(store))
-    trainer = Trainer(store, run, resolve(base, overrides), resume, group, progress)
+    settings = resolve(base, {**(overrides or {}), **settings})
+    trainer = Trainer(store, run, settings, resume, group, progress)
     say = partial(print, file=sys.stderr) if trainer.group.is_main else lambda line: None
     for note in trainer.notes:
         say(note)

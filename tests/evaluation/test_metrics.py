@@ -21,7 +21,8 @@ from pycocoevalcap.spice import get_stanford_models
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from labkit.evaluation import metrics
-from labkit.evaluation.metrics import score, warn_if_not_english
+from labkit.evaluation.metrics import score
+from labkit.evaluation.results import warn_if_not_english
 
 REFERENCES = {
     "dog.jpg": ["A brown dog runs over the grass .", "The dog's running; it is happy!"],

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from labkit.data.vocabulary import BOS, EOS
+from labkit.model.attention import Attention
 from labkit.model.config import ATTENTION_MODES, GenerationConfig, ModelConfig
 from labkit.model.decoder import Decoder, pad_captions
 from labkit.model.generation import beam_search, generate, greedy, sample
-from labkit.model.hard_attention import ATTENTIONS
+from labkit.model.hard_attention import ATTENTIONS, register_attention
 from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective
 
@@ -207,3 +208,19 @@ def test_bf16_is_near_and_weights_stay_exact(kind):
     assert output.log_p.dtype == output.alpha.dtype == torch.float32
     assert output.log_p.isfinite().all()
     assert_close(output.log_p.exp().sum(-1), torch.ones(len(output.log_p)))
+
+
+def test_a_mechanism_of_ones_own_attends_in_evaluation_as_it_learns(registry):
+    class UniformAttention(Attention):
+        def attend(self, scores, image, h):
+            return self.expectation(torch.zeros_like(scores))
+
+    register_attention("uniform", UniformAttention)
+    decoder = Decoder(ModelConfig(vocab_size=V, encoder_dim=5, attention="uniform")).eval()
+    a, captions = torch.randn(2, L, 5), torch.tensor([[BOS, 5, EOS], [BOS, 6, EOS]])
+    assert torch.allclose(decoder(a, captions).alpha, torch.full((2, 2, L), 1 / L))
+    assert torch.allclose(greedy(decoder, a, 2)[0].alpha, torch.tensor(1 / L))
+    with pytest.raises(ValueError, match="no mode 'argmax'"):
+        decoder(a, captions, "argmax")
+    with pytest.raises(TypeError, match=r"subclass of labkit\.Attention"):
+        register_attention("function", lambda scores: scores)
