@@ -4,7 +4,7 @@ import ctypes
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
@@ -51,15 +51,18 @@ def _take_name(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
 
 
-def outputs(*paths: str | Path | None, overwrite: bool = False) -> None:
+def outputs(
+    *paths: str | Path | None, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()
+) -> None:
     """Check, before the work, that these files can be written; make their folders.
 
     Args:
         paths: the files that will be written; None stands for one that was not requested.
         overwrite: existing files may be replaced.
+        inputs: files and folders that the command reads; no file of theirs is ever replaced.
 
     Raises:
-        FileExistsError: a file exists, and ``overwrite`` is not set.
+        FileExistsError: a file exists, and ``overwrite`` is not set; or it is an input.
         OSError: a folder cannot be made or written to.
         ValueError: two outputs have the same name.
     """
@@ -71,6 +74,9 @@ def outputs(*paths: str | Path | None, overwrite: bool = False) -> None:
             raise IsADirectoryError(f"{path} is a folder: name a file in it")
         if os.path.lexists(path) and not (overwrite and path.is_file()):
             raise FileExistsError(f"{path} exists: name another file, or add --overwrite")
+        for source in (Path(one).resolve() for one in inputs if one is not None):
+            if path.exists() and path.resolve().is_relative_to(source):
+                raise FileExistsError(f"{path} is read by this command: name another file")
         writable_folder(path.parent)
 
 

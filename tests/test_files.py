@@ -126,3 +126,13 @@ def test_json_with_a_surrogate_alone_is_written_and_read(tmp_path):
     with pytest.raises(FileExistsError):
         write_json(tmp_path / "a.json", {}, new=True)
     assert read_json(tmp_path / "a.json") == value
+
+
+def test_what_a_command_reads_is_never_an_output(tmp_path):
+    (tmp_path / "run").mkdir()
+    config, captions = tmp_path / "run" / "config.json", tmp_path / "captions.json"
+    for path in (config, captions):
+        path.write_text("{}")
+        with pytest.raises(FileExistsError, match="is read by this command"):
+            outputs(path, overwrite=True, inputs=[tmp_path / "run", captions, None])
+    outputs(tmp_path / "run" / "scores.json", overwrite=True, inputs=[tmp_path / "run"])

@@ -114,7 +114,7 @@ def grade_files(
     Raises:
         OSError: ``json`` is there, or cannot be written. Nothing is marked.
     """
-    outputs(json, overwrite=overwrite)
+    outputs(json, overwrite=overwrite, inputs=notebooks)
     marks, wrong = [], []
     for notebook in notebooks:
         try:

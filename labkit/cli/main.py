@@ -158,7 +158,7 @@ def evaluate(
     from labkit.evaluation.evaluate import evaluate_model
     from labkit.evaluation.results import write_results
 
-    outputs(json, captions, overwrite=overwrite)
+    outputs(json, captions, overwrite=overwrite, inputs=(run, data))
     overrides = {
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,
@@ -174,7 +174,7 @@ def evaluate(
 @app.command()
 def score(
     references: Annotated[Path, Argument(help="A store, or a captions file in any format.")],
-    captions: Annotated[Path, Argument(help="Generated captions, in COCO's results format.")],
+    captions: Annotated[Path, Argument(help="Generated captions: COCO results, CSV, or JSON.")],
     split: Annotated[str, Option(help="The split of a store.")] = "dev",
     json: Scores = None,
     overwrite: Overwrite = False,
@@ -186,13 +186,13 @@ def score(
     from labkit.data.records import DataReport
     from labkit.evaluation.results import score_file
 
-    outputs(json, overwrite=overwrite)
+    outputs(json, overwrite=overwrite, inputs=(references, captions))
     report = DataReport()
     found, images, left = score_file(references, captions, split, report)
     if report:
         print(report, file=sys.stderr)
     if left:
-        print(f"{left} images of {references} have no caption: they are left out", file=sys.stderr)
+        print(f"{captions} has no caption for {left} more images of {references}", file=sys.stderr)
     scores = {"images": images} | asdict(found)
     show(scores)
     if json:

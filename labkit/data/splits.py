@@ -3,10 +3,8 @@
 import hashlib
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +100,8 @@ def make_splits(
 ) -> list[CaptionedImage]:
     """Divide the images of a source that has only one split.
 
-    An image's split depends on the seed and its id alone, not on the order or the other images.
-    Only if a split would be empty, it receives the image that is closest to it.
+    The images are ordered by a hash of the seed and their ids, and cut by the shares. So the sizes
+    are exact to an image, and neither the order of the records nor their content matters.
 
     Args:
         records: The images.
@@ -122,16 +120,14 @@ def make_splits(
         raise DataError(f"the source has splits, {', '.join(names)}: leave out --make-splits")
     if len(records) < len(wanted):
         raise DataError(f"{len(records)} images cannot make the splits {', '.join(wanted)}")
-    place = {r.id: hashlib.sha256(f"{seed}:{r.id}".encode()).digest() for r in records}
-    place = {id: int.from_bytes(digest[:7]) / 2**56 for id, digest in place.items()}  # in [0, 1)
-    ends = dict(zip(wanted, accumulate(shares[name] for name in wanted), strict=True))
-    split = {id: next((n for n in wanted if x < ends[n]), wanted[-1]) for id, x in place.items()}
-    for name in wanted:
-        if name not in split.values():
-            counts = Counter(split.values())
-            spare = [id for id in place if counts[split[id]] > 1]
-            middle = ends[name] - shares[name] / 2
-            split[min(spare, key=lambda id: abs(place[id] - middle))] = name
+    hashes = {r.id: hashlib.sha256(f"{seed}:{r.id}".encode()).digest() for r in records}
+    ids = sorted(hashes, key=hashes.__getitem__)
+    split, begin = {}, 0
+    for left, name in zip(reversed(range(len(wanted))), wanted, strict=True):
+        share = sum(shares[one] for one in wanted[: len(wanted) - left])
+        end = min(max(round(share * len(ids)), begin + 1), len(ids) - left)  # none is empty
+        split |= dict.fromkeys(ids[begin:end], name)
+        begin = end
     return [
         replace(record, split=name)
         for name in wanted

@@ -26,8 +26,8 @@ def _known_mechanism(name: str) -> str:
     if name not in MECHANISMS:
         known = f"{', '.join(MECHANISMS[:-1])} or {MECHANISMS[-1]}"
         raise ValueError(
-            f"attention is {known}, not {reprlib.repr(name)}; one of your own has to be registered "
-            "first, see labkit.register_attention"
+            f"attention is {known}, not {reprlib.repr(name)}; register your own: "
+            "labkit.register_attention"
         )
     return name
 

@@ -248,7 +248,9 @@ def find_split(store: Path | str, name: str) -> str:
     if len(found) > 1:
         raise StoreError(f"{store} has several splits like {name!r}: choose {' or '.join(found)}")
     if not found:
-        raise StoreError(f"{store} has no split {name!r}: it has {', '.join(splits(store))}")
+        there = ", ".join(splits(store))
+        hint = "; labkit prepare --make-splits divides it" if there == "all" else ""
+        raise StoreError(f"{store} has no split {name!r}: it has {there}{hint}")
     return found[0]
 
 

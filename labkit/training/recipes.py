@@ -43,5 +43,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         ValueError: There is no such setting, or its value is not of its type or out of range.
     """
     parts = [text.partition("=") for text in texts]
+    if missing := [name for name, equals, _ in parts if not equals]:
+        raise ValueError(f"{missing[0]!r} has no value: write NAME=VALUE, such as epochs=3")
     pairs = [(name.strip(), value.strip()) for name, _, value in parts]
     return {name: setting_from_text(name, value) for name, value in pairs}

@@ -119,5 +119,6 @@ class Schedule:
         if at.best is None:
             return f"{why}; the last is kept, none was scored"
         cider, loss = at.best[0], -at.best[-1]
-        score = f"CIDEr {cider:.3f}" if len(at.best) > 1 else f"a loss of {loss:.3f} nats per word"
+        greedy = f"CIDEr {cider:.3f} (greedy)"
+        score = greedy if len(at.best) > 1 else f"a loss of {loss:.3f} nats per word"
         return f"{why}; epoch {at.kept} is kept, with {score} on the dev split"

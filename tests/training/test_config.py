@@ -158,7 +158,7 @@ def test_every_setting_can_be_typed():
         ("one_coin=1", "one_coin is true or false, not '1'"),
         ("captions=none", "captions is one, all or pairs, not 'none'"),
         ("dev_split=", "dev_split is a name, not ''"),
-        ("seed", "seed is a whole number from 0 .* not ''"),
+        ("seed", "'seed' has no value: write NAME=VALUE"),
     ],
 )
 def test_what_cannot_be_read_is_named(text, says):

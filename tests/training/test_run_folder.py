@@ -295,7 +295,7 @@ def test_patience_waits_for_the_end_of_the_warm_up():
     assert (at.epoch, at.kept) == (18, 2)
     assert schedule.ending(at) == (
         "stopped after epoch 18 of 30: none of the last 3 was better on the dev split; "
-        "epoch 2 is kept, with CIDEr 0.500 on the dev split"
+        "epoch 2 is kept, with CIDEr 0.500 (greedy) on the dev split"
     )
 
 
