@@ -75,8 +75,8 @@ def test_a_photograph_is_told_right_after_installation(python, tmp_path):
 
 def test_it_is_the_wheel_that_ran_and_it_has_all_its_files(python, tmp_path):
     ask = (
-        "import labkit; from labkit.training.config import RECIPES; print(labkit.__file__);"
-        "print(*labkit.shipped()); print(len(list(RECIPES.glob('*.toml'))));"
+        "import labkit; from labkit.training.recipes import RECIPES; print(labkit.__file__);"
+        "print(*labkit.list_pretrained()); print(len(list(RECIPES.glob('*.toml'))));"
         "from importlib.resources import files; found = (files('labkit') / 'measured').iterdir();"
         "print(*sorted(one.name for one in found))"
     )

@@ -45,7 +45,7 @@ class Page:
     """What was seen of one page in the browser."""
 
     title: str
-    attention_mode: dict
+    look: dict
     complaints: list[str]
     refused: list[str]  # addresses outside that it asked for
     width: int  # on a phone

@@ -28,7 +28,7 @@ KARPATHY = {"train": 8, "dev": 2, "test": 2}
 READ = [  # folder, reader, how many of each split, what is reported
     ("kaggle8k", "flickr8k", {"all": 12}, {}),
     ("kaggle8k_renamed", "flickr8k", {"all": 12}, {}),
-    ("kaggle30k", "flickr30k", {"all": 12}, {"missing bar, mended": 1}),
+    ("kaggle30k", "flickr30k", {"all": 12}, {"missing bar, corrected": 1}),
     ("orig30k", "flickr30k", {"all": 12}, {}),
     ("karp30k", "karpathy", KARPATHY, {}),
     ("hf", "table", {"train": 1}, {}),

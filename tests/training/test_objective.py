@@ -90,7 +90,7 @@ def decoder() -> Decoder:
         "hidden_dim": 6,
         "attention_dim": 4,
     }
-    decoder = Decoder(ModelConfig(vocab_size=9, attention_dim=4, **sizes)).eval()
+    decoder = Decoder(ModelConfig(vocab_size=9, **sizes)).eval()
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, std=0.7)
     return decoder
