@@ -4,7 +4,6 @@ Each part is tried with small random tensors. All matrices are square. So a prod
 transposed matrix gives wrong values, which a check can recognise, and not an error about shapes.
 """
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -12,18 +11,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from labkit.checks import Unanswered, compare, exercise, first_problem, run
-from labkit.data.photos import to_input
-from labkit.data.scenes import make_scenes
-from labkit.data.vocabulary import BOS, EOS
-from labkit.features.encoder import load_encoder
-from labkit.features.prepare import SCENE_ENCODER
-from labkit.model.captioner import Captioner
-from labkit.model.decoder import State
-from labkit.model.generation import greedy
+from labkit.checks.decoding import caption
 
 T, L, D, V = 3, 5, 4, 6  # words, regions, the size of all else, words of the vocabulary
-SCENE = {"seed": 25, "split": "test"}  # exercise 4.7 captions the first of these scenes
-LONGEST = 20  # words
 
 
 def numbers(seed: int, *shapes: tuple[int, ...]) -> list[Tensor]:
@@ -290,39 +280,3 @@ def _ignores_phi(answer: Any, a: Tensor, alpha: Tensor) -> str | None:
         return None
     same = blind.shape == alpha.shape and torch.allclose(blind, alpha, atol=1e-3)
     return "you ignore `phi`: pass it on to step" if same else None
-
-
-@cache
-def caption() -> tuple[Tensor, list[int], Tensor, dict[str, list[int]]]:
-    """Return a (L, D) of the scene, the ids and weights of its caption, and the ids of mistakes."""
-    decoder = Captioner.from_pretrained("scenes-soft").decoder
-    pixels = torch.from_numpy(to_input(make_scenes(1, **SCENE)[0].image, SCENE_ENCODER.size))
-    features = load_encoder(SCENE_ENCODER, bf16=False)(pixels[None])
-
-    def decode(feed: bool = True, carry: bool = True, mean: bool = True) -> list[int]:
-        """Decode greedily, perhaps with a part left out; with none left out it is `greedy`."""
-        image, first = decoder.init_state(features)
-        state = first = first if mean else State(0 * first.h, 0 * first.c)
-        ids = [BOS]
-        while len(ids) <= LONGEST and ids[-1] != EOS:
-            last = torch.tensor([[ids[-1] if feed else BOS]])
-            log_p, after, _ = decoder.step(last, image, state)
-            state = after if carry else first
-            ids.append(log_p.argmax().item())
-        return [word for word in ids if word not in (BOS, EOS)]
-
-    with torch.no_grad():
-        (right,) = greedy(decoder, features, LONGEST)
-        a = decoder.reduce(decoder.norm(features[0]))
-        ids = right.words
-        return a, ids, right.alpha, {
-            "<bos> marks the beginning and is not a word of the caption": [BOS, *ids],
-            "<eos> marks the end and is not a word of the caption": [*ids, EOS],
-            "<bos> and <eos> are not words of the caption": [BOS, *ids, EOS],
-            "the last word is missing: leave out only <eos>": ids[:-1],
-            "each step needs the word generated last, not <bos> each time": decode(feed=False),
-            "each step needs the h and c of the step before it, not the first ones":
-                decode(carry=False),
-            "the first h and c come from the mean annotation vector: call start(a)":
-                decode(mean=False),
-        }  # fmt: skip

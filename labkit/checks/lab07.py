@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -13,46 +12,18 @@ from scipy.stats import kendalltau, spearmanr
 from torch import Tensor
 
 from labkit.checks import Unanswered, compare, exercise
-from labkit.data.photos import to_input
-from labkit.data.scenes import make_scenes
+from labkit.checks.decoding import faulty_greedy, pretrained
 from labkit.data.vocabulary import BOS, EOS
-from labkit.features.encoder import load_encoder
-from labkit.features.prepare import SCENE_ENCODER
-from labkit.model.captioner import Captioner
 from labkit.model.decoder import Decoder
 from labkit.model.generation import greedy
 
-LONGEST = 20  # words
 Words = Sequence[str]
-
-
-@cache
-def pictures() -> tuple[Decoder, Tensor]:
-    """Return the pretrained decoder and the features of three scenes."""
-    encoder = load_encoder(SCENE_ENCODER, bf16=False)
-    images = [to_input(scene.image, 112) for scene in make_scenes(3, seed=11, split="test")]
-    with torch.no_grad():
-        features = encoder(torch.from_numpy(np.stack(images)))
-    return Captioner.from_pretrained("scenes-soft").decoder, features
-
-
-@torch.no_grad()
-def faulty_greedy(decoder: Decoder, a: Tensor, feed_last: bool, pass_state: bool) -> list[int]:
-    """Generate greedily, but do not feed the last word, or do not pass on the new state."""
-    (image, first), words = decoder.init_state(a), [BOS]
-    state = first
-    while words[-1] != EOS and len(words) <= LONGEST:
-        last = words[-1] if feed_last else BOS
-        log_p, new, _ = decoder.step(torch.tensor([[last]]), image, state)
-        state = new if pass_state else first
-        words.append(int(log_p.argmax()))
-    return [word for word in words if word not in (BOS, EOS)]
 
 
 @exercise("7.1", "Write `greedy_caption(decoder, a)`: return the ids of the words, a list.")
 def greedy_caption(answer: Callable) -> str | None:
     """Check the captions of three scenes, with the pretrained model."""
-    decoder, features = pictures()
+    decoder, features = pretrained(3, seed=11, split="test")
     for a in features.split(1):
         right = greedy(decoder, a)[0].words
         with torch.no_grad():
