@@ -510,7 +510,8 @@ import sys
 import time
 
 arguments = path, runs / "killed", json.dumps(short)
-process = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments])
+process = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments],
+                           stderr=subprocess.DEVNULL)
 checkpoint = runs / "killed" / "checkpoint.safetensors"
 
 # %%
