@@ -136,3 +136,10 @@ def test_what_a_command_reads_is_never_an_output(tmp_path):
         with pytest.raises(FileExistsError, match="is read by this command"):
             outputs(path, overwrite=True, inputs=[tmp_path / "run", captions, None])
     outputs(tmp_path / "run" / "scores.json", overwrite=True, inputs=[tmp_path / "run"])
+
+
+def test_json_nested_too_deep_is_damaged(tmp_path):
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"deep\.json is damaged"):
+        read_json(path)

@@ -119,5 +119,5 @@ class Vocabulary:
         """
         try:
             return cls(tuple(json.loads(Path(path).read_text(encoding="utf-8"))["words"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is not a vocabulary: build it from the captions") from error
