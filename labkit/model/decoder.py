@@ -6,8 +6,9 @@ attention, gate and LSTM, the batch shrinks as its shorter captions end, and the
 product is done once for all words of the batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,14 @@ from torch.nn.functional import linear, pad
 from torch.nn.utils import rnn
 
 from labkit.data.vocabulary import PAD
-from labkit.model.attention import AttentionStep, EncodedImage, at_least_float32
+from labkit.model.attention import AttentionStep, EncodedImage
 from labkit.model.config import ModelConfig
+from labkit.model.gradients import (
+    StepLinear,
+    at_least_float32,
+    compute_dtype,
+    word_log_likelihood,
+)
 from labkit.model.hard_attention import ATTENTIONS
 
 EVEN = 64  # the words of a batch are filled up to a multiple of this: oneDNN makes new code for
@@ -29,6 +36,13 @@ class State:
 
     h: Tensor
     c: Tensor
+
+
+class Layers(NamedTuple):
+    """What a step of the LSTM passes: `Decoder.W_h` and `Decoder.W_z`, or their fast forms."""
+
+    W_h: Callable[[Tensor], Tensor]
+    W_z: Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -57,14 +71,14 @@ class DecoderOutput:
     The words of all captions lie one behind the other, step by step; padding is not among them.
 
     Attributes:
-        log_p: (words, V) log p(y_t | y_<t, a).
-        targets: (words,) the reference's words.
+        log_p: (words,) log p(y_t | y_<t, a) of the reference's words.
+        mean_log_p: (words,) the mean of log p over the vocabulary, for label smoothing.
         alpha: (B, T, L) the weights, zero after a caption's end.
         sampled: The sampled regions, for mechanisms that learn from them; else None.
     """
 
     log_p: Tensor
-    targets: Tensor
+    mean_log_p: Tensor
     alpha: Tensor
     sampled: SampledPlaces | None = None
 
@@ -127,15 +141,22 @@ class Decoder(nn.Module):
             The encoded images; and h_0, c_0 from the mean annotation vector (the two unnumbered
             equations between eq. 6 and eq. 7).
         """
-        a = self.feature_dropout(self.norm(a).mT).mT  # a channel is dropped in all regions
-        a = self.reduce(a)
+        a = self.reduce(self._normalised(a))
+        return self.attention.encode(a, attention_mode), self._first_state(a.mean(1), captions)
+
+    def _normalised(self, a: Tensor) -> Tensor:
+        """Normalise each vector, and drop some channels in all regions: (N, L, encoder_dim)."""
+        a = a.to(compute_dtype(a))
+        with torch.autocast(a.device.type, enabled=False):  # it would compute in float32
+            return self.feature_dropout(self.norm(a).mT).mT
+
+    def _first_state(self, mean: Tensor, captions: int = 1) -> State:
         # `equations.initial_state`, by one product
-        hc = torch.tanh(self.init_hc(a.mean(1, keepdim=True)))  # (N, 1, 2H)
-        h, c = hc.expand(-1, captions, -1).chunk(2, -1)
-        return self.attention.encode(a, attention_mode), State(h, c)
+        hc = torch.tanh(self.init_hc(mean).unsqueeze(1))  # (N, 1, 2H)
+        return State(*hc.expand(-1, captions, -1).chunk(2, -1))
 
     def lstm_step(
-        self, word_gates: Tensor, image: EncodedImage, state: State
+        self, word_gates: Tensor, image: EncodedImage, state: State, layers: Layers | None = None
     ) -> tuple[State, Tensor, AttentionStep]:
         """One step of attention, gate and LSTM.
 
@@ -143,20 +164,22 @@ class Decoder(nn.Module):
             word_gates: The share of y_{t-1} in the LSTM's gates, (N, K, 4H).
             image: The images.
             state: h_{t-1} and c_{t-1}.
+            layers: What stands for `W_h` and `W_z`; None: themselves.
 
         Returns:
             The new state. The context z_t that the word is predicted from, (N, K, D); or for a
             mixture those of its components, (N, K, P, D). And where it attended.
         """
         H, A = self.config.hidden_dim, self.config.attention_dim
+        layers = layers or self
         # W_h h_{t-1} of eq. 4, the gate's and W_h h_{t-1} of eq. 1, by one product
-        query, gate, hidden_gates = self.W_h(state.h).split([A, 1, 4 * H], -1)
+        query, gate, hidden_gates = layers.W_h(state.h).split([A, 1, 4 * H], -1)
         context, step = self.attention(image, query, state.h)  # (N, K, D)
         # `equations.context_gate`: beta_t = sigma(f_beta(h_{t-1}))
         beta = torch.sigmoid(gate)  # (N, K, 1)
         z = beta * context  # (N, K, D)
         # `equations.lstm_gates`, `lstm_memory` and `lstm_hidden`; W_y E y_{t-1} comes ready-made
-        gates = word_gates + hidden_gates + self.W_z(z)  # eq. 1
+        gates = word_gates + hidden_gates + layers.W_z(z)  # eq. 1
         i, f, o, g = gates.chunk(4, -1)  # (N, K, H)
         c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)  # eq. 2
         h = torch.sigmoid(o) * torch.tanh(c)  # eq. 3
@@ -234,27 +257,30 @@ class Decoder(nn.Module):
         lengths = (captions[:, 1:] != PAD).sum(1).cpu()
         targets = rnn.pack_padded_sequence(captions[:, 1:], lengths, True, enforce_sorted=False)
         words = rnn.pack_padded_sequence(captions[:, :-1], lengths, True, enforce_sorted=False)
-        longest_first = a[words.sorted_indices]
-        image, state = self.init_state(longest_first, attention_mode=attention_mode)
-        spare = -len(words.data) % EVEN
-        embedded = self.word_dropout(self.embedding(pad(words.data, (0, spare), value=PAD)))
+        sizes = words.batch_sizes.tolist()  # n_t, how many captions have not ended
+        a = self._normalised(a[words.sorted_indices])  # longest caption first
+        image = self.attention.encode(a, attention_mode, self.reduce)
+        # sum_i alpha_i (R a_i) = R sum_i alpha_i a_i: one vector a word passes R, not all regions
+        image.reduce = StepLinear(self.reduce, sizes, a.dtype)
+        layers = Layers(StepLinear(self.W_h, sizes, a.dtype), StepLinear(self.W_z, sizes, a.dtype))
+        state = self._first_state(self.reduce(a.mean(1)))
+        embedded = self.word_dropout(self.embedding(words.data))
         # W_y E y_{t-1} of `equations.lstm_gates`, for the words of all steps at once
-        gates = self.W_y(embedded).unsqueeze(1).split([*words.batch_sizes.tolist(), spare])
+        gates = self.W_y(embedded).unsqueeze(1).split(sizes)
         hidden, contexts, steps = [], [], []
-        for word_gates in gates[:-1]:  # (n, 1, 4H) for the n captions that have not ended
+        for word_gates in gates:  # (n, 1, 4H) for the n captions that have not ended
             if (n := len(word_gates)) < len(state.h):
                 image, state = image.first(n), State(state.h[:n], state.c[:n])
-            state, z, step = self.lstm_step(word_gates, image, state)
+            state, z, step = self.lstm_step(word_gates, image, state, layers)
             hidden.append(state.h)
             contexts.append(z)
             steps.append(step)
-        h, z = _filled(hidden, spare), _filled(contexts, spare)  # (words + spare, ...)
-        if steps[0].log_mixture is not None:
-            log_mixture = _filled([step.log_mixture for step in steps], spare)
-            log_p = self.mixture_log_probs(embedded, h, z, log_mixture)
-        else:
-            log_p = self.word_log_probs(embedded, h, z)  # all words in one product
-        return _output(log_p[: len(words.data)], targets, steps)
+        h, z = _rows(hidden), _rows(contexts)  # (words, ...)
+        mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))
+        log_p, mean_log_p = word_log_likelihood(
+            mixed, self.embedding.weight, self.bias, targets.data
+        )
+        return _output(log_p, mean_log_p, targets, steps)
 
 
 def _components(mixture: Tensor, a: Tensor) -> Tensor:
@@ -262,14 +288,13 @@ def _components(mixture: Tensor, a: Tensor) -> Tensor:
     return (mixture.flatten(1, 2).to(a.dtype) @ a).unflatten(1, mixture.shape[1:3])
 
 
-def _filled(parts: Sequence[Tensor], spare: int = 0) -> Tensor:
-    """Put the (n, 1, ...) of all steps one below the other, and empty rows below them."""
-    rows = torch.cat([part[:, 0] for part in parts])  # (words, ...)
-    return pad(rows, (0, 0) * (rows.dim() - 1) + (0, spare))
+def _rows(parts: Sequence[Tensor]) -> Tensor:
+    """Put the (n, 1, ...) of all steps one below the other: (words, ...)."""
+    return torch.cat([part[:, 0] for part in parts])
 
 
 def _output(
-    log_p: Tensor, targets: rnn.PackedSequence, steps: Sequence[AttentionStep]
+    log_p: Tensor, mean_log_p: Tensor, targets: rnn.PackedSequence, steps: Sequence[AttentionStep]
 ) -> DecoderOutput:
     """Lay out by caption and step where the words attended."""
 
@@ -279,16 +304,16 @@ def _output(
 
     def gathered(name: str) -> Tensor | None:
         parts = [getattr(step, name) for step in steps]
-        return None if parts[0] is None else table(_filled(parts))
+        return None if parts[0] is None else table(_rows(parts))
 
     sampled = None
     if (log_choice := gathered("log_choice")) is not None:
-        right = log_p.detach().gather(1, targets.data[:, None])[:, 0]
+        right = log_p.detach()
         sampled = SampledPlaces(
             table(torch.ones_like(right)), table(right), log_choice, gathered("entropy"),
             gathered("baseline"),
         )  # fmt: skip
-    return DecoderOutput(log_p, targets.data, gathered("alpha"), sampled)
+    return DecoderOutput(log_p, mean_log_p, gathered("alpha"), sampled)
 
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> Tensor:
