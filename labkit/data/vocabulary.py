@@ -36,6 +36,16 @@ class Vocabulary:
 
     Raises:
         ValueError: The first four words differ from these, or a word occurs twice.
+
+    Example:
+        >>> from labkit import Vocabulary
+        >>> vocabulary = Vocabulary.build(["A dog runs.", "A brown dog!"], min_count=2)
+        >>> vocabulary.words
+        ('<pad>', '<bos>', '<eos>', '<unk>', 'a', 'dog')
+        >>> vocabulary.encode("a dog sleeps")
+        [1, 4, 5, 3, 2]
+        >>> vocabulary.decode([1, 4, 5, 3, 2])
+        'a dog <unk>'
     """
 
     words: tuple[str, ...]
