@@ -157,6 +157,8 @@ class Captioner:
         pixels = torch.from_numpy(to_input(image, self.encoder.config.size))[None]
         return self.generate(self.encoder(pixels), config, **overrides)[0]
 
+    __call__ = caption  # as a pipeline or a torch module is used
+
     def generate(
         self, features: torch.Tensor, config: GenerationConfig | None = None, **overrides: Any
     ) -> list[CaptionedPhoto]:

@@ -52,7 +52,7 @@ def test_photographs_of_any_shape_and_kind(tmp_path):
     wide = Image.fromarray(make_scenes(1, seed=5)[0].image).resize((300, 90))
     wide.convert("L").save(tmp_path / "grey.png")
     assert captioner.caption(tmp_path / "grey.png").words
-    assert captioner.caption(np.asarray(wide)).text == captioner.caption(wide).text
+    assert captioner(np.asarray(wide)).text == captioner.caption(wide).text  # called: the same
 
 
 def described(photo):
