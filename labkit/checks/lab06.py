@@ -36,7 +36,7 @@ def argmax(answer: Any) -> str | None:
     mistakes = {
         "each column has its 1 at its largest score: take the argmax over the last axis": columns,
         "that is the softmax: put all the weight on the largest": scores.softmax(-1),
-        "these are the indices of the regions: turn each into a row of L numbers": scores.argmax(-1),
+        "these are the indices of the regions: make each a row of L numbers": scores.argmax(-1),
     }
     got = answer(scores)
     if problem := compare(got, right, "the weights", mistakes):
