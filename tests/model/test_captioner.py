@@ -100,6 +100,11 @@ def test_features_of_another_shape_are_refused():
             captioner.generate(torch.zeros(shape))
 
 
+def test_features_in_place_of_a_photograph_are_refused():
+    with pytest.raises(TypeError, match="features go to `generate`"):
+        Captioner.from_pretrained("scenes-soft")(torch.zeros(1, 49, 112))
+
+
 def test_a_folder_without_a_model_and_damaged_weights(tmp_path):
     with pytest.raises(FileNotFoundError, match="scenes-soft"):
         Captioner.from_pretrained(tmp_path / "nothing")
