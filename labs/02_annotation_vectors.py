@@ -23,7 +23,7 @@
 # **Before you start.** Lab 0. You know what a convolution is.
 #
 # **The question.** The decoder never sees a pixel. It sees vectors. Does vector number 17 really
-# describe the 17th place in the photograph?
+# describe the 17th region in the photograph?
 
 # %%
 import torch
@@ -520,8 +520,8 @@ print({name: facts[name] for name in ("name", "size", "block", "fit")})
 # <details><summary>You reshape the maps from (B, D, rows, columns) to (B, L, D) without swapping
 # axes. What goes wrong?</summary>
 #
-# Each "vector" then holds a few channels at many places. The shape is right, but no vector belongs
-# to a place any more. Training runs, and the attention maps mean nothing.
+# Each "vector" then holds a few channels at many regions. The shape is right, but no vector belongs
+# to a region any more. Training runs, and the attention maps mean nothing.
 #
 # </details>
 #
@@ -529,7 +529,7 @@ print({name: facts[name] for name in ("name", "size", "block", "fit")})
 #
 # - A photograph is squashed, normalised, and turned into a grid of vectors by a network that was
 #   trained to name things.
-# - A vector describes the region around its place best, and a little of nearly all of the picture.
+# - A vector describes its own region best, and a little of nearly all of the picture.
 # - A wrong normalisation raises no error. On drawn scenes it cost between a fifth and five sixths
 #   of the right shapes.
 # - Store with each model how its vectors were made.

@@ -392,7 +392,7 @@ print(f"{loader.num_samples} samples, {len(loader)} steps per epoch")
 #
 # - the loss on captions that the model has not been trained on, in *nats*, because the logarithm is
 #   the natural one;
-# - the *entropy* of the attention maps: $\log 49 = 3.9$ if a word looks at all places equally, 0 if
+# - the *entropy* of the attention maps: $\log 49 = 3.9$ if a word looks at all regions equally, 0 if
 #   it looks at a single one;
 # - *pointing*: of the words that name a shape, the share whose largest weight lies on that shape.
 
@@ -461,7 +461,7 @@ plt.show()
 # %% [markdown]
 # Nobody showed the model where the shapes are. It has learned to look at them because that makes
 # the next word easier to predict. Here is the same caption before the first epoch and after the
-# last. The brightest place of each map is drawn in white, however small its weight is. That is why
+# last. The brightest region of each map is drawn in white, however small its weight is. That is why
 # the maps from before training show pale spots, although their weights are nearly even.
 
 # %%

@@ -23,7 +23,7 @@
 #
 # **Before you start.** Lab 4. Some probability: what a mean and a variance are.
 #
-# **The question.** Soft attention sees an average of all places. Suppose that the model may look at
+# **The question.** Soft attention sees an average of all regions. Suppose that the model may look at
 # only one. How can it learn which?
 
 # %%
@@ -40,18 +40,18 @@ print("ready")
 # ## A table instead of a network
 #
 # To see how the mechanisms work, we make the world small. A caption has $T = 3$ words, and the
-# picture has $L = 4$ places. A table says how likely each word is if the model looks at each place.
-# In a real model the decoder computes these numbers. Here they are given: word $t$ needs place $t$.
+# picture has $L = 4$ regions. A table says how likely each word is if the model looks at each region.
+# In a real model the decoder computes these numbers. Here they are given: word $t$ needs region $t$.
 
 # %%
 T, L = 3, 4
-right = torch.tensor([0, 1, 2])  # the place that each word needs
-log_p = torch.full((T, L), -4.0)  # log p(word t | place i)
+right = torch.tensor([0, 1, 2])  # the region that each word needs
+log_p = torch.full((T, L), -4.0)  # log p(word t | region i)
 log_p[range(T), right] = -0.5
 print(log_p)
 
 # %% [markdown]
-# The model has one score for each pair of a word and a place. A softmax turns the scores into
+# The model has one score for each pair of a word and a region. A softmax turns the scores into
 # weights. At the start all scores are equal: the model has no idea where to look.
 
 # %%
@@ -63,7 +63,7 @@ print(alpha[0].tolist())
 # ## First try: the largest weight takes all
 #
 # This book grew out of a student lab of 2017. That lab made its attention hard as follows: the
-# weights of each word are replaced by zeros, with a single 1 at the place of the largest weight.
+# weights of each word are replaced by zeros, with a single 1 where the largest weight is.
 #
 # **Exercise 6.1.** Write this function.
 
@@ -92,9 +92,9 @@ print("the loss is", loss.item())
 print("the loss has a gradient:", loss.requires_grad)
 
 # %% [markdown]
-# Here all scores are equal, and `argmax` takes the first place. PyTorch does not even connect the
+# Here all scores are equal, and `argmax` takes the first region. PyTorch does not even connect the
 # loss to the scores: `argmax` returns whole numbers, and they have no derivative. Except at a tie,
-# the same place still has the largest score after a small change, so the loss does not change.
+# the same region still has the largest score after a small change, so the loss does not change.
 #
 # The 2017 lab saw no error message, because the rest of its network *did* have a gradient. It
 # learned everything except where to look. Here is the same in the full decoder, with `labkit`'s
@@ -130,7 +130,7 @@ for name in ("soft", "argmax", "gumbel", "marginal"):
 # %% [markdown]
 # ## Learning from random choices
 #
-# Let the place be sampled: $s_t \sim \alpha_t$. A caption then has a sequence of places,
+# Let the region be sampled: $s_t \sim \alpha_t$. A caption then has a sequence of regions,
 # $s = (s_1, \dots, s_T)$. What we maximise now is an *expectation* over such sequences,
 #
 # $$L_s = \sum_s p(s)\, \log p(y \mid s).$$
@@ -140,27 +140,27 @@ for name in ("soft", "argmax", "gumbel", "marginal"):
 #
 # Let $W$ be any parameter. The gradient of $L_s$ has two parts. One is familiar,
 # $\sum_s p(s)\, \partial \log p(y \mid s) / \partial W$: it improves the words, given the sampled
-# places. The other says how the probabilities of the places should change:
+# regions. The other says how the probabilities of the regions should change:
 #
 # $$\sum_s \frac{\partial p(s)}{\partial W} \log p(y \mid s)
 #   = \sum_s p(s) \, \frac{\partial \log p(s)}{\partial W} \, \log p(y \mid s),$$
 #
 # since $\partial p = p \, \partial \log p$. The right-hand side is an expectation again. So we can
-# sample a sequence of places, and use $\log p(y \mid s) \; \partial \log p(s)$ as an estimate. This
+# sample a sequence of regions, and use $\log p(y \mid s) \; \partial \log p(s)$ as an estimate. This
 # is the *score-function estimator*, also called REINFORCE.
 #
 # The probability of a sequence is a product, so $\log p(s) = \sum_t \log \alpha_{t, s_t}$: the
 # terms of a caption's words are summed.
 #
-# In words: a place that was sampled before a likely word should become more likely.
+# In words: a region that was sampled before a likely word should become more likely.
 #
 # We may subtract any number $b$ from the reward, as long as it does not depend on the sampled
-# place. The expectation stays the same, because
+# region. The expectation stays the same, because
 # $\sum_s p(s)\, \partial \log p(s) = \partial \sum_s p(s) = \partial 1 = 0$.
 #
 # **Exercise 6.2.** Write a loss for this estimator. A loss is minimised, so its gradient has to be
 # *minus* the estimate. `reward`, `log_choice` and `baseline` all have shape `(T,)`, and
-# `log_choice` is $\log \alpha$ of the sampled places. No gradient may flow through the reward or
+# `log_choice` is $\log \alpha$ of the sampled regions. No gradient may flow through the reward or
 # the baseline.
 
 # %%
@@ -180,8 +180,8 @@ check("6.2", surrogate)
 
 # %% [markdown]
 # Is it right on average? The table is so small that we can compute the true gradient with autograd.
-# In the table each word depends only on its own place, so the sum over the 64 sequences of places
-# reduces to a sum over words and places.
+# In the table each word depends only on its own region, so the sum over the 64 sequences of regions
+# reduces to a sum over words and regions.
 
 # %%
 bound = (scores.softmax(-1) * log_p).sum()
@@ -216,9 +216,9 @@ print(f"a single sample is far off: {(whole[0] - exact).abs().max() > 1}")
 # ## What does sampling cost?
 #
 # The mean is right, but a single sample is useless: its error is larger than what it estimates. The
-# reward lies between -12 and -1.5, and is -9.4 on average. Every place is blamed for all of it.
+# reward lies between -12 and -1.5, and is -9.4 on average. Every region is blamed for all of it.
 #
-# **Exercise 6.3.** A place can only affect its own word and the words after it. (In the table it
+# **Exercise 6.3.** A region can only affect its own word and the words after it. (In the table it
 # affects only its own word. In a model it affects the later ones, too, through the state.) Write
 # the *reward to go*: given $\log p$ of each word, return for each word the sum of its own and all
 # later ones.
@@ -276,11 +276,11 @@ print("the reward to go helps further:", variance["to go - b"] < variance["capti
 
 # %% [markdown]
 # We pay for variance with more training steps. Let each estimator learn from the same start, with
-# one sample per step, and see how much weight is on the right places after a while.
+# one sample per step, and see how much weight is on the right regions after a while.
 
 # %%
 def learn(estimate, steps=300, rate=0.05):
-    """The weight on the right places at the end, on average."""
+    """The weight on the right regions at the end, on average."""
     global scores
     scores = torch.zeros(T, L, requires_grad=True)
     for _ in range(steps):
@@ -297,7 +297,7 @@ for name, kind in estimators.items():
     tries = [learn(lambda k=kind: sample_gradients(1, *k)[0]) for _ in range(5)]
     ends[name] = sum(tries) / len(tries)
 print("to go - b ends better than caption:", ends["to go - b"] > ends["caption"])
-print("to go - b finds the places:", ends["to go - b"] > 0.8)
+print("to go - b finds the regions:", ends["to go - b"] > 0.8)
 
 # %% [markdown]
 # ## A gradient for a sample: Gumbel noise
@@ -361,9 +361,9 @@ bias = [(g.mean(0) - exact).norm().item() for g in (hot, cold)]
 print("hot has the larger bias:", bias[0] > bias[1])
 
 # %% [markdown]
-# ## No sampling at all: sum the place out
+# ## No sampling at all: sum the region out
 #
-# At a single word there are only $L$ places. We can sum over all of them:
+# At a single word there are only $L$ regions. We can sum over all of them:
 #
 # $$p(y) = \sum_i \alpha_i \, p(y \mid a_i).$$
 #
@@ -387,7 +387,7 @@ check("6.5", marginal)
 
 # %% [markdown]
 # The paper's bound is the mean of the logarithms. This is the logarithm of the mean, which is never
-# smaller. Try it: from one place the word is almost certain, from the other it is nearly
+# smaller. Try it: from one region the word is almost certain, from the other it is nearly
 # impossible.
 
 # %%
@@ -397,13 +397,13 @@ print(f"log of the mean:  {marginal(half, word).item():.2f}")
 print(f"mean of the logs: {(half.exp()[:, None] * word).sum().item():.2f}")
 
 # %% [markdown]
-# The bound is cautious: a single bad place costs it dearly, so the model avoids looking where it is
-# not sure. The sum is bold: it is enough that *one* likely place is right.
+# The bound is cautious: a single bad region costs it dearly, so the model avoids looking where it is
+# not sure. The sum is bold: it is enough that *one* likely region is right.
 #
 # <details><summary>Quiz: with which of the two does the model benefit from looking at several
-# places that disagree?</summary>
+# regions that disagree?</summary>
 #
-# With the sum. If the word may be *red* or *blue*, half of the weight on a red place and half on a
+# With the sum. If the word may be *red* or *blue*, half of the weight on a red region and half on a
 # blue one gives each word a probability close to one half. With the bound, each of the two words
 # would score very low.
 #
@@ -412,7 +412,7 @@ print(f"mean of the logs: {(half.exp()[:, None] * word).sum().item():.2f}")
 # ## The same in the full decoder
 #
 # `labkit.training.gradient_variance.moments` measures the variance of the gradient of a fixed
-# model. The model stays the same, and only the sampled places vary. Here it is the pretrained
+# model. The model stays the same, and only the sampled regions vary. Here it is the pretrained
 # model, with one attention mechanism after the other.
 
 # %%
@@ -448,12 +448,12 @@ print("Gumbel has the least of those that sample:", variances["gumbel"] < varian
 # ## Summary
 #
 # - The gradient of an argmax is not small but zero. A model with it cannot learn where to look.
-# - A model can learn from sampled places: a place sampled before a likely word becomes more likely.
+# - A model can learn from sampled regions: a region sampled before a likely word becomes more likely.
 #   The estimator is right on average, but has a high variance.
 # - A baseline and the reward to go leave the mean as it is. The baseline removes most of the
 #   variance, the reward to go some more.
-# - Gumbel's straight-through gradient has a low variance and is biased. Summing the place out needs
-#   no sampling and has an exact gradient. The price is a prediction of the word from each place.
+# - Gumbel's straight-through gradient has a low variance and is biased. Summing the region out needs
+#   no sampling and has an exact gradient. The price is a prediction of the word from each region.
 #
-# **To think about.** The baseline may depend on anything that the sampled place does not change.
-# May it depend on the picture? On the caption's words? On the places sampled for *earlier* words?
+# **To think about.** The baseline may depend on anything that the sampled region does not change.
+# May it depend on the picture? On the caption's words? On the regions sampled for *earlier* words?

@@ -25,7 +25,7 @@
 # **Before you start.** Labs 0 and 6, and lab 7 for the scores.
 #
 # **The question.** Two models caption the same pictures. For each word, one sees an average of all
-# places, the other a single place. Which one is better, and at what?
+# regions, the other a single region. Which one is better, and at what?
 
 # %%
 import json
@@ -44,8 +44,8 @@ print(soft.decoder.config.attention, "and", hard.decoder.config.attention)
 
 # %% [markdown]
 # Both models have the same encoder, the same size and the same training scenes. The hard one was
-# trained by summing the place out (lab 6). When it generates a caption, it looks at one place per
-# word. If we let it look at all places when we score it, we would score it as soft attention.
+# trained by summing the region out (lab 6). When it generates a caption, it looks at one region per
+# word. If we let it look at all regions when we score it, we would score it as soft attention.
 #
 # ## Look first
 #
@@ -61,8 +61,8 @@ for name, caption in both.items():
 labkit.AttentionViewer(scene.image, both)
 
 # %% [markdown]
-# The maps of the hard model show its weights $\alpha$, too: the probabilities of the places. The
-# model uses only the place with the largest one.
+# The maps of the hard model show its weights $\alpha$, too: the probabilities of the regions. The
+# model uses only the region with the largest one.
 #
 # ## Where does it look?
 #
@@ -132,8 +132,8 @@ print("both point far better than chance:", min(pointing.values()) > 0.6)
 print("hard points at least about as well:", pointing["hard"] > pointing["soft"] - 0.05)
 
 # %% [markdown]
-# How sharp are the maps? The entropy is one measure: it is 0 if all the weight lies on one place,
-# and $\log 49 = 3.9$ if all places have the same weight.
+# How sharp are the maps? The entropy is one measure: it is 0 if all the weight lies on one region,
+# and $\log 49 = 3.9$ if all regions have the same weight.
 #
 # **Exercise 8.2.** Write a function that returns the entropy, in nats. A weight of 0 adds nothing.
 
@@ -180,7 +180,7 @@ print("both describe most scenes correctly:", min(truth.values()) > 0.5)
 # The files below hold a comparison of six mechanisms. Each was trained three times, with the same
 # data and the same number of steps. The files were made by `labkit compare`; you find the command
 # in the chapter on hard attention. *reinforce* is the paper's estimator. *reinforce, best* has the
-# reward to go, a learned baseline, and a smaller weight of the term, 0.3. *marginal* sums the place
+# reward to go, a learned baseline, and a smaller weight of the term, 0.3. *marginal* sums the region
 # out.
 
 # %%
@@ -257,9 +257,9 @@ for name, row in photos.items():
 # %% [markdown]
 # Look at the argmax. Its entropy is close to $\log 49 = 3.89$. We know why: its scores get no
 # gradient from the words (lab 6). Soft attention is nearly flat, too, so a flat map alone proves
-# nothing. Yet the METEOR of the argmax is almost that of Gumbel, which does choose its places. So
+# nothing. Yet the METEOR of the argmax is almost that of Gumbel, which does choose its regions. So
 # METEOR cannot tell the two apart, and could not in 2017. A good METEOR requires little attention
-# here: much of a photograph can be described from the mean of all places.
+# here: much of a photograph can be described from the mean of all regions.
 
 # %% mystnb={"figure": {"caption": "METEOR of our mechanisms on the dev photographs of Flickr8k, next to figures of others on other splits and data.", "name": "fig:meteor-again"}, "image": {"alt": "Bars of METEOR: ours on Flickr8k for each mechanism, then the paper's soft and hard on Flickr8k, the lab of 2017 and the paper on COCO."}} tags=["nbval-ignore-output"]
 import matplotlib.pyplot as plt
@@ -369,7 +369,7 @@ for kind, caption in gallery["astronaut.png"].items():
 claims = {
     "argmax learns where to look": ...,
     "hard attention is always worse than soft": ...,
-    "a hard model must be scored with one place per word": ...,
+    "a hard model must be scored with one region per word": ...,
     "a sharp map proves that the model is right": ...,
 }
 
@@ -380,7 +380,7 @@ check("8.4", claims)
 claims = {
     "argmax learns where to look": False,
     "hard attention is always worse than soft": False,
-    "a hard model must be scored with one place per word": True,
+    "a hard model must be scored with one region per word": True,
     "a sharp map proves that the model is right": False,
 }
 check("8.4", claims)
@@ -391,7 +391,7 @@ check("8.4", claims)
 # - The 2017 lab compared soft attention with an attention that cannot learn where to look. It did
 #   not compare soft with hard attention.
 # - With an estimator that works, hard attention describes drawn scenes as truthfully as soft
-#   attention or more so, from one place per word. It does not always point better: after three
+#   attention or more so, from one region per word. It does not always point better: after three
 #   epochs the marginal does, but REINFORCE points worse.
 # - A comparison needs the same budget, several seeds, and a statement of how each model looked when
 #   it was scored.

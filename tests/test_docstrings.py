@@ -7,10 +7,25 @@ import sys
 import pytest
 
 WITH_EXAMPLES = [  # modules whose docstrings have examples; add yours
+    "labkit.data.readers",
+    "labkit.data.scenes",
+    "labkit.data.vocabulary",
+    "labkit.store",
+    "labkit.store.loader",
+    "labkit.store.shards",
+    "labkit.store.shuffle",
+    "labkit.features.prepare",
     "labkit.model.captioner",
+    "labkit.model.config",
     "labkit.model.decoder",
     "labkit.model.equations",
     "labkit.model.hard_attention",
+    "labkit.evaluation.evaluate",
+    "labkit.evaluation.metrics",
+    "labkit.figures.strips",
+    "labkit.figures.viewer",
+    "labkit.training.config",
+    "labkit.training.trainer",
 ]
 
 

@@ -1,6 +1,6 @@
-"""Checks of lab 6: ways to learn where to look, on a table of T words and L places.
+"""Checks of lab 6: ways to learn where to look, on a table of T words and L regions.
 
-The table gives log p of each word from each place, so every gradient can be computed exactly.
+The table gives log p of each word from each region, so every gradient can be computed exactly.
 """
 
 from typing import Any
@@ -36,14 +36,14 @@ def argmax(answer: Any) -> str | None:
     mistakes = {
         "each column has its 1 at its largest score: take the argmax over the last axis": columns,
         "that is the softmax: put all the weight on the largest": scores.softmax(-1),
-        "these are the indices of the places: turn each into a row of L numbers": scores.argmax(-1),
+        "these are the indices of the regions: make each a row of L numbers": scores.argmax(-1),
     }
     got = answer(scores)
     if problem := compare(got, right, "the weights", mistakes):
         return problem
     ties = answer(torch.zeros(1, L))
     if ties.sum() != 1:
-        return "if several scores are equal, only one place may be chosen"
+        return "if several scores are equal, only one region may be chosen"
     if got.requires_grad or ties.amax() < 1:
         return "a sharp softmax still has a gradient: that is not an argmax"
     return None
@@ -63,7 +63,7 @@ def surrogate(answer: Any) -> str | None:
     right = gradient(-(advantage * log_choice).sum(), log_alpha)
     raw = gradient(-(reward.detach() * log_choice).sum(), log_alpha)
     mistakes = {
-        "its gradient makes good places less likely: a loss is minimised, mind the sign": -right,
+        "its gradient makes good regions less likely: a loss is minimised, mind the sign": -right,
         "the baseline is not subtracted from the reward": raw,
         "that is the mean over the words, but the terms of a caption are summed": right / T,
         "log alpha gets no gradient: detach the reward, not the choice": torch.zeros_like(right),
@@ -84,9 +84,9 @@ def to_go(answer: Any) -> str | None:
     log_p = numbers(5, T)
     right = torch.stack([log_p[t:].sum() for t in range(T)])
     mistakes = {
-        "that sums the words before: a place affects its own word and the words after it":
+        "that sums the words before: a region affects its own word and the words after it":
             torch.stack([log_p[: t + 1].sum() for t in range(T)]),
-        "the place's own word is missing": torch.stack([log_p[t + 1 :].sum() for t in range(T)]),
+        "the region's own word is missing": torch.stack([log_p[t + 1 :].sum() for t in range(T)]),
         "that is the reward of the whole caption, the same for all words": log_p.sum().expand(T),
         "your sums are in reverse order: flip back": right.flip(0),
     }  # fmt: skip
@@ -102,7 +102,7 @@ def straight_through(answer: Any) -> str | None:
     without_noise = one_hot(scores.argmax(-1), L).float()
     got = answer(scores, noise, 0.5)
     forward = compare(got, hard, "the forward pass", {
-        "the forward pass is a softmax: it looks at all places": soft,
+        "the forward pass is a softmax: it looks at all regions": soft,
         "the noise is not added before the largest score is taken": without_noise,
         "that is the sum of both: subtract the same softmax, detached": hard + soft,
     })  # fmt: skip
@@ -117,7 +117,7 @@ def straight_through(answer: Any) -> str | None:
     })  # fmt: skip
 
 
-@exercise("6.5", "Write `marginal(log_alpha, log_p)`: (L,), (L, V) -> (V,), sum the place out.")
+@exercise("6.5", "Write `marginal(log_alpha, log_p)`: (L,), (L, V) -> (V,), sum the region out.")
 def marginal(answer: Any) -> str | None:
     """Log of sum_i alpha_i p(y | a_i)."""
     log_alpha, log_p = numbers(9, L).log_softmax(-1), numbers(10, L, V).log_softmax(-1)
@@ -126,6 +126,6 @@ def marginal(answer: Any) -> str | None:
         "that is the mean of the logarithms, the bound: mix probabilities, then take the log":
             (log_alpha.exp()[:, None] * log_p).sum(0),
         "these are probabilities: take the logarithm": right.exp(),
-        "the weights are missing: weight each place by its alpha": log_p.logsumexp(0),
+        "the weights are missing: weight each region by its alpha": log_p.logsumexp(0),
     }  # fmt: skip
     return compare(answer(log_alpha, log_p), right, "log p(y)", mistakes)

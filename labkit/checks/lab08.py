@@ -10,7 +10,7 @@ from labkit.checks import Unanswered, compare, exercise, first_problem
 CLAIMS = {
     "argmax learns where to look": False,
     "hard attention is always worse than soft": False,
-    "a hard model must be scored with one place per word": True,
+    "a hard model must be scored with one region per word": True,
     "a sharp map proves that the model is right": False,
 }
 
@@ -52,7 +52,7 @@ def entropy(answer: Any) -> str | None:
         return "the result is not a number if a weight is 0: 0 log 0 counts as 0"
     single = abs(float(answer(sharp))) > 1e-3
     return first or (
-        "with all the weight on one place, the entropy should be 0" if single else None
+        "with all the weight on one region, the entropy should be 0" if single else None
     )
 
 
@@ -91,8 +91,8 @@ def conclusions(answer: Any) -> str | None:
     why = {
         "argmax learns where to look": "look at its pointing, and at lab 6: its gradient is zero",
         "hard attention is always worse than soft": "look at the shares of true captions",
-        "a hard model must be scored with one place per word":
-            "if it sees all places when it is scored, it is scored as soft attention",
+        "a hard model must be scored with one region per word":
+            "if it sees all regions when it is scored, it is scored as soft attention",
         "a sharp map proves that the model is right":
             "entropy measures how sharp a map is; you have seen a sharp map of a wrong word",
     }  # fmt: skip

@@ -54,11 +54,13 @@ def main() -> None:
     sys.exit(console.run(app))
 
 
-def show(scores: dict[str, Any]) -> None:
-    """Print a line for each score that is not None."""
+def show(scores: dict[str, Any], json: Path | None, overwrite: bool) -> None:
+    """Print a line for each score that is not None, and write all of them to a file, if asked."""
     for name, value in scores.items():
         if value is not None:
             print(f"{name:14} {value:.3f}" if isinstance(value, float) else f"{name:14} {value}")
+    if json:
+        write_json(json, scores, new=not overwrite)
 
 
 @app.command()
@@ -164,9 +166,7 @@ def evaluate(
         "attention_mode": attention_mode,
     }  # fmt: skip
     found = evaluate_model(run, data, split, **overrides)
-    show(found.as_dict())
-    if json:
-        write_json(json, found.as_dict(), new=not overwrite)
+    show(found.as_dict(), json, overwrite)
     if captions:
         write_results(captions, found.captions, new=not overwrite)
 
@@ -193,10 +193,7 @@ def score(
         print(report, file=sys.stderr)
     if left:
         print(f"{captions} has no caption for {left} more images of {references}", file=sys.stderr)
-    scores = {"images": images} | asdict(found)
-    show(scores)
-    if json:
-        write_json(json, scores, new=not overwrite)
+    show({"images": images} | asdict(found), json, overwrite)
 
 
 @app.command()

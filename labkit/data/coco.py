@@ -10,7 +10,7 @@ from labkit.data.caption_files import coco_rows
 from labkit.data.folders import Folder
 from labkit.data.records import CaptionedImage, DataReport
 from labkit.data.rows import Row
-from labkit.data.splits import ALIASES, known_split, split_name
+from labkit.data.splits import ALIASES, known_split, split_name, usual_split
 from labkit.data.text_files import parse_json, read_text
 
 NEEDS = (
@@ -123,7 +123,6 @@ def _files(folder: Folder, report: DataReport) -> dict[str, Path]:
 
 def _short_names(splits: Iterable[str]) -> dict[str, str]:
     """Name each split: "train2017" becomes "train" if it is the only year of its kind."""
-    short = {split: re.sub(r"^(train|val|test)\d{4}$", r"\1", split) for split in splits}
-    short = {split: split_name(name) for split, name in short.items()}
+    short = {split: usual_split(split) or split_name(split) for split in splits}
     kinds = list(short.values())
     return {split: kind if kinds.count(kind) == 1 else split for split, kind in short.items()}

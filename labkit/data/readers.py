@@ -13,7 +13,7 @@ from labkit.data.coco import is_coco, read_coco
 from labkit.data.flickr import FLICKR8K, FLICKR30K, read_flickr8k, read_flickr30k
 from labkit.data.folders import Folder
 from labkit.data.records import Box, CaptionedImage, DataError, DataReport, augment, tokenize
-from labkit.data.splits import make_splits
+from labkit.data.splits import make_splits, usual_split
 from labkit.data.tables import read_karpathy, read_table
 
 __all__ = [
@@ -36,7 +36,7 @@ def read_folder(
     root: str | Path, splits: Sequence[str] | None = None, report: DataReport | None = None,
     images: str | Path | None = None,
 ) -> list[CaptionedImage]:  # fmt: skip
-    """Read captioned images in any layout, see `find_layout`.
+    r"""Read captioned images in any layout, see `find_layout`.
 
     The report notes which layout was found.
 
@@ -51,6 +51,18 @@ def read_folder(
 
     Raises:
         FileNotFoundError, DataError: See the reader of the layout.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from labkit import read_folder
+        >>> Path("dogs").mkdir()
+        >>> Image.new("RGB", (64, 48)).save("dogs/1.jpg")
+        >>> with open("dogs/captions.csv", "w") as file:
+        ...     print("file_name,caption", "1.jpg,A dog runs.", sep="\n", file=file)
+        >>> images = read_folder("dogs")
+        >>> images[0].id, images[0].captions
+        ('1.jpg', ('A dog runs.',))
     """
     report = DataReport() if report is None else report
     layout = find_layout(root)
@@ -61,6 +73,8 @@ def read_folder(
 def find_layout(root: str | Path) -> str:
     """Find the layout of a data set by the names of its files.
 
+    If the folder holds several data sets, the one nearest to it counts.
+
     Args:
         root: A folder, or a captions file.
 
@@ -69,20 +83,48 @@ def find_layout(root: str | Path) -> str:
 
     Raises:
         FileNotFoundError: There is no such folder or file.
+        DataError: Several data sets are equally near; the sentence lists their folders.
     """
     if Path(root).is_file():
         return "coco" if is_coco(Path(root)) else "table"
     folder = Folder(root, DataReport())
-    if folder.matching(r"dataset_[^/]*\.json"):
-        return "karpathy"
-    if folder.matching(r"(captions|image_info)_[^/]*\.json"):
-        return "coco"
-    if folder.matching(*FLICKR30K.captions[:2]):
-        return "flickr30k"
-    if folder.named(*FLICKR8K.photos) and folder.matching(*FLICKR8K.captions, *_LISTS):
-        return "flickr8k"
+    found = _data_sets(folder)
+    depth = min((len(place.parts) for place in found), default=0)
+    nearest = {place: layout for place, layout in found.items() if len(place.parts) == depth}
+    if len(nearest) > 1:
+        sets = ", ".join(f"{place} ({layout})" for place, layout in sorted(nearest.items()))
+        raise DataError(f"{root} holds several data sets, {sets}: give the folder of one of them")
+    if nearest:
+        return nearest.popitem()[1]
     others = folder.matching(r"annotations/[^/]*\.json", r"[^/]*\.json")
     return "coco" if any(map(is_coco, others)) else "table"
 
 
-_LISTS = tuple(pattern.format("(train|dev|test)") for pattern in FLICKR8K.lists)
+def _data_sets(folder: Folder) -> dict[Path, str]:
+    """Find the folders that hold captions and their photographs, with the layout of each.
+
+    A folder without photographs belongs to the one above it, and so does a split's (train2017).
+    """
+    around = {photo.parent for photo in folder.photos}
+    around |= {above for place in around for above in place.parents}
+    found: dict[Path, str] = {}
+    for layout, patterns in _FILES.items():
+        for path in folder.matching(*patterns):
+            place = path.parent
+            while place != folder.root and (place not in around or usual_split(place.name)):
+                place = place.parent
+            named = folder.named(*FLICKR8K.photos) if layout == "flickr8k" else [place]
+            if any(photos.is_relative_to(place) for photos in named):
+                found.setdefault(place, layout)
+    return found
+
+
+_FILES = {
+    "karpathy": (r"dataset_[^/]*\.json",),
+    "coco": (r"(captions|image_info)_[^/]*\.json",),
+    "flickr30k": FLICKR30K.captions[:2],
+    "flickr8k": (
+        *FLICKR8K.captions,
+        *(pattern.format("(train|dev|test)") for pattern in FLICKR8K.lists),
+    ),
+}  # that only this layout has, the most telling first

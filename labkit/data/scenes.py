@@ -77,9 +77,6 @@ def holds(relation: str, one: Thing, other: Thing) -> bool:
     return {"left": dx, "right": -dx, "above": dy, "below": -dy}[relation] >= MARGIN
 
 
-# ------------------------------------------------------------------------------- making scenes
-
-
 def make_scene(rng: random.Random) -> list[Thing]:
     """Sample two to four shapes; none is mostly hidden, later ones lie on top of earlier ones."""
     things: list[Thing] = []
@@ -136,9 +133,6 @@ def _corners(shape: str) -> list[tuple[float, float]]:
     return points
 
 
-# ---------------------------------------------------------------------------- captioning scenes
-
-
 def write_caption(
     things: Sequence[Thing], rng: random.Random
 ) -> tuple[str, tuple[Box | None, ...]]:
@@ -188,6 +182,12 @@ def make_scenes(
 
     Raises:
         ValueError: There are scenes with fewer different captions.
+
+    Example:
+        >>> from labkit import make_scenes
+        >>> scene = make_scenes(8)[0]
+        >>> scene.image.shape, scene.captions[0]
+        ((112, 112, 3), 'a large white cross and a blue cross')
     """
     if captions > MOST_CAPTIONS:
         raise ValueError(f"a scene has at most {MOST_CAPTIONS} captions, not {captions}")
@@ -208,9 +208,6 @@ def make_scenes(
 def things_of(facts: dict) -> list[Thing]:
     """Read the shapes of a scene from its record's ``facts``."""
     return [Thing(**thing) for thing in facts["things"]]
-
-
-# ------------------------------------------------------------------------- verifying captions
 
 
 def read_caption(caption: str) -> tuple[list[Phrase], list[str | None]] | None:

@@ -16,6 +16,7 @@ ALIASES = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
 }  # fmt: skip
 """Other names for the splits that labkit calls train, dev and test."""
+_YEAR = re.compile(r"[-_ ]?\d{4}$")
 _NOT_NAMES = re.compile(r"[^\w.-]+", re.ASCII)  # not allowed in the name of a store's file
 
 
@@ -23,6 +24,11 @@ def split_name(given: str) -> str:
     """Name a split by `ALIASES`, or else as given, with hyphens for characters a store refuses."""
     name = re.sub(_NOT_NAMES, "-", given).strip("-.")
     return ALIASES.get(name.casefold(), name)
+
+
+def usual_split(name: str) -> str | None:
+    """Return train, dev or test where a name means it, with or without a year; or else None."""
+    return ALIASES.get(_YEAR.sub("", name.casefold()))
 
 
 def known_split(split: str, there: Mapping[str, Any], root: Path, needs: str = "") -> str:

@@ -15,13 +15,13 @@ Other projects do this differently, so models with different vocabularies compar
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labkit.data.readers import tokenize
+from labkit.data.words import tokenize
+from labkit.files import atomic_write
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -36,6 +36,16 @@ class Vocabulary:
 
     Raises:
         ValueError: The first four words differ from these, or a word occurs twice.
+
+    Example:
+        >>> from labkit import Vocabulary
+        >>> vocabulary = Vocabulary.build(["A dog runs.", "A brown dog!"], min_count=2)
+        >>> vocabulary.words
+        ('<pad>', '<bos>', '<eos>', '<unk>', 'a', 'dog')
+        >>> vocabulary.encode("a dog sleeps")
+        [1, 4, 5, 3, 2]
+        >>> vocabulary.decode([1, 4, 5, 3, 2])
+        'a dog <unk>'
     """
 
     words: tuple[str, ...]
@@ -102,12 +112,9 @@ class Vocabulary:
 
     def save(self, path: str | Path) -> None:
         """Write the words as JSON, atomically."""
-        part = Path(f"{path}.part")
-        with open(part, "w", encoding="utf-8") as file:
-            json.dump({"words": self.words}, file, ensure_ascii=False, indent=0)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        text = json.dumps({"words": self.words}, ensure_ascii=False, indent=0)
+        with atomic_write(path) as part:
+            part.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "Vocabulary":

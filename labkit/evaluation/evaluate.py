@@ -143,6 +143,15 @@ def evaluate(
 
     Raises:
         ValueError: The split has no references.
+
+    Example:
+        >>> from labkit import Captioner, FeatureStore, evaluate, prepare_scenes
+        >>> store = prepare_scenes("stores/few", count=8, progress=False)
+        >>> captioner = Captioner.from_pretrained("scenes-soft")
+        >>> test = FeatureStore(store, "test")
+        >>> found = evaluate(captioner.decoder, captioner.vocabulary, test, progress=False)
+        >>> found.images, found.scores.bleu4 > 0.5
+        (10, True)
     """
     config, group = config or GenerationConfig(), group or ProcessGroup()
     mode = config.attention_mode or next(iter(decoder.attention.attention_modes), None)

@@ -57,7 +57,7 @@ class Scores:
 
 
 def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> Scores:
-    """Score one generated caption per image against the human captions of that image.
+    """Score one generated caption per image against the human captions of that image, over all.
 
     The first call starts METEOR's Java program, which reads a large table: about 15 seconds of
     one core and 1 GB of memory. It stays for the next call; `start_meteor` starts it in advance.
@@ -66,12 +66,15 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
         references: The human captions of each image, by its id.
         hypotheses: The generated caption of each image, by its id; it may be empty.
 
-    Returns:
-        The scores over all images.
-
     Raises:
         ValueError: The ids differ, an image has no reference, or there are no images.
         ChildProcessError: A Java program failed.
+
+    Example:
+        >>> from labkit import score
+        >>> found = score({"a": ["a dog runs fast", "the dog is fast"]}, {"a": "a dog runs"})
+        >>> print(f"{found.bleu1:.2f}, {found.meteor:.2f}")
+        0.72, 0.38
     """
     references, hypotheses = _prepare(references, hypotheses)
     values = [float(value) for value, _ in _compute(references, hypotheses)]

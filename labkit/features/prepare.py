@@ -229,6 +229,12 @@ def prepare_scenes(
 
     Raises:
         FileExistsError: The folder holds a different store.
+
+    Example:
+        >>> from labkit import FeatureStore, prepare_scenes
+        >>> store = prepare_scenes("stores/few", count=8, progress=False)
+        >>> print(store_line(store))
+        stores/few: 8 train, 10 dev, 10 test images, 49 regions of 112 numbers each
     """
     held_out = min(max(count // 10, 10), 500)
     sizes = {"train": count, "dev": held_out, "test": held_out}

@@ -54,6 +54,13 @@ def attention_strip(
     Raises:
         ValueError: The numbers of maps and words differ.
         FileNotFoundError, DataError: The photograph is missing, or cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from labkit import attention_strip, make_scenes
+        >>> scene = make_scenes(1)[0]
+        >>> alpha = np.random.dirichlet(np.ones(49), size=2).reshape(2, 7, 7)
+        >>> attention_strip(scene.image, ["red", "circle"], alpha).savefig("strip.png")
     """
     image = as_image(photo)
     alpha = np.asarray(alpha, dtype=np.float32)  # (T, rows, columns)

@@ -66,6 +66,14 @@ class AttentionViewer:
     Raises:
         ValueError: There is no caption, or a caption's numbers of maps and words differ.
         FileNotFoundError, DataError: The photograph is missing, or cannot be read.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> from labkit import AttentionViewer, Captioner
+        >>> photo = files("skimage") / "data" / "astronaut.png"
+        >>> captioner = Captioner.from_pretrained("flickr8k-soft")
+        >>> viewer = AttentionViewer(photo, {"soft": captioner.caption(photo)})
+        >>> viewer.save("viewer.html")
     """
 
     def __init__(

@@ -150,12 +150,17 @@ class Captioner:
 
         Raises:
             FileNotFoundError: There is no such file.
+            TypeError: It is a tensor.
             DataError: The file is not a photograph that can be read.
             ValueError: An override is unknown or out of range.
         """
+        if isinstance(photo, torch.Tensor):
+            raise TypeError("caption takes a photograph, not a tensor: features go to `generate`")
         image = photo if isinstance(photo, Image.Image | np.ndarray) else read_photo(photo)
         pixels = torch.from_numpy(to_input(image, self.encoder.config.size))[None]
         return self.generate(self.encoder(pixels), config, **overrides)[0]
+
+    __call__ = caption  # as a pipeline or a torch module is used
 
     def generate(
         self, features: torch.Tensor, config: GenerationConfig | None = None, **overrides: Any

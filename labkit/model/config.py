@@ -38,6 +38,13 @@ class ModelConfig:
 
     The options from `soft_share` on belong to single mechanisms; where the paper names a value, it
     is the default.
+
+    Example:
+        >>> from labkit import Decoder, ModelConfig
+        >>> config = ModelConfig(vocab_size=25, encoder_dim=112, hidden_dim=64)
+        >>> config.attention, config.hidden_dim
+        ('soft', 64)
+        >>> decoder = Decoder(config)
     """
 
     vocab_size: Annotated[int, means("V, the number of words", ge=1, le=1_000_000)]
@@ -83,7 +90,14 @@ class ModelConfig:
 
 @checked()
 class GenerationConfig:
-    """How a model captions. A trained model keeps its own."""
+    """How a model captions. A trained model keeps its own.
+
+    Example:
+        >>> from labkit import GenerationConfig
+        >>> config = GenerationConfig(num_beams=3, no_repeat_ngram_size=3)
+        >>> print(config)
+        beam search, 3 beams, length penalty 0.7, no repeated 3-gram, at most 24 words
+    """
 
     num_beams: Annotated[int, means("width of the beam search; 1 is greedy", ge=1, le=100)] = 5
     max_length: Annotated[

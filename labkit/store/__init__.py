@@ -6,6 +6,7 @@ Beside them: simpler loaders to compare with, the export to other tools, the mem
 A store of five images, whose features are L = 49 annotation vectors of D = 8 numbers:
 
     >>> import tempfile, numpy as np
+    >>> from labkit.store import FeatureStore, Loader, StoreWriter
     >>> store = tempfile.mkdtemp()
     >>> with StoreWriter(store, 49, 8, encoder={"name": "ones"}, source={}) as writer:
     ...     for number in range(5):

@@ -98,6 +98,17 @@ class Loader:
 
     Raises:
         ValueError: a number is out of range, or no image of the split has a caption.
+
+    Example:
+        >>> from labkit import FeatureStore, Loader, prepare_scenes
+        >>> store = FeatureStore(prepare_scenes("stores/few", count=8, progress=False), "train")
+        >>> loader = Loader(store, batch_size=3)
+        >>> for batch in loader:
+        ...     caption = store.captions[batch.indices[0]][batch.caption_numbers[0]]
+        ...     print(tuple(batch.features.shape), caption)
+        (3, 49, 112) a large yellow cross is left of a large black cross
+        (3, 49, 112) there is a small blue triangle above a small green star
+        (2, 49, 112) a small black triangle is above a small green square
     """
 
     def __init__(self, store: FeatureStore, batch_size: int, seed: int = 0,
@@ -135,6 +146,9 @@ class Loader:
     def __len__(self) -> int:
         """Count the steps of a whole epoch, the same on every rank."""
         return -(-self.num_samples // self.batch_size)
+
+    def __getitem__(self, index: Any) -> None:
+        raise TypeError("a Loader has no batch by number: take them in turn, `for batch in loader`")
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the beginning of an epoch, or stay where we are if it is the current one.

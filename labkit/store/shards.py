@@ -27,16 +27,11 @@ import numpy as np
 from isal import isal_zlib
 from tqdm import tqdm
 
+from labkit.data.splits import ALIASES, usual_split
 from labkit.files import fingerprint, read_json, sha256
 
 FORMAT, MANIFEST = 2, "manifest.json"
 HALF = np.dtype("<f2")
-ALIASES = (
-    ("train", "training"),
-    ("dev", "development", "val", "valid", "validation"),
-    ("test", "testing"),
-)  # names of splits that mean the same, with or without a year
-YEAR = re.compile(r"[-_ ]?\d{4}$")
 TOGETHER = 64  # images that are requested from the disk at once
 
 
@@ -72,6 +67,12 @@ class FeatureStore:
     Raises:
         FileNotFoundError: a file is missing.
         StoreError: a file is damaged, or there is no such split.
+
+    Example:
+        >>> from labkit import FeatureStore, prepare_scenes
+        >>> store = FeatureStore(prepare_scenes("stores/few", count=8, progress=False), "train")
+        >>> len(store), store.captions[0][0], store[0].shape
+        (8, 'a large white cross and a blue cross', (49, 112))
     """
 
     def __init__(self, store: Path | str, split: str):
@@ -101,6 +102,11 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple:  # a process that receives the store opens it anew
         return FeatureStore, (self.root, self.split)
+
+    def __getitem__(self, index: int | slice) -> np.ndarray:
+        """Read one image, (L, D) float16, or a slice of them, (n, L, D); raise as `read`."""
+        chosen = range(len(self))[index]
+        return self.read([chosen])[0] if isinstance(chosen, int) else self.read(chosen)
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Read images by position.
@@ -223,15 +229,13 @@ def source_of(store: Path | str) -> dict[str, Any]:
 def splits_like(store: Path | str, name: str) -> list[str]:
     """List the splits that a name may mean: "val" means dev, validation, val2017, ...
 
-    Args:
-        store: folder of the store.
-        name: of a split, exact or common.
+    Arguments are those of `find_split`.
     """
     there = splits(store)
     if name in there:
         return [name]
-    meant = next((words for words in ALIASES if name.lower() in words), ())
-    return [split for split in there if YEAR.sub("", split.lower()) in meant]
+    meant = ALIASES.get(name.casefold())
+    return [split for split in there if meant and usual_split(split) == meant]
 
 
 def find_split(store: Path | str, name: str) -> str:

@@ -31,7 +31,17 @@ from labkit.validation import (
 
 @checked()
 class TrainingConfig:
-    """How a model is trained. The defaults are recommended for photographs."""
+    """How a model is trained. The defaults are recommended for photographs.
+
+    Example:
+        >>> from labkit import TrainingConfig
+        >>> config = TrainingConfig(epochs=3, learning_rate=2e-3)
+        >>> config.epochs, config.batch_size
+        (3, 100)
+        >>> TrainingConfig(epochs=0)
+        Traceback (most recent call last):
+        labkit.validation.SettingError: epochs is a whole number from 1 to 1,000,000, not 0
+    """
 
     train_split: Annotated[
         str | None, means("the split to learn from; by default the one named train", min_length=1)
@@ -145,6 +155,30 @@ def defaults_for(source: Mapping[str, Any]) -> Settings:
         source: What the store says it was prepared from.
     """
     return SCENES if source.get("source") == "scenes" else PHOTOS
+
+
+Overrides = Mapping[str, Any] | TrainingConfig | GenerationConfig
+
+
+def flat(given: Overrides | None) -> dict[str, Any]:
+    """Return overrides by field; of a configuration, all its fields.
+
+    Args:
+        given: Values by field, a configuration, or configurations by "training" and "generation".
+
+    Raises:
+        TypeError: A `ModelConfig` is among them.
+    """
+    if isinstance(given, ModelConfig):
+        raise TypeError("the data decides some fields of a ModelConfig: give those you want to "
+                        "change by name, such as hidden_dim=64")  # fmt: skip
+    if isinstance(given, CONFIGS):
+        return asdict(given)
+    merged: dict[str, Any] = {}
+    for name, value in (given or {}).items():
+        whole = name in ("model", "training", "generation") and isinstance(value, CONFIGS)
+        merged |= flat(value) if whole else {name: value}
+    return merged
 
 
 def resolve(base: Settings, overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -6,7 +6,6 @@ as one that was not. An epoch is saved before it is scored. See `labkit.training
 
 import math
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,17 +26,11 @@ from labkit.model import checkpoint
 from labkit.model.decoder import Decoder, pad_captions
 from labkit.store.loader import Batch, Loader
 from labkit.store.shards import FeatureStore, source_of
-from labkit.training.config import Settings, defaults_for, read_settings, resolve
+from labkit.training.config import Overrides, Settings, defaults_for, flat, read_settings, resolve
 from labkit.training.dev_split import DevSplit
 from labkit.training.objective import Objective
 from labkit.training.run_folder import RunFolder
-from labkit.training.schedule import (
-    DivergedError,
-    Schedule,
-    TrainState,
-    check_finite,
-    with_splits,
-)
+from labkit.training.schedule import DivergedError, Schedule, TrainState, check_finite, with_splits
 
 
 class Trainer:
@@ -142,11 +135,6 @@ class Trainer:
                 self.group.once(partial(self.folder.draw, at.rows, self.decoder.config.attention))
         return at
 
-    @property
-    def ending(self) -> str:
-        """Why the training ended, and which epoch was kept."""
-        return self.schedule.ending(self.state)
-
     def _train_epoch(self) -> None:
         config, at = self.config, self.state
         bar = tqdm(
@@ -229,8 +217,7 @@ class Trainer:
 
     def _log(self) -> None:
         at = self.state
-        row = {"epoch": at.epoch, "step": at.step, "loss": round(at.nll / at.words, 4)}
-        at.rows.append(row)
+        at.rows.append({"epoch": at.epoch, "step": at.step, "loss": round(at.nll / at.words, 4)})
         at.nll, at.words = 0.0, 0
 
     def _score_epoch(self) -> None:
@@ -267,7 +254,7 @@ class Trainer:
 
 
 def train(
-    store: str | Path, run: str | Path, overrides: Mapping[str, Any] | None = None,
+    store: str | Path, run: str | Path, overrides: Overrides | None = None,
     resume: bool = False, group: ProcessGroup | None = None, progress: bool = True, **settings: Any,
 ) -> Trainer:  # fmt: skip
     """Train a captioner, or resume a run. Standard error says how it ended.
@@ -276,25 +263,34 @@ def train(
         store: Folder of a feature store.
         run: The run's folder.
         overrides: Settings other than the recommended ones, by field of `TrainingConfig`,
-            `ModelConfig` or `GenerationConfig`. A resumed run keeps its own where none are given.
+            `ModelConfig` or `GenerationConfig`; or a configuration, all of whose fields count.
+            A resumed run keeps its own where none are given.
         resume: Resume from the last checkpoint in ``run``, or start if there is none.
         group: This process among those that train together.
         progress: Show a bar, where the standard error is a terminal.
-        settings: More overrides, as keywords: ``learning_rate=3e-3, hidden_dim=64``.
+        settings: More overrides, as keywords: ``learning_rate=3e-3, hidden_dim=64``, or
+            ``training=TrainingConfig(...)``, ``generation=GenerationConfig(...)``.
 
     Returns:
         The trainer, when it is done. `Captioner.from_pretrained(run)` loads the model.
 
     Raises:
         FileExistsError, ValueError: See `Trainer` and `Trainer.run`.
+
+    Example:
+        >>> from labkit import prepare_scenes, train
+        >>> store = prepare_scenes("stores/few", count=8, progress=False)
+        >>> trainer = train(store, "runs/tiny", epochs=1, hidden_dim=8, progress=False)
+        >>> trainer.state.step, trainer.config.learning_rate
+        (1, 0.003)
     """
     path = Path(run) / "config.json"
     base = read_settings(path) if resume and path.exists() else defaults_for(source_of(store))
-    settings = resolve(base, {**(overrides or {}), **settings})
+    settings = resolve(base, flat(overrides) | flat(settings))
     trainer = Trainer(store, run, settings, resume, group, progress)
     say = partial(print, file=sys.stderr) if trainer.group.is_main else lambda line: None
     for note in trainer.notes:
         say(note)
     trainer.run()
-    say(trainer.ending)
+    say(trainer.schedule.ending(trainer.state))
     return trainer

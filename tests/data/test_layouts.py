@@ -382,6 +382,29 @@ def test_other_kinds_of_photographs_count(tmp_path):
     assert report.problems == {"image without a caption": ["Images/7.heic"]}
 
 
+def test_of_several_data_sets_the_nearest_is_taken_and_equally_near_ones_are_refused(tmp_path):
+    kaggle8k(tmp_path / "some/one")
+    coco(tmp_path / "far/from/here", "train2017", [1])
+    assert find_layout(tmp_path) == "flickr8k"
+    coco(tmp_path / "some/other", "train2017", [1])
+    with pytest.raises(DataError) as error:
+        read_folder(tmp_path)
+    one, other = tmp_path / "some/one", tmp_path / "some/other"
+    assert str(error.value) == (
+        f"{tmp_path} holds several data sets, {one} (flickr8k), {other} (coco): "
+        "give the folder of one of them"
+    )
+    assert find_layout(one) == "flickr8k" and find_layout(other) == "coco"
+
+
+def test_captions_in_each_splits_folder_are_one_data_set(tmp_path):
+    for split, ids in {"train2017": [1, 2], "val2017": [3]}.items():
+        coco(tmp_path, split, ids)
+        name = f"captions_{split}.json"
+        (tmp_path / "annotations" / name).rename(tmp_path / split / name)
+    assert counts(read_folder(tmp_path)) == {"train": 2, "dev": 1}
+
+
 # --- what cannot be used -------------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ def test_photographs_of_any_shape_and_kind(tmp_path):
     wide = Image.fromarray(make_scenes(1, seed=5)[0].image).resize((300, 90))
     wide.convert("L").save(tmp_path / "grey.png")
     assert captioner.caption(tmp_path / "grey.png").words
-    assert captioner.caption(np.asarray(wide)).text == captioner.caption(wide).text
+    assert captioner(np.asarray(wide)).text == captioner.caption(wide).text  # called: the same
 
 
 def described(photo):
@@ -98,6 +98,11 @@ def test_features_of_another_shape_are_refused():
     for shape in ((112,), (49, 112), (1, 49, 111), (1, 48, 112), (1, 49, 112, 1)):
         with pytest.raises(ValueError, match=r"scenes-soft needs features \(N, 49, 112\), not"):
             captioner.generate(torch.zeros(shape))
+
+
+def test_features_in_place_of_a_photograph_are_refused():
+    with pytest.raises(TypeError, match="features go to `generate`"):
+        Captioner.from_pretrained("scenes-soft")(torch.zeros(1, 49, 112))
 
 
 def test_a_folder_without_a_model_and_damaged_weights(tmp_path):

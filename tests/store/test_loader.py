@@ -339,6 +339,11 @@ def test_wrong_settings_are_refused(stores):
             Loader(stores(20), **({"batch_size": 4} | wrong))
 
 
+def test_a_batch_by_number_is_refused_with_what_to_do(stores):
+    with pytest.raises(TypeError, match="`for batch in loader`"):
+        Loader(stores(20), 4)[0]
+
+
 def test_a_store_without_captions_can_be_read_but_not_trained_on(tmp_path):
     store = make_store(tmp_path, 5, captions=lambda image: 0)
     with pytest.raises(ValueError, match="no image of the split 'train' has a caption"):

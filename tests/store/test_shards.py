@@ -44,6 +44,16 @@ def test_images_are_read_in_any_order(tmp_path):
     np.testing.assert_array_equal(found, np.stack([features_of(image) for image in wanted]))
 
 
+def test_a_store_is_a_sequence_of_images(tmp_path):
+    store = make_store(tmp_path)
+    np.testing.assert_array_equal(store[3], features_of(3))
+    np.testing.assert_array_equal(store[-1], features_of(len(store) - 1))
+    np.testing.assert_array_equal(store[5:8], store.read([5, 6, 7]))
+    np.testing.assert_array_equal(np.stack(list(store)), store.read(range(len(store))))
+    with pytest.raises(IndexError):
+        store[len(store)]
+
+
 def test_a_shard_is_an_ordinary_array(tmp_path):
     make_store(tmp_path)
     shards = [np.load(path, allow_pickle=False) for path in sorted(tmp_path.glob("train-*.npy"))]

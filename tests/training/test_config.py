@@ -22,6 +22,7 @@ from labkit.training.config import (
     TrainingConfig,
     compare_runs,
     defaults_for,
+    flat,
     read_settings,
     resolve,
 )
@@ -98,6 +99,18 @@ def test_a_model_config_gets_its_sizes_from_the_data():
         vocab_size=10, encoder_dim=20, attention="gumbel", temperature=2.0, hidden_dim=77
     )  # fmt: skip
     assert found.as_dict()["training"] == asdict(found.training)
+
+
+def test_a_configuration_is_an_override_of_all_its_fields():
+    training, generation = TrainingConfig(epochs=2, precision="fp32"), GenerationConfig(num_beams=2)
+    for one in (training, {"training": training, "generation": generation}):
+        found = resolve(SCENES, flat(one))
+        assert found.training == training != SCENES.training
+    assert found.generation == generation and found.model == SCENES.model
+    assert flat(None) == {} and flat({"epochs": 2}) == {"epochs": 2}
+    for one in (MODEL, {"model": MODEL}):
+        with pytest.raises(TypeError, match="the data decides some fields of a ModelConfig: give"):
+            flat(one)
 
 
 @pytest.mark.parametrize(

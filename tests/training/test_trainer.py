@@ -17,7 +17,7 @@ from labkit.model.captioner import Captioner
 from labkit.model.hard_attention import register_attention
 from labkit.store.shards import FeatureStore
 from labkit.store.writer import StoreWriter
-from labkit.training.config import PHOTOS, resolve
+from labkit.training.config import PHOTOS, TrainingConfig, resolve
 from labkit.training.dev_split import ENOUGH
 from labkit.training.trainer import Trainer, train
 
@@ -221,6 +221,17 @@ def test_a_mechanism_of_ones_own_is_trained_like_any_other(store, tmp_path, regi
     captioner = Captioner.from_pretrained(tmp_path / "run")
     assert isinstance(captioner.decoder.attention, Sharp)
     assert captioner.generate(torch.zeros(1, 4, 8), num_beams=2)[0].alpha.shape[1:] == (2, 2)
+
+
+def test_a_training_config_is_followed(store, tmp_path):
+    config = TrainingConfig(epochs=1, batch_size=12, min_count=1, precision="fp32")
+    sizes = {name: SMALL[name] for name in SMALL if name.endswith("_dim")}
+    for run, given in ("one", {"overrides": config}), ("other", {"training": config}):
+        done = train(store, tmp_path / run, **given, **sizes, progress=False)
+        assert done.state.step == 3  # 36 captions
+        assert done.decoder.config.hidden_dim == SMALL["hidden_dim"]
+    with pytest.raises(TypeError, match="such as hidden_dim=64"):
+        train(store, tmp_path / "no", done.decoder.config)
 
 
 def test_bad_settings_are_named_before_anything_is_written(store, tmp_path):
