@@ -37,7 +37,8 @@ from labkit.data.vocabulary import BOS, EOS, PAD
 from labkit.model import equations
 from labkit.model.decoder import pad_captions
 from labkit.model.equations import Parameters, soft_context
-from labkit.model.generation import NEVER_GENERATED, Caption, generate
+from labkit.model.captions import NEVER_GENERATED, Caption
+from labkit.model.generation import generate
 from labkit.training.objective import Objective
 
 CAPTIONS, REGIONS, V, SIZE = 40, 196, 10_000, 512

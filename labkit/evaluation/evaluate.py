@@ -25,7 +25,8 @@ from labkit.features.encoder import network_of
 from labkit.model.captioner import Captioner
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
-from labkit.model.generation import Caption, generate
+from labkit.model.captions import Caption
+from labkit.model.generation import generate
 from labkit.store.shards import FeatureStore, find_split
 
 BATCH_SIZE = 50  # images captioned at once,

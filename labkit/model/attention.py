@@ -12,6 +12,7 @@ side: one in training, one for each beam in beam search. So a beam never copies 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,25 @@ from torch.nn.functional import linear, one_hot
 
 from labkit.model.config import ModelConfig
 from labkit.model.gradients import additive_scores, compute_dtype, exp_of
+
+
+Layer = Callable[[Tensor], Tensor]
+
+
+class Layers(NamedTuple):
+    """The layers that a step passes, as the decoder has them or in a faster form.
+
+    Attributes:
+        reduce: From a sum of the vectors ``a`` to a context.
+        W_h: See `labkit.model.decoder.Decoder`; as the following.
+        W_z: From a context.
+        L_z: From a context.
+    """
+
+    reduce: Layer
+    W_h: Layer
+    W_z: Layer
+    L_z: Layer
 
 
 @dataclass
@@ -32,7 +52,7 @@ class EncodedImage:
         attention_mode: A key of `ATTENTION_MODES`, or None: as the mechanism learns.
         soft_mask: (N, 1, 1) bool, which captions learn from all regions this time, where a
             mechanism mixes both ways; else None.
-        reduce: What a context still has to pass, where ``a`` was not reduced yet; else None.
+        layers: What contexts and states pass, if not the decoder's own layers.
     """
 
     a: Tensor
@@ -40,12 +60,18 @@ class EncodedImage:
     exp_keys: Tensor
     attention_mode: str | None
     soft_mask: Tensor | None = None
-    reduce: Callable[[Tensor], Tensor] | None = None
+    layers: "Layers | None" = None
 
     def first(self, n: int) -> "EncodedImage":
         """Keep the first n images; `keys` stay, for their gradient is one tensor."""
         soft_mask = None if self.soft_mask is None else self.soft_mask[:n]
         return replace(self, a=self.a[:n], exp_keys=self.exp_keys[:n], soft_mask=soft_mask)
+
+    def choose(self, rows: Tensor) -> "EncodedImage":
+        """Keep some images, (n,) of their numbers."""
+        soft_mask = None if self.soft_mask is None else self.soft_mask[rows]
+        a, keys, exp_keys = self.a[rows], self.keys[rows], self.exp_keys[rows]
+        return replace(self, a=a, keys=keys, exp_keys=exp_keys, soft_mask=soft_mask)
 
 
 @dataclass
@@ -59,9 +85,8 @@ class AttentionStep:
             is sampled for the objective.
         entropy: (N, K) of alpha, in nats; None like `log_choice`.
         baseline: (N, K) the expected log p of a word; None where the objective has its own.
-        mixture: (N, K, P, L) the weights of P mixture components, each of which predicts the word
-            for itself; None for all mechanisms but `labkit.model.hard_attention.MarginalAttention`.
-        log_mixture: (N, K, P) the logarithms of their shares.
+        mixture: For a mechanism that predicts a word from a mixture; else None.
+        beta: (N, K, 1) the gate of the context; the decoder notes it here.
     """
 
     alpha: Tensor
@@ -69,8 +94,24 @@ class AttentionStep:
     log_choice: Tensor | None = None
     entropy: Tensor | None = None
     baseline: Tensor | None = None
-    mixture: Tensor | None = None
-    log_mixture: Tensor | None = None
+    mixture: "Mixture | None" = None
+    beta: Tensor | None = None
+
+
+@dataclass
+class Mixture:
+    """Components that predict a word each for itself: single regions, and the rest of them.
+
+    Attributes:
+        places: (N, K, P) the single regions.
+        log_shares: (N, K, P + 1) the logarithms of the components' shares; those of the single
+            regions, and last that of the rest. A share of 0 has -inf, and is not computed.
+        rest: (N, K, L) the weights of the last component's context.
+    """
+
+    places: Tensor
+    log_shares: Tensor
+    rest: Tensor
 
 
 class Attention(nn.Module):
@@ -166,7 +207,8 @@ class Attention(nn.Module):
             h: h_{t-1}, (N, K, H).
 
         Returns:
-            The context phi(a, alpha), before the gate, (N, K, D); and where it attended.
+            The context phi(a, alpha), before the gate, (N, K, D), of the image's vectors as they
+            are; and where it attended.
         """
         scores = self.scores(image, query)
         if image.attention_mode is None:
@@ -178,8 +220,7 @@ class Attention(nn.Module):
             place = sample_place(alpha) if image.attention_mode == "sample" else scores.argmax(-1)
             step = AttentionStep(alpha, one_place(place, alpha))
         # `equations.soft_context`, or `equations.hard_context` where weights are one-hot
-        context = step.weights.to(image.a.dtype) @ image.a  # (N, K, L) x (N, L, D) -> (N, K, D)
-        return context if image.reduce is None else image.reduce(context), step
+        return step.weights.to(image.a.dtype) @ image.a, step  # (N, K, L) x (N, L, D) -> (N, K, D)
 
 
 class SoftAttention(Attention):

@@ -7,27 +7,22 @@ product is done once for all words of the batch.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 from torch.nn.utils import rnn
 
 from labkit.data.vocabulary import PAD
-from labkit.model.attention import AttentionStep, EncodedImage
+from labkit.model import mixture
+from labkit.model.attention import AttentionStep, EncodedImage, Layers
 from labkit.model.config import ModelConfig
-from labkit.model.gradients import (
-    StepLinear,
-    at_least_float32,
-    compute_dtype,
-    word_log_likelihood,
-)
+from labkit.model.gradients import StepLinear, compute_dtype, log_probs, word_log_likelihood
 from labkit.model.hard_attention import ATTENTIONS
 
-EVEN = 64  # the words of a batch are filled up to a multiple of this: oneDNN makes new code for
-# each size of a product that it has not met, and that takes longer than the product itself
+FEW_WORDS = 10  # words that a caption has at least, about
 
 
 @dataclass
@@ -36,13 +31,6 @@ class State:
 
     h: Tensor
     c: Tensor
-
-
-class Layers(NamedTuple):
-    """What a step of the LSTM passes: `Decoder.W_h` and `Decoder.W_z`, or their fast forms."""
-
-    W_h: Callable[[Tensor], Tensor]
-    W_z: Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -71,16 +59,25 @@ class DecoderOutput:
     The words of all captions lie one behind the other, step by step; padding is not among them.
 
     Attributes:
-        log_p: (words,) log p(y_t | y_<t, a) of the reference's words.
+        nll: (words,) -log p(y_t | y_<t, a) of the reference's words, in nats.
         mean_log_p: (words,) the mean of log p over the vocabulary, for label smoothing.
+        targets: (words,) the reference's words.
         alpha: (B, T, L) the weights, zero after a caption's end.
         sampled: The sampled regions, for mechanisms that learn from them; else None.
+        distribution: Computes `log_p`.
     """
 
-    log_p: Tensor
+    nll: Tensor
     mean_log_p: Tensor
+    targets: Tensor
     alpha: Tensor
-    sampled: SampledPlaces | None = None
+    sampled: SampledPlaces | None
+    distribution: Callable[[], Tensor] = field(repr=False)
+
+    @property
+    def log_p(self) -> Tensor:
+        """(words, V) log p of all words, computed when asked for: the loss needs `nll` alone."""
+        return self.distribution()
 
 
 class Decoder(nn.Module):
@@ -142,7 +139,18 @@ class Decoder(nn.Module):
             equations between eq. 6 and eq. 7).
         """
         a = self.reduce(self._normalised(a))
-        return self.attention.encode(a, attention_mode), self._first_state(a.mean(1), captions)
+        state = self._first_state(a.mean(1), captions)
+        image = self.attention.encode(a, attention_mode)
+        if captions > 1 and captions * FEW_WORDS > a.shape[1]:
+            # sum_i alpha_i (W a_i) = W sum_i alpha_i a_i, and here regions are fewer than words
+            size = 4 * self.config.hidden_dim
+            image.a = linear(a, torch.cat([self.W_z.weight, self.L_z.weight]))  # (N, L, 4H + E)
+            image.layers = Layers(
+                nn.Identity(), self.W_h, lambda z: z[..., :size], lambda z: z[..., size:]
+            )
+        else:
+            image.layers = Layers(nn.Identity(), self.W_h, self.W_z, self.L_z)
+        return image, state
 
     def _normalised(self, a: Tensor) -> Tensor:
         """Normalise each vector, and drop some channels in all regions: (N, L, encoder_dim)."""
@@ -156,7 +164,7 @@ class Decoder(nn.Module):
         return State(*hc.expand(-1, captions, -1).chunk(2, -1))
 
     def lstm_step(
-        self, word_gates: Tensor, image: EncodedImage, state: State, layers: Layers | None = None
+        self, word_gates: Tensor, image: EncodedImage, state: State
     ) -> tuple[State, Tensor, AttentionStep]:
         """One step of attention, gate and LSTM.
 
@@ -164,64 +172,40 @@ class Decoder(nn.Module):
             word_gates: The share of y_{t-1} in the LSTM's gates, (N, K, 4H).
             image: The images.
             state: h_{t-1} and c_{t-1}.
-            layers: What stands for `W_h` and `W_z`; None: themselves.
 
         Returns:
-            The new state. The context z_t that the word is predicted from, (N, K, D); or for a
-            mixture those of its components, (N, K, P, D). And where it attended.
+            The new state; the context z_t, which `Layers.L_z` of the image takes; and where it
+            attended.
         """
-        H, A = self.config.hidden_dim, self.config.attention_dim
-        layers = layers or self
+        H, A, layers = self.config.hidden_dim, self.config.attention_dim, image.layers
         # W_h h_{t-1} of eq. 4, the gate's and W_h h_{t-1} of eq. 1, by one product
         query, gate, hidden_gates = layers.W_h(state.h).split([A, 1, 4 * H], -1)
-        context, step = self.attention(image, query, state.h)  # (N, K, D)
+        context, step = self.attention(image, query, state.h)
         # `equations.context_gate`: beta_t = sigma(f_beta(h_{t-1}))
         beta = torch.sigmoid(gate)  # (N, K, 1)
-        z = beta * context  # (N, K, D)
+        z = beta * layers.reduce(context)  # (N, K, D)
         # `equations.lstm_gates`, `lstm_memory` and `lstm_hidden`; W_y E y_{t-1} comes ready-made
         gates = word_gates + hidden_gates + layers.W_z(z)  # eq. 1
         i, f, o, g = gates.chunk(4, -1)  # (N, K, H)
         c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)  # eq. 2
         h = torch.sigmoid(o) * torch.tanh(c)  # eq. 3
-        if step.mixture is not None:
-            z = beta.unsqueeze(2) * _components(step.mixture, image.a)  # (N, K, P, D)
+        step.beta = beta
         return State(h, c), z, step
 
-    def word_log_probs(self, embedded: Tensor, h: Tensor, z: Tensor) -> Tensor:
+    def word_log_probs(self, embedded: Tensor, h: Tensor, seen: Tensor) -> Tensor:
         """Give log p(y_t) from L_o(E y_{t-1} + L_h h_t + L_z z_t), eq. 7.
 
         Args:
             embedded: E y_{t-1}, (..., E).
             h: h_t, (..., H).
-            z: z_t, (..., D).
+            seen: L_z z_t, (..., E).
 
         Returns:
             (..., V), in float32 or finer.
         """
         # `equations.logits` and `word_probabilities`, for as many words as there are, in logarithms
-        return self._output(self.dropout(embedded + self.L_h(h) + self.L_z(z)))
-
-    def mixture_log_probs(
-        self, embedded: Tensor, h: Tensor, z: Tensor, log_mixture: Tensor
-    ) -> Tensor:
-        """Give log of sum_p exp(log_mixture_p) p(y_t | z_tp): eq. 7, summed over components.
-
-        Args:
-            embedded: E y_{t-1}, (..., E).
-            h: h_t, (..., H).
-            z: The components' contexts, (..., P, D).
-            log_mixture: The logarithms of their shares, (..., P).
-
-        Returns:
-            (..., V), in float32 or finer.
-        """
-        kept = self.dropout(torch.ones_like(embedded)).unsqueeze(-2)  # the same for all components
-        log_p = self._output(((embedded + self.L_h(h)).unsqueeze(-2) + self.L_z(z)) * kept)
-        return (log_p + log_mixture[..., None]).logsumexp(-2)
-
-    def _output(self, mixed: Tensor) -> Tensor:
-        logits = linear(mixed, self.embedding.weight, self.bias)  # L_o is the matrix E
-        return at_least_float32(logits).log_softmax(-1)
+        mixed = self.dropout(embedded + self.L_h(h) + seen)
+        return log_probs(mixed, self.embedding.weight, self.bias)  # L_o is the matrix E
 
     def step(
         self, words: Tensor, image: EncodedImage, state: State
@@ -236,12 +220,17 @@ class Decoder(nn.Module):
         Returns:
             log p of each next word (N, K, V), the new state, and where it attended.
         """
-        embedded = self.word_dropout(self.embedding(words))
-        state, z, step = self.lstm_step(self.W_y(embedded), image, state)
-        if step.log_mixture is not None:
-            log_p = self.mixture_log_probs(embedded, state.h, z, step.log_mixture)
+        if self.training:
+            embedded = self.word_dropout(self.embedding(words))
+            word_gates = self.W_y(embedded)
+        else:  # many captions go on from the same word
+            ids, which = words.unique(return_inverse=True)
+            embedded, word_gates = self.embedding(words), self.W_y(self.embedding(ids))[which]
+        state, z, step = self.lstm_step(word_gates, image, state)
+        if step.mixture is None:
+            log_p = self.word_log_probs(embedded, state.h, image.layers.L_z(z))
         else:
-            log_p = self.word_log_probs(embedded, state.h, z)
+            log_p = mixture.log_probs_of_step(self, embedded, state.h, image, step)
         return log_p, state, step
 
     def forward(
@@ -261,8 +250,8 @@ class Decoder(nn.Module):
         a = self._normalised(a[words.sorted_indices])  # longest caption first
         image = self.attention.encode(a, attention_mode, self.reduce)
         # sum_i alpha_i (R a_i) = R sum_i alpha_i a_i: one vector a word passes R, not all regions
-        image.reduce = StepLinear(self.reduce, sizes, a.dtype)
-        layers = Layers(StepLinear(self.W_h, sizes, a.dtype), StepLinear(self.W_z, sizes, a.dtype))
+        layers = (StepLinear(layer, sizes, a.dtype) for layer in (self.reduce, self.W_h, self.W_z))
+        image.layers = Layers(*layers, self.L_z)
         state = self._first_state(self.reduce(a.mean(1)))
         embedded = self.word_dropout(self.embedding(words.data))
         # W_y E y_{t-1} of `equations.lstm_gates`, for the words of all steps at once
@@ -271,21 +260,22 @@ class Decoder(nn.Module):
         for word_gates in gates:  # (n, 1, 4H) for the n captions that have not ended
             if (n := len(word_gates)) < len(state.h):
                 image, state = image.first(n), State(state.h[:n], state.c[:n])
-            state, z, step = self.lstm_step(word_gates, image, state, layers)
+            state, z, step = self.lstm_step(word_gates, image, state)
             hidden.append(state.h)
             contexts.append(z)
             steps.append(step)
         h, z = _rows(hidden), _rows(contexts)  # (words, ...)
-        mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))
-        log_p, mean_log_p = word_log_likelihood(
-            mixed, self.embedding.weight, self.bias, targets.data
-        )
-        return _output(log_p, mean_log_p, targets, steps)
-
-
-def _components(mixture: Tensor, a: Tensor) -> Tensor:
-    """The context of each component: (N, K, P, L) x (N, L, D) -> (N, K, P, D)."""
-    return (mixture.flatten(1, 2).to(a.dtype) @ a).unflatten(1, mixture.shape[1:3])
+        if steps[0].mixture is None:
+            mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))
+            output = mixed, self.embedding.weight, self.bias
+            log_p, mean = word_log_likelihood(*output, targets.data)
+            distribution = partial(log_probs, *output)
+        else:
+            parts = mixture.Components(self, embedded, h, a, steps)
+            log_p, mean = parts.log_likelihood(targets.data)
+            distribution = parts.log_probs
+        alpha, sampled = _where(log_p.detach(), steps, targets)
+        return DecoderOutput(-log_p, mean, targets.data, alpha, sampled, distribution)
 
 
 def _rows(parts: Sequence[Tensor]) -> Tensor:
@@ -293,10 +283,10 @@ def _rows(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part[:, 0] for part in parts])
 
 
-def _output(
-    log_p: Tensor, mean_log_p: Tensor, targets: rnn.PackedSequence, steps: Sequence[AttentionStep]
-) -> DecoderOutput:
-    """Lay out by caption and step where the words attended."""
+def _where(
+    log_p: Tensor, steps: Sequence[AttentionStep], targets: rnn.PackedSequence
+) -> tuple[Tensor, SampledPlaces | None]:
+    """Lay out by caption and step where the words attended: alpha, and the sampled regions."""
 
     def table(rows: Tensor) -> Tensor:
         """From (words, ...) to (B, T, ...), zero after a caption's end."""
@@ -308,12 +298,11 @@ def _output(
 
     sampled = None
     if (log_choice := gathered("log_choice")) is not None:
-        right = log_p.detach()
         sampled = SampledPlaces(
-            table(torch.ones_like(right)), table(right), log_choice, gathered("entropy"),
+            table(torch.ones_like(log_p)), table(log_p), log_choice, gathered("entropy"),
             gathered("baseline"),
         )  # fmt: skip
-    return DecoderOutput(log_p, mean_log_p, gathered("alpha"), sampled)
+    return gathered("alpha"), sampled
 
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> Tensor:

@@ -95,11 +95,11 @@ def additive_scores(
     """
     if torch.is_grad_enabled():
         return _AdditiveScores.apply(keys, exp_keys, query, v)
-    scores = [  # an image at a time: what is in between stays in the processor's cache
-        _sigmoid(exp_keys[n : n + 1], query[n : n + 1]) @ v.to(query.dtype)
-        for n in range(len(query))
-    ]
-    return at_least_float32(2 * torch.cat(scores) - v.sum()), keys
+    v = v.to(query.dtype)
+    scores = query.new_empty(*query.shape[:2], exp_keys.shape[1])
+    for n in range(len(query)):  # one by one: what is in between stays in the processor's cache
+        scores[n] = (_sigmoid(exp_keys[n : n + 1], query[n : n + 1]) @ v)[0]
+    return at_least_float32(2 * scores - v.sum()), keys
 
 
 def exp_of(x: Tensor) -> Tensor:
@@ -175,6 +175,15 @@ def log_sum_exp(logits: Tensor, rows: int = 16) -> Tensor:
         top = part.amax(-1, keepdim=True)
         sums.append((part - top).exp_().sum(-1).log_() + top[:, 0])
     return torch.cat(sums)
+
+
+def log_probs(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``log_softmax(x @ weight.T + bias)``: (..., m) -> (..., V), in float32 or finer."""
+    logits = at_least_float32(linear(x, weight, bias))
+    if torch.is_grad_enabled():
+        return logits.log_softmax(-1)
+    sums = log_sum_exp(logits.flatten(0, -2)).view(*logits.shape[:-1], 1)
+    return logits.sub_(sums)
 
 
 class _WordLogits(Function):

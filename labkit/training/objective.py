@@ -77,14 +77,14 @@ class Objective:
     def __call__(self, output: DecoderOutput) -> Loss:
         """Compute the loss of a batch, teacher forced."""
         config = self.config
-        nll, uniform = -output.log_p.sum(), -output.mean_log_p.sum()
+        nll, uniform = output.nll.sum(), -output.mean_log_p.sum()
         total = (1 - config.label_smoothing) * nll + config.label_smoothing * uniform
         # `equations.doubly_stochastic_loss` of all captions of the batch
         deviation = config.doubly_target - output.alpha.sum(1)  # (B, L)
         total = total + config.doubly_stochastic * deviation.square().sum()
         if output.sampled is not None:
             total = total + self.sampling_loss(output.sampled)
-        return Loss(total, nll.item(), len(output.log_p))
+        return Loss(total, nll.item(), len(output.nll))
 
     def sampling_loss(self, sampled: SampledPlaces) -> Tensor:
         """The terms of sampled regions, summed over the captions."""

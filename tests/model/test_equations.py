@@ -30,7 +30,7 @@ from labkit.model import hard_attention as hard
 from labkit.model.config import ATTENTION_MODES, ModelConfig
 from labkit.model.decoder import Decoder, pad_captions
 from labkit.model.equations import Parameters, hard_context, soft_context
-from labkit.model.generation import NEVER_GENERATED
+from labkit.model.captions import NEVER_GENERATED
 from labkit.model.hard_attention import ATTENTIONS
 from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective
