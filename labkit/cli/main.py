@@ -4,6 +4,7 @@ Exit codes: 0 success; 1 something is wrong with the data or the files (one sent
 error says what, and what to do); 2 the command was not understood; 130 interrupted.
 """
 
+import gc
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -51,7 +52,8 @@ Overwrite = Annotated[bool, Option("--overwrite", help="Replace existing files."
 
 def main() -> None:
     """Run a command; any error becomes one line on standard error and an exit code."""
-    sys.exit(console.run(app))
+    gc.set_threshold(10_000)  # imports make many objects, and nothing to collect
+    console.leave(console.run(app))
 
 
 def show(scores: dict[str, Any]) -> None:
