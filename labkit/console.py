@@ -52,8 +52,8 @@ def run(verb: Callable[[], Any]) -> int:
 def leave(code: int) -> NoReturn:
     """End this process as multiprocessing ends its own: libraries are not unloaded first.
 
-    PyTorch's libraries with CUDA need a quarter of a second and 126 MB for that. Threads have ended
-    and exit handlers have run by then, as always.
+    PyTorch's need a quarter of a second and 126 MiB for that, if built for CUDA. Threads have ended
+    and exit handlers have run before, as always.
     """
     threading._shutdown()
     atexit._run_exitfuncs()
