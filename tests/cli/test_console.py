@@ -120,3 +120,15 @@ def test_a_console_of_few_letters_shows_the_others_by_number(console, shown):
     done = labkit("models", before=before, env=BUFFERED | console, text=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.strip() == shown
+
+
+def test_exit_handlers_and_threads_end_before_the_process():
+    """Libraries are not unloaded, which Python's own end of a process would do."""
+    before = """
+import atexit, threading
+atexit.register(print, "handler", end="")
+threading.Thread(target=lambda: (threading.main_thread().join(), print("thread"))).start()
+"""
+    done = labkit("split", "1", before=before)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["1 files: 1", "thread", "handler"]
