@@ -24,6 +24,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from labkit import Decoder, GenerationConfig, ModelConfig, TrainingConfig
 from labkit.data.vocabulary import BOS, EOS, PAD
 from labkit.model import equations
+from labkit.model.captions import NEVER_GENERATED, Caption
 from labkit.model.decoder import pad_captions
 from labkit.model.equations import Parameters, soft_context
-from labkit.model.captions import NEVER_GENERATED, Caption
 from labkit.model.generation import generate
 from labkit.training.objective import Objective
 
@@ -65,10 +66,6 @@ class Case:
         self.captions = pad_captions(
             [[BOS, *torch.randint(4, V, (n - 1,)).tolist(), EOS] for n in lengths]
         ).to(device)
-
-    @property
-    def words(self) -> int:
-        return int((self.captions[:, 1:] != PAD).sum())
 
 
 # ------------------------------------------------------------------------------- a training step
@@ -199,12 +196,10 @@ class Peer:
         self.decoder.eval()
         word_map = {str(i): i for i in range(4, V)} | {"<start>": BOS, "<end>": EOS, "a": 0, "b": 3}
         for a in case.a[:images]:
-            try:
+            with suppress(ValueError):  # no caption has ended: it takes the best of an empty list
                 self.caption["caption_image_beam_search"](
                     lambda _, a=a: a.view(1, 14, 14, -1), self.decoder, "", word_map, BEAMS
                 )
-            except ValueError:  # no caption has ended: it takes the best of an empty list
-                pass
 
 
 # ---------------------------------------------------------------------------------- measurements

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, one_hot
 
 from labkit.model.config import ModelConfig
-from labkit.model.gradients import additive_scores, compute_dtype, exp_of
-
+from labkit.model.gradients import additive_scores, exp_of
 
 Layer = Callable[[Tensor], Tensor]
 

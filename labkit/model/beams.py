@@ -52,7 +52,7 @@ class _Beams:
 
         They are among the 2k words that are best in one beam or another.
         """
-        n, k, V = log_p.shape
+        _, k, V = log_p.shape
         totals = log_p.add_(self.scores[..., None])
         words = totals.amax(1).topk(min(2 * k, V)).indices  # (n, 2k)
         few = totals.gather(2, words[:, None].expand(-1, k, -1))  # (n, k, 2k)
@@ -168,8 +168,8 @@ def _done(beams: _Beams, limits: Tensor | None) -> Tensor:
     ended = [beams.ended[image] for image in beams.rows.tolist()]
     done = [len(some) >= beams.words.shape[1] for some in ended]
     if limits is not None:
-        best = [max(some)[0] if some else -torch.inf for some in ended]
-        done = [full or one > most for full, one, most in zip(done, best, limits.tolist(), strict=True)]
+        best = torch.tensor([max(some)[0] if some else -torch.inf for some in ended])
+        done = [*map(any, zip(done, (best > limits.cpu()).tolist(), strict=True))]
     return torch.tensor(done, device=beams.words.device)
 
 

@@ -1,4 +1,4 @@
-"""A generated caption, which words one never has, and which of several agrees most with the rest."""
+"""A generated caption, the words that none has, and the one of several that agrees most."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,14 +45,18 @@ def minimum_bayes_risk(
         Its number.
     """
     numbers: dict[tuple[int, ...], int] = {}  # of the different n-grams
-    rows, columns = [], []
-    for row, words in enumerate(captions):
-        for n in range(1, 5):
-            for ngram in zip(*(words[k:] for k in range(n)), strict=False):
-                rows.append(row)
-                columns.append(numbers.setdefault(ngram, len(numbers)))
-    counts = torch.zeros(len(captions), max(1, len(numbers)))  # how often each has each
-    counts.index_put_((torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)), torch.ones(()), accumulate=True)  # fmt: skip
+    each = [
+        [
+            numbers.setdefault(ngram, len(numbers))
+            for n in range(1, 5)
+            for ngram in zip(*(words[k:] for k in range(n)), strict=False)
+        ]
+        for words in captions
+    ]
+    # how often each caption has each n-gram, (captions, n-grams)
+    counts = torch.stack(
+        [torch.tensor(ids, dtype=torch.long).bincount(minlength=len(numbers)) for ids in each]
+    ).float()
     shared = torch.stack([counts.minimum(row).sum(1) for row in counts])
     sizes = counts.sum(1)
     agreement = 2 * shared / (sizes + sizes[:, None]).clamp(min=1)

@@ -6,8 +6,8 @@ attention, gate and LSTM, the batch shrinks as its shorter captions end, and the
 product is done once for all words of the batch.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -21,6 +21,7 @@ from labkit.model.attention import AttentionStep, EncodedImage, Layers
 from labkit.model.config import ModelConfig
 from labkit.model.gradients import StepLinear, compute_dtype, log_probs, word_log_likelihood
 from labkit.model.hard_attention import ATTENTIONS
+from labkit.model.outputs import DecoderOutput, by_caption, rows
 
 FEW_WORDS = 10  # words that a caption has at least, about
 
@@ -31,53 +32,6 @@ class State:
 
     h: Tensor
     c: Tensor
-
-
-@dataclass
-class SampledPlaces:
-    """Which regions were sampled, for the objective. All are (B, T), zero after a caption's end.
-
-    Attributes:
-        mask: 1 for each word.
-        log_p: log p(y_t) of the reference's word, without gradient.
-        log_choice: log alpha of the sampled region, 0 for a soft step.
-        entropy: Of alpha, in nats.
-        baseline: The expected log p of a word; None where the objective computes its own.
-    """
-
-    mask: Tensor
-    log_p: Tensor
-    log_choice: Tensor
-    entropy: Tensor
-    baseline: Tensor | None
-
-
-@dataclass
-class DecoderOutput:
-    """What the decoder predicts for a batch of captions, teacher forced.
-
-    The words of all captions lie one behind the other, step by step; padding is not among them.
-
-    Attributes:
-        nll: (words,) -log p(y_t | y_<t, a) of the reference's words, in nats.
-        mean_log_p: (words,) the mean of log p over the vocabulary, for label smoothing.
-        targets: (words,) the reference's words.
-        alpha: (B, T, L) the weights, zero after a caption's end.
-        sampled: The sampled regions, for mechanisms that learn from them; else None.
-        distribution: Computes `log_p`.
-    """
-
-    nll: Tensor
-    mean_log_p: Tensor
-    targets: Tensor
-    alpha: Tensor
-    sampled: SampledPlaces | None
-    distribution: Callable[[], Tensor] = field(repr=False)
-
-    @property
-    def log_p(self) -> Tensor:
-        """(words, V) log p of all words, computed when asked for: the loss needs `nll` alone."""
-        return self.distribution()
 
 
 class Decoder(nn.Module):
@@ -264,7 +218,7 @@ class Decoder(nn.Module):
             hidden.append(state.h)
             contexts.append(z)
             steps.append(step)
-        h, z = _rows(hidden), _rows(contexts)  # (words, ...)
+        h, z = rows(hidden), rows(contexts)  # (words, ...)
         if steps[0].mixture is None:
             mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))
             output = mixed, self.embedding.weight, self.bias
@@ -274,35 +228,8 @@ class Decoder(nn.Module):
             parts = mixture.Components(self, embedded, h, a, steps)
             log_p, mean = parts.log_likelihood(targets.data)
             distribution = parts.log_probs
-        alpha, sampled = _where(log_p.detach(), steps, targets)
+        alpha, sampled = by_caption(log_p.detach(), steps, targets)
         return DecoderOutput(-log_p, mean, targets.data, alpha, sampled, distribution)
-
-
-def _rows(parts: Sequence[Tensor]) -> Tensor:
-    """Put the (n, 1, ...) of all steps one below the other: (words, ...)."""
-    return torch.cat([part[:, 0] for part in parts])
-
-
-def _where(
-    log_p: Tensor, steps: Sequence[AttentionStep], targets: rnn.PackedSequence
-) -> tuple[Tensor, SampledPlaces | None]:
-    """Lay out by caption and step where the words attended: alpha, and the sampled regions."""
-
-    def table(rows: Tensor) -> Tensor:
-        """From (words, ...) to (B, T, ...), zero after a caption's end."""
-        return rnn.pad_packed_sequence(rnn.PackedSequence(rows, *targets[1:]), batch_first=True)[0]
-
-    def gathered(name: str) -> Tensor | None:
-        parts = [getattr(step, name) for step in steps]
-        return None if parts[0] is None else table(_rows(parts))
-
-    sampled = None
-    if (log_choice := gathered("log_choice")) is not None:
-        sampled = SampledPlaces(
-            table(torch.ones_like(log_p)), table(log_p), log_choice, gathered("entropy"),
-            gathered("baseline"),
-        )  # fmt: skip
-    return gathered("alpha"), sampled
 
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> Tensor:

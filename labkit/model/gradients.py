@@ -103,7 +103,7 @@ def additive_scores(
 
 
 def exp_of(x: Tensor) -> Tensor:
-    """exp(-2x), finite and not 0 in float32 also where tanh(x) has long been 1."""
+    """exp(-2x), finite and not 0 in float32; beyond 43, where tanh has long been 1, x is cut."""
     return torch.exp(-2 * x.clamp(-43, 43))
 
 
@@ -165,11 +165,11 @@ def word_log_likelihood(
 
 
 def log_sum_exp(logits: Tensor, rows: int = 16) -> Tensor:
-    """log of the sum of exp(logits) over the last axis: (n, V) -> (n,), in float32 or finer.
+    """Log of the sum of exp(logits) over the last axis: (n, V) -> (n,), in float32 or finer.
 
     A few rows at a time, so that what is in between stays in the processor's cache.
     """
-    sums = []
+    sums = [logits.new_empty(0)]
     for part in logits.split(rows):
         part = at_least_float32(part)
         top = part.amax(-1, keepdim=True)
@@ -204,6 +204,7 @@ class _WordLogits(Function):
         p = logits.softmax(-1)  # (n, V), the derivative of the logarithm by each logit
         dsum, dlogit = dsum.to(x.dtype)[:, None], dlogit.to(x.dtype)[:, None]
         dx = dsum * (p @ weight) + dlogit * weight[targets]
-        dweight = (p.mT @ (dsum * x)).to(ctx.dtype).index_add_(0, targets, (dlogit * x).to(ctx.dtype))
-        dbias = (p.mT @ dsum)[:, 0].to(ctx.dtype).index_add_(0, targets, dlogit[:, 0].to(ctx.dtype))
+        dweight, dbias = (p.mT @ (dsum * x)).to(ctx.dtype), (p.mT @ dsum)[:, 0].to(ctx.dtype)
+        dweight.index_add_(0, targets, (dlogit * x).to(ctx.dtype))
+        dbias.index_add_(0, targets, dlogit[:, 0].to(ctx.dtype))
         return dx, dweight, dbias, None

@@ -1,9 +1,9 @@
-"""Words predicted from a mixture: p(y_t) = sum_p share_p p(y_t | z_tp), eq. 7 for each component.
+"""Words predicted from a mixture: p(y_t) = sum_p share_p p(y_t | z_tp), with eq. 7 for each p.
 
-For `labkit.model.hard_attention.MarginalAttention`. A component costs as much as a word does without
-a mixture: a product with the whole vocabulary. So only those with a share are computed, and all of
-them, of all words of a batch, by one product. The loss needs the targets' probabilities alone, and
-never the mixture of all the others.
+For `labkit.model.hard_attention.MarginalAttention`. A component costs as much as a word does
+without a mixture: a product with the whole vocabulary. So only those with a share are computed, and
+all of them, of all words of a batch, by one product. The loss needs the targets' probabilities
+alone, and never the mixture of all the others.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,13 @@ from torch.nn.utils import rnn
 
 from labkit.model.attention import AttentionStep, EncodedImage, one_place
 from labkit.model.gradients import log_probs, word_log_likelihood
+from labkit.model.outputs import rows
 
 
 def log_probs_of_step(
     decoder: nn.Module, embedded: Tensor, h: Tensor, image: EncodedImage, step: AttentionStep
 ) -> Tensor:
-    """log p of each next word, (N, K, V), of a `labkit.model.decoder.Decoder`.
+    """Log p of each next word, (N, K, V), of a `labkit.model.decoder.Decoder`.
 
     Args:
         decoder: Its output layer is used.
@@ -54,22 +55,22 @@ class Components:
         steps: Sequence[AttentionStep],
     ):  # fmt: skip
         mixtures, sizes = [step.mixture for step in steps], [len(step.alpha) for step in steps]
-        self.log_shares = _rows([one.log_shares for one in mixtures])  # (words, P + 1)
+        self.log_shares = rows([one.log_shares for one in mixtures])  # (words, P + 1)
         # the single regions that have a share: word w, component p
         w, p = self.log_shares[:, :-1].isfinite().nonzero(as_tuple=True)
         image = torch.cat([torch.arange(n, device=a.device) for n in sizes])  # of each word
-        single = a[image[w], _rows([one.places for one in mixtures])[w, p]]
-        rest = _of_all_steps(_rows([one.rest for one in mixtures]).to(a.dtype), a, sizes)
+        single = a[image[w], rows([one.places for one in mixtures])[w, p]]
+        rest = _of_all_steps(rows([one.rest for one in mixtures]).to(a.dtype), a, sizes)
         last = torch.full_like(image, self.log_shares.shape[1] - 1)
         self.w = w = torch.cat([w, torch.arange(len(h), device=a.device)])  # (components,)
         self.p = torch.cat([p, last])
-        z = _rows([step.beta for step in steps])[w] * decoder.reduce(torch.cat([single, rest]))
+        z = rows([step.beta for step in steps])[w] * decoder.reduce(torch.cat([single, rest]))
         kept = decoder.dropout(torch.ones_like(embedded))[w]  # the same for all components
         mixed = ((embedded + decoder.L_h(h))[w] + decoder.L_z(z)) * kept
         self.output = mixed, decoder.embedding.weight, decoder.bias
 
     def log_likelihood(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """log p of the targets, and the components' means of log p, by their shares.
+        """Log p of the targets, and the components' means of log p, by their shares.
 
         Args:
             targets: (words,) word ids.
@@ -82,7 +83,7 @@ class Components:
         return self._sum(log_p), torch.zeros_like(mean[: len(targets)]).index_add(0, self.w, mean)
 
     def log_probs(self) -> Tensor:
-        """log p of all words, (words, V)."""
+        """Log p of all words, (words, V)."""
         return self._sum(log_probs(*self.output))
 
     def _sum(self, log_p: Tensor) -> Tensor:
@@ -93,13 +94,8 @@ class Components:
         return table.index_put((self.w, self.p), log_p + shares).logsumexp(1)
 
 
-def _rows(parts: Sequence[Tensor]) -> Tensor:
-    """Put the (n, 1, ...) of all steps one below the other: (words, ...)."""
-    return torch.cat([part[:, 0] for part in parts])
-
-
 def _of_all_steps(weights: Tensor, a: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The contexts of all words, (words, D), from their weights, (words, L): one product an image."""
+    """The contexts of all words, (words, D), from their weights (words, L), by one product."""
     steps = rnn.PackedSequence(weights, torch.tensor(sizes))
     table, lengths = rnn.pad_packed_sequence(steps, batch_first=True)  # (B, T, L)
     return rnn.pack_padded_sequence(table @ a, lengths, batch_first=True).data

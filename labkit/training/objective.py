@@ -44,7 +44,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from labkit.model.decoder import DecoderOutput, SampledPlaces
+from labkit.model.outputs import DecoderOutput, SampledPlaces
 from labkit.training.config import TrainingConfig
 
 

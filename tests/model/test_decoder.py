@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from labkit.data.vocabulary import BOS, EOS, PAD
 from labkit.model.attention import SoftAttention
 from labkit.model.config import ModelConfig
-from labkit.model.decoder import Decoder, DecoderOutput, State, pad_captions
+from labkit.model.decoder import Decoder, State, pad_captions
+from labkit.model.outputs import DecoderOutput
 from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective
 

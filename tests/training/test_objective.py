@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from labkit.data.vocabulary import BOS, EOS, PAD
 from labkit.model.config import ModelConfig
-from labkit.model.decoder import Decoder, DecoderOutput, pad_captions
+from labkit.model.decoder import Decoder, pad_captions
+from labkit.model.outputs import DecoderOutput
 from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective
 
