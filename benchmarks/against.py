@@ -1,7 +1,7 @@
 """Pair today's package with another revision of it: training, captions and scores, in one run.
 
     python benchmarks/against.py REV                    # REV as git knows it, such as HEAD~20
-    python benchmarks/against.py REV --store STORE      # scores the photographs of its dev split, too
+    python benchmarks/against.py REV --store STORE      # scores its dev split, too
 
 The other revision is checked out into a temporary folder. Both run with the same Python and
 packages, in processes of their own that take turns. Each measures, in CPU time of one thread:
@@ -73,8 +73,9 @@ def measure(folder: Path, store: str | None, number: int) -> dict:
     else:
         a = torch.randn(IMAGES, 64, 1280, generator=torch.Generator().manual_seed(0)).relu()
     for name, config in {
-        "captions, 32 beams": captioner.generation, "captions, 5 beams": GenerationConfig(5)
-    }.items():  # fmt: skip
+        "captions, 32 beams": captioner.generation,
+        "captions, 5 beams": GenerationConfig(num_beams=5),
+    }.items():
         generate(captioner.decoder, a[:10], config)
         begin = cpu()
         captions = generate(captioner.decoder, a, config)
