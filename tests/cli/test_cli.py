@@ -1,6 +1,7 @@
-"""The command line as a user types it: real processes, real files, exit codes.
+"""The command line as a user types it: real files, exit codes, what is printed.
 
-Slow: each process imports torch, and the scores start Java (some minutes in all).
+Slow (a minute): a store is prepared, a captioner trained on it, scored and asked for captions, all
+by real processes. The other commands run in the tests' own process.
 """
 
 import json
@@ -9,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from commands import assert_one_sentence, labkit, new_process
 from PIL import Image
 
 from labkit.data.scenes import make_scenes
@@ -21,20 +23,6 @@ VERBS = [
     ["train"], ["compare"], ["evaluate"], ["caption"], ["info"],
     ["verify"], ["export"], ["split"], ["grade"], ["score"], ["models"],
 ]  # fmt: skip
-
-
-def labkit(*words, cwd=None):
-    command = [sys.executable, "-m", "labkit", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-
-
-def assert_one_sentence(done, *words):
-    """The verb failed with exit code 1 and one line that holds these words."""
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert lines[-1].startswith("labkit: "), done.stderr
-    assert all(word in lines[-1] for word in words), lines[-1]
 
 
 def test_help_has_an_example_for_every_verb():
@@ -52,10 +40,11 @@ def test_help_has_an_example_for_every_verb():
 def work(tmp_path_factory):
     """A small store of scenes and a run of one epoch, made by the command line."""
     folder = tmp_path_factory.mktemp("work")
-    done = labkit("prepare", "scenes", "--out", "store", "--count", 60, "--seed", 3, cwd=folder)
+    prepare = "prepare", "scenes", "--out", "store", "--count", 60, "--seed", 3
+    done = new_process(*prepare, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "60 train, 10 dev, 10 test" in done.stdout
-    done = labkit("train", "store", "--out", "run", "--epochs", 1, cwd=folder)
+    done = new_process("train", "store", "--out", "run", "--epochs", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -169,7 +158,7 @@ def test_good_photos_are_captioned_and_bad_ones_are_named(work):
     Image.fromarray(scene).convert("L").save(work / "grey.jpg")
     (work / "text.jpg").write_text("no photograph")
     photos = ["good.png", "grey.jpg", "text.jpg", "missing.jpg"]
-    done = labkit("caption", "run", *photos, "--out", "maps", cwd=work)
+    done = new_process("caption", "run", *photos, "--out", "maps", cwd=work)
     assert done.returncode == 1
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == photos[:2]
     assert "text.jpg" in done.stderr and "missing.jpg" in done.stderr
@@ -227,7 +216,7 @@ def test_outputs_are_seen_before_the_work_and_never_overwritten(work, tmp_path):
 
 
 def test_scores_are_printed_before_they_are_written(work, tmp_path):
-    """A disk that is full by then loses the file, not the scores."""
+    """A disk that is full by then loses the file, not the scores. Slow: a real process."""
     code = "import sys, labkit.cli.main\ndef full(*_, **__): raise OSError(28, 'No space left')\n"
     code += "labkit.cli.main.write_json = full\nlabkit.cli.main.main()"
     words = ["evaluate", "run", "--num-beams", "1", "--json", str(tmp_path / "scores.json")]
@@ -274,7 +263,7 @@ def test_two_processes_do_not_prepare_one_folder(tmp_path):
         writer.add("train", "a", np.zeros((49, 112), np.float16), ["a"])
         parts = [path for path in out.iterdir() if path.name.startswith(".part-")]
         assert parts
-        done = labkit("prepare", "scenes", "--count", 60, "--out", out)
+        done = new_process("prepare", "scenes", "--count", 60, "--out", out)
         assert_one_sentence(done, "store is being written by another process")
         assert all(part.exists() for part in parts)
     assert FeatureStore(out, "train").ids == ["a"]

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from commands import torchrun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_stores import features_of, make_store
@@ -537,15 +538,10 @@ dist.destroy_process_group()
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_under_torchrun_share_an_epoch(tmp_path, world_size):
-    """Slow (5 to 15 seconds): every process imports torch."""
     store = make_store(tmp_path / "store", 45)
     script = tmp_path / "rank.py"
     script.write_text(RANK)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*torchrun, f"--nproc-per-node={world_size}", str(script), str(store.root)],
-        capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = torchrun(world_size, script, store.root)
     assert done.returncode == 0, done.stderr
     shares = json.loads(done.stdout.splitlines()[-1])
     assert len({len(mine) for mine in shares}) == 1

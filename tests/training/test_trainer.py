@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from commands import torchrun
 
 from labkit.evaluation.evaluate import evaluate_model
 from labkit.model.attention import Attention
@@ -171,14 +172,11 @@ def test_killed_at_random_moments_the_curve_is_the_same(store, tmp_path):
     assert rows_of(run) == whole.state.rows
 
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-
-
-@pytest.mark.parametrize(("world_size", "more"), [
-    (2, {}), (4, {}), (2, {"attention": "reinforce", "soft_share": 1.0}),
+@pytest.mark.parametrize(("world_size", "more", "fork"), [
+    (2, {}, False), (4, {}, True), (2, {"attention": "reinforce", "soft_share": 1.0}, True),
 ])  # fmt: skip
-def test_several_processes_train_as_one(store, tmp_path, world_size, more):
-    """Real processes under torchrun (gloo). Slow: each of them imports torch.
+def test_several_processes_train_as_one(store, tmp_path, world_size, more, fork):
+    """Real processes under torchrun (gloo). Slow: once each of them imports torch.
 
     Without dropout the sums are the same but for the order in which floats are added: the losses,
     kept to 4 digits, agree within 0.002. Soft steps sample nothing: with them alone it is the same
@@ -195,8 +193,9 @@ def test_several_processes_train_as_one(store, tmp_path, world_size, more):
         "store, run, overrides = *sys.argv[1:3], json.loads(sys.argv[3])\n"
         "train(store, run, overrides, group=init_distributed(), progress=False)"
     )
-    command = [*TORCHRUN, str(world_size), script, store, tmp_path / "group", json.dumps(config)]
-    subprocess.run(list(map(str, command)), check=True, timeout=240)
+    words = store, tmp_path / "group", json.dumps(config)
+    done = torchrun(world_size, script, *words, fork=fork)
+    assert done.returncode == 0, done.stderr
     ours, theirs = one.state.rows, rows_of(tmp_path / "group")
     assert [row["step"] for row in theirs] == [row["step"] for row in ours]
     for mine, yours in zip(ours, theirs, strict=True):
