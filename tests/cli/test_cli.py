@@ -14,6 +14,7 @@ from commands import assert_one_sentence, labkit, new_process
 from PIL import Image
 
 from labkit.data.scenes import make_scenes
+from labkit.model.captioner import list_pretrained
 from labkit.store.shards import FeatureStore
 from labkit.store.writer import StoreWriter
 
@@ -68,6 +69,12 @@ def test_info_verify_export_and_split(work, tmp_path):
     assert_one_sentence(labkit(*words, cwd=work), "exists")
     nine = "9 files: 10000 10000 10000 10000 10000 10000 10000 10000 2783"
     assert labkit("split").stdout.strip() == nine
+
+
+def test_models_are_listed_with_what_they_are():
+    lines = labkit("models").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list_pretrained()
+    assert all(len(line.split()) > 3 for line in lines)
 
 
 def test_the_run_folder_holds_what_it_should(work):
