@@ -11,11 +11,7 @@ import pytest
 
 from labkit.cli.main import main
 
-FORKING = """
-import labkit.training.trainer  # for all
-from torch.distributed.run import main
-main()
-"""
+TRAINING = "labkit.training.trainer, torch._dynamo"  # the latter is imported by optimizers
 
 
 def new_process(*words, cwd=None) -> subprocess.CompletedProcess:
@@ -53,19 +49,21 @@ def assert_one_sentence(done: subprocess.CompletedProcess, *words: str) -> None:
     assert all(word in lines[-1] for word in words), lines[-1]
 
 
-def torchrun(count: int, script, *words, fork: bool = True) -> subprocess.CompletedProcess:
+def torchrun(count: int, script, *words, first: str | None) -> subprocess.CompletedProcess:
     """Run a script in several real processes, by torchrun; give what they print.
 
     Args:
         count: the number of processes.
         script: the file, with its full path.
         words: what the script finds in `sys.argv`.
-        fork: they inherit from torchrun what it has imported; otherwise each of them imports torch,
-            which is slow.
+        first: modules that torchrun imports and its processes inherit; without, torchrun runs as a
+            user types it, and each process imports torch, which is slow.
     """
-    program = ["-c", FORKING] if fork else ["-m", "torch.distributed.run"]
-    options = ["--standalone", f"--nproc-per-node={count}"]
-    options += ["--start-method=fork", "--run-path"] if fork else []
+    program, options = ["-m", "torch.distributed.run"], []
+    if first:
+        program = ["-c", f"import {first}; from torch.distributed.run import main; main()"]
+        options = ["--start-method=fork", "--run-path"]
+    options = ["--standalone", f"--nproc-per-node={count}", *options]
     return subprocess.run(
         [sys.executable, *program, *options, *map(str, [script, *words])],
         capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},

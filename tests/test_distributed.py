@@ -70,7 +70,10 @@ def test_rank_0_scores_and_all_get_the_scores(tmp_path, monkeypatch, count):
     make_store(tmp_path / "store", count, lambda image: 2 * (image != 1))
     (tmp_path / "script.py").write_text(SCRIPT)
     tests = Path(__file__).parent
-    done = torchrun(3, tmp_path / "script.py", tests, tmp_path / "store", tmp_path)
+    done = torchrun(
+        3, tmp_path / "script.py", tests, tmp_path / "store", tmp_path,
+        first="labkit.evaluation.evaluate",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
     monkeypatch.setattr(evaluation, "score", stub)

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from commands import assert_one_sentence, labkit, torchrun
+from commands import TRAINING, assert_one_sentence, labkit, torchrun
 from test_trainer import SMALL, make_store, rows_of
 
 from labkit.evaluation.evaluate import evaluate_model
@@ -120,7 +120,7 @@ def test_what_stops_one_process_stops_all(store, tmp_path, locked, what):
         "except (ValueError, FileExistsError) as error: print(f'ENDED {error}')\n"
     )
     out = locked if what == "locked" else tmp_path / "group"
-    done = torchrun(2, script, store, out, what)
+    done = torchrun(2, script, store, out, what, first=TRAINING)
     ended = done.stdout.split("ENDED")[1:]  # two processes may write into one line
     says = "another process" if what == "locked" else "epoch 1, at step 5: its gradient is nan"
     assert len(ended) == 2 and done.stdout.count(says) == 2, done.stdout + done.stderr
