@@ -126,8 +126,13 @@ def test_exit_handlers_and_threads_end_before_the_process():
     """Libraries are not unloaded, which Python's own end of a process would do."""
     before = """
 import atexit, threading
-atexit.register(print, "handler", end="")
-threading.Thread(target=lambda: (threading.main_thread().join(), print("thread"))).start()
+from labkit import console
+run = console.run
+def run_with_both(app):
+    atexit.register(print, "handler", end="")
+    threading.Thread(target=lambda: (threading.main_thread().join(), print("thread"))).start()
+    return run(app)
+console.run = run_with_both
 """
     done = labkit("split", "1", before=before)
     assert done.returncode == 0, done.stderr
