@@ -10,8 +10,6 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 LOCK = ".labkit-lock"
 LONGEST_NAME = 255  # bytes that a file's name may have on nearly all disks
 
@@ -130,6 +128,8 @@ def only_one(folder: str | Path) -> Iterator[None]:
     Raises:
         FileExistsError: another process, or another part of this one, is writing it.
     """
+    import filelock  # slow to import, and few commands write into a folder
+
     lock = filelock.FileLock(Path(folder) / LOCK, timeout=1, thread_local=False)
     try:
         lock.acquire()

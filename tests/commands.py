@@ -9,7 +9,8 @@ import warnings
 
 import pytest
 
-from labkit.cli.main import main
+from labkit import console
+from labkit.cli.main import app
 
 TRAINING = "labkit.training.trainer, torch._dynamo"  # the latter is imported by optimizers
 
@@ -35,9 +36,8 @@ def labkit(*words, cwd=None) -> subprocess.CompletedProcess:
         warnings.showwarning = show
         patch.setattr(sys, "argv", command)
         patch.chdir(cwd or ".")
-        with pytest.raises(SystemExit) as end:
-            main()
-    return subprocess.CompletedProcess(command, end.value.code, out.getvalue(), err.getvalue())
+        code = console.run(app)
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
 
 def assert_one_sentence(done: subprocess.CompletedProcess, *words: str) -> None:

@@ -4,6 +4,7 @@ Exit codes: 0 success; 1 something is wrong with the data or the files (one sent
 error says what, and what to do); 2 the command was not understood; 130 interrupted.
 """
 
+import gc
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +22,11 @@ from labkit.validation import declared
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text: importing rich takes longer than all the rest of --help
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Build, train and explore image captioners with visual attention.",
 )  # fmt: skip
 app.add_typer(cli_store.app)
-
 
 
 def generation_option(name: str) -> Any:
@@ -51,7 +52,9 @@ Overwrite = Annotated[bool, Option("--overwrite", help="Replace existing files."
 
 def main() -> None:
     """Run a command; any error becomes one line on standard error and an exit code."""
-    sys.exit(console.run(app))
+    gc.set_threshold(10_000)  # imports make many objects, and nothing to collect
+    leave = console.leave_at_once()
+    leave(console.run(app))
 
 
 def show(scores: dict[str, Any], json: Path | None, overwrite: bool) -> None:
@@ -69,7 +72,7 @@ def demo(
     count: Annotated[int, Option(min=100, help="Number of training scenes.")] = 6000,
     seed: Annotated[int, Option(help="Seed of the scenes and the training.")] = 0,
 ) -> None:
-    """Draw synthetic scenes, train a captioner on them, and show its captions and attention.
+    """Draw scenes, train a captioner on them, show where it looks.
 
     Example: labkit demo --out demo
     """
@@ -99,6 +102,7 @@ def train(
     Recipes of the package: flickr8k-soft, flickr8k-hard.
 
     Several processes share the work under torchrun:
+
     torchrun --nproc-per-node 2 -m labkit train STORE --out RUN
 
     Example: labkit train stores/flickr8k --out runs/soft
@@ -129,7 +133,9 @@ def compare(
                      "repeatable.")] = None,
     settings: Set = None,
 ) -> None:  # fmt: skip
-    """Train attention mechanisms with the same seeds, data and budget, and compare them.
+    """Train attention mechanisms alike, and compare them.
+
+    The seeds, the data and the budget are the same.
 
     Example: labkit compare stores/scenes --attention soft --attention argmax --out compared
     """
@@ -153,7 +159,9 @@ def evaluate(
     captions: Annotated[Path | None, Option(help="Write the captions as COCO results.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Score a model's generated captions on a split: BLEU, METEOR, ROUGE-L, CIDEr.
+    """Score a model's captions of a split.
+
+    The scores are BLEU, METEOR, ROUGE-L and CIDEr.
 
     Example: labkit evaluate runs/soft --split dev --json scores.json
     """
@@ -220,7 +228,9 @@ def caption(
     length_penalty: Penalty = None,
     attention_mode: Mode = None,
 ) -> None:
-    """Caption photographs: captions on standard output, attention strips in --out.
+    """Caption photographs, and draw where the model looked.
+
+    The captions go to standard output, the attention strips to --out.
 
     No file is overwritten: if NAME.png exists, the strip is called NAME-2.png, NAME-3.png, ...
 

@@ -38,7 +38,7 @@ def data(
     folder: Annotated[Path, Argument(metavar="DIR", help="Where to put it.")],
     mirror: Annotated[str | None, Option(help="Another address with the same files.")] = None,
 ) -> None:
-    """Download photographs and captions, verified by checksums; resumable.
+    """Download a data set, verified by checksums; resumable.
 
     Example: labkit data flickr8k data/flickr8k
     """
@@ -54,7 +54,7 @@ def prepare_scenes_verb(
     seed: Annotated[int, Option(help="Another seed gives other scenes.")] = 0,
     images_per_shard: Shard = 1000,
 ) -> None:
-    """Draw synthetic scenes, about which everything is known; nothing is downloaded.
+    """Draw synthetic scenes, about which everything is known.
 
     Example: labkit prepare scenes --out stores/scenes --count 6000
     """
@@ -111,7 +111,7 @@ prepare_photos_verb("flickr8k", "Flickr8k, as published or as Kaggle has it")
 prepare_photos_verb("flickr30k", "Flickr30k, as published or as Kaggle has it")
 prepare_photos_verb("coco", "COCO's annotations/ and image folders, of any year")
 prepare_photos_verb("karpathy", "one of Karpathy's dataset_*.json and its photographs")
-prepare_photos_verb("table", "photographs and a table of captions, CSV, TSV, JSON lines or JSON")
+prepare_photos_verb("table", "photographs and a table: CSV, TSV, JSON lines or JSON")
 prepare_photos_verb("auto", "captioned photographs in any of these layouts")
 
 
@@ -133,7 +133,7 @@ def info(store: Store) -> None:
 
 @app.command()
 def verify(store: Store) -> None:
-    """Verify every file of a store against the SHA-256 sums of its manifest.
+    """Verify a store's files against its manifest's SHA-256 sums.
 
     Example: labkit verify stores/flickr8k
     """
@@ -151,7 +151,9 @@ def export(
     to: Annotated[str, Option("--to", help="webdataset, mds or safetensors.")],
     split: Annotated[str, Option(help="Which split.")] = "train",
 ) -> None:
-    """Write a split in another tool's format (webdataset and mds need pip install labkit[export]).
+    """Write a split in another tool's format.
+
+    The formats webdataset and mds need pip install labkit[export].
 
     Example: labkit export stores/flickr8k exported --to webdataset
     """
@@ -165,7 +167,9 @@ def split(
     count: Annotated[int, Argument(help="Images in all.")] = 82_783,
     images_per_shard: Annotated[int, Option(min=1, help="Images in a full file.")] = 10_000,
 ) -> None:
-    """Print the number of files for a number of images: nine for COCO's train2014, as in 2017.
+    """Print the number of files for a number of images.
+
+    COCO's train2014 has nine, as in 2017.
 
     Example: labkit split 82783 --images-per-shard 10000
     """

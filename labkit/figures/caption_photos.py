@@ -12,6 +12,8 @@ from labkit.files import writable_folder, write_new
 from labkit.model.captioner import Captioner
 from labkit.model.config import GenerationConfig
 
+FAST = {"pil_kwargs": {"compress_level": 1}}  # faster than 6, a seventh larger
+
 
 def caption_photos(
     run: str | Path, photos: Sequence[str | Path], out: str | Path,
@@ -51,7 +53,7 @@ def caption_photos(
         caption = captioner.caption(image, config)
         print(f"{photo}\t{caption.text}", flush=True)
         strip = io.BytesIO()
-        attention_strip(image, caption.words, caption.alpha).savefig(strip)
+        attention_strip(image, caption.words, caption.alpha).savefig(strip, **FAST)
         path = write_new(out, photo.stem, ".png", strip.getvalue())
         if path.stem != photo.stem:
             complain(f"the picture of {photo} is {path}, since {photo.stem}.png is not available")

@@ -77,7 +77,7 @@ def attention_strip(
         light = smooth(weights, image.height, image.width)
         top = max(float(light.max()), 1e-12)
         panel.imshow(light, extent=extent, cmap="gray", vmin=0, vmax=top, alpha=0.75)
-        panel.set_title(word, fontsize=11, parse_math=False)
+        panel.set_title(word, y=1, fontsize=11, parse_math=False)
     return figure
 
 

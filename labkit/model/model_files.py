@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from labkit.data.vocabulary import Vocabulary
@@ -38,15 +37,11 @@ def read_model(
             f"{vocabulary_file} has {len(vocabulary)} words, and the model in {config_file} "
             f"{shape.vocab_size}: take both files from the same run"
         )
-    tensors = {name: value.float() for name, value in checkpoint.load(weights_file)[0].items()}
-    wanted, found = _shapes(shape, config_file), {k: tuple(v.shape) for k, v in tensors.items()}
-    for name in wanted | found:
-        if found.get(name) != wanted.get(name):
-            what = f"{name} is {found.get(name, 'missing')}, not {wanted.get(name, 'expected')}"
-            raise ValueError(
-                f"{weights_file} does not fit {config_file}, {what}: take both from the same run"
-            )
+    tensors, files = checkpoint.load(weights_file)[0], (weights_file, config_file)
+    found = _shapes(tensors)
+    _compare(found, _sizes(shape), *files)  # before a decoder of any size takes memory
     decoder = Decoder(shape)
+    _compare(found, dict.fromkeys(found, "expected") | _shapes(decoder.state_dict()), *files)
     decoder.load_state_dict(tensors)
     return decoder, vocabulary, generation, config
 
@@ -72,12 +67,23 @@ def read_config(file: Path) -> tuple[dict[str, Any], ModelConfig, GenerationConf
         ) from None
 
 
-def _shapes(config: ModelConfig, file: Path) -> dict[str, tuple[int, ...]]:
-    """Give the shape of each tensor of a decoder, taking no memory, however large it is."""
-    try:
-        with torch.device("meta"):
-            tensors: dict[str, Tensor] = Decoder(config).state_dict()
-    except (RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{file}: no such model can be made ({reason})") from error
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def _sizes(config: ModelConfig) -> dict[str, Any]:
+    """Give the shapes of three of a decoder's tensors, which all its sizes are in."""
+    D, E, H, A = config.feature_dim, config.embed_dim, config.hidden_dim, config.attention_dim
+    return {
+        "embedding.weight": (config.vocab_size, E),
+        "reduce.weight": (D, config.encoder_dim),
+        "W_h.weight": (A + 1 + 4 * H, H),
+    }
+
+
+def _compare(found: dict[str, Any], wanted: dict[str, Any], file: Path, config: Path) -> None:
+    """Compare the shapes in a file of weights with what the configuration asks for."""
+    for name, shape in wanted.items():
+        if found.get(name) != shape:
+            what = f"{name} is {found.get(name, 'missing')}, not {shape}"
+            raise ValueError(f"{file} does not fit {config}, {what}: take both from the same run")

@@ -121,3 +121,20 @@ def test_a_console_of_few_letters_shows_the_others_by_number(console, shown):
     done = labkit(QUICK, before=before, env=BUFFERED | console, text=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.splitlines()[0] == shown
+
+
+def test_exit_handlers_and_threads_end_before_the_process():
+    """Libraries are not unloaded, which Python's own end of a process would do."""
+    before = """
+import atexit, threading
+from labkit import console
+run = console.run
+def run_with_both(app):
+    atexit.register(print, "handler", end="")
+    threading.Thread(target=lambda: (threading.main_thread().join(), print("thread"))).start()
+    return run(app)
+console.run = run_with_both
+"""
+    done = labkit(QUICK, "1", before=before)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["1 files: 1", "thread", "handler"]
