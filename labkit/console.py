@@ -7,11 +7,10 @@ import atexit
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any
 
 EXPECTED = (OSError, ValueError, ModuleNotFoundError, MemoryError)  # their messages suffice
 INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C, as in shells
@@ -49,18 +48,26 @@ def run(verb: Callable[[], Any]) -> int:
     return _flushed(code)
 
 
-def leave(code: int) -> NoReturn:
-    """End this process as multiprocessing ends its own: libraries are not unloaded first.
+def leave_at_once() -> Callable[[int], None]:
+    """Let this process end as multiprocessing ends its own: libraries are not unloaded first.
 
-    PyTorch's need a quarter of a second and 126 MiB for that, if built for CUDA. Threads have ended
-    and exit handlers have run before, as always.
+    PyTorch's need a quarter of a second and 126 MiB for that, if built for CUDA. Called before all
+    else: exit handlers run in reverse order, so this one comes after those of everything imported
+    later, and after all threads have ended.
+
+    Returns:
+        A function that notes the exit code.
     """
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
+    codes = [1]
+
+    def end() -> None:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(codes[-1])
+
+    atexit.register(end)
+    return codes.append
 
 
 def complain(what: Exception | str) -> None:

@@ -5,6 +5,16 @@ from pathlib import Path
 
 import pytest
 
+# Those that take longest; the first forks often, which is quick while the process is still small.
+LONG = [
+    "store/test_loader.py", "book/test_book.py", "training/test_run_folder.py",
+    "training/test_trainer.py", "labs/09_full_size.ipynb", "labs/03_memory.ipynb",
+    "cli/test_cli.py", "evaluation/test_metrics.py", "labs/05_training.ipynb",
+    "labs/07_generating_and_scoring.ipynb", "book/test_jupyterlab.py",
+    "model/test_hard_attention.py", "cli/test_console.py", "labs/08_soft_against_hard.ipynb",
+    "tests/test_wheel.py", "training/test_compare.py", "labs/06_hard_attention.ipynb",
+    "figures/test_viewer.py", "labs/02_annotation_vectors.ipynb", "cli/test_demo.py",
+]  # fmt: skip
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = [
@@ -16,6 +26,12 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_collection_modifyitems(items):
+    """Long files begin first: at the end no process waits long for the other."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get("/".join(item.path.parts[-2:]), len(LONG)))
 
 
 @pytest.fixture(scope="session")

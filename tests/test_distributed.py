@@ -2,13 +2,12 @@
 
 import ast
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from commands import torchrun
 from small_stores import DIM, make_store
 
 import labkit
@@ -70,12 +69,10 @@ def a_model(path):
 def test_rank_0_scores_and_all_get_the_scores(tmp_path, monkeypatch, count):
     make_store(tmp_path / "store", count, lambda image: 2 * (image != 1))
     (tmp_path / "script.py").write_text(SCRIPT)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
     tests = Path(__file__).parent
-    done = subprocess.run(
-        [*torchrun, tmp_path / "script.py", tests, tmp_path / "store", tmp_path],
-        capture_output=True, text=True, timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(LABKIT.parent)},
+    done = torchrun(
+        3, tmp_path / "script.py", tests, tmp_path / "store", tmp_path,
+        first="labkit.evaluation.evaluate",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]

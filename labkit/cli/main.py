@@ -53,7 +53,8 @@ Overwrite = Annotated[bool, Option("--overwrite", help="Replace existing files."
 def main() -> None:
     """Run a command; any error becomes one line on standard error and an exit code."""
     gc.set_threshold(10_000)  # imports make many objects, and nothing to collect
-    console.leave(console.run(app))
+    leave = console.leave_at_once()
+    leave(console.run(app))
 
 
 def show(scores: dict[str, Any], json: Path | None, overwrite: bool) -> None:

@@ -1,16 +1,15 @@
 """The small inputs beside the project that once failed, each with what is right.
 
-Slow: some are run through real processes, which import torch and encode, or start Java.
+Slow: some are encoded, or start Java.
 """
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from commands import labkit
 
 from labkit.data.readers import READERS, DataError, DataReport, find_layout, require_captions
 from labkit.evaluation.results import read_references, read_results, score_file
@@ -101,12 +100,7 @@ def test_a_line_separator_within_a_caption_is_no_line_end(cases):
     assert found == {"1.jpg": ["a man rides", "a man x"], "2.jpg": ["a dog runs"], "3.jpg": ["z"]}
 
 
-# --- real processes ------------------------------------------------------------------------------
-
-
-def labkit(*words, cwd):
-    command = [sys.executable, "-m", "labkit", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+# --- commands ------------------------------------------------------------------------------------
 
 
 def test_prepare_makes_splits_and_states_them(cases, tmp_path):

@@ -1,17 +1,18 @@
-"""The command line as a user types it: real processes, real files, exit codes.
+"""The command line as a user types it: real files, exit codes, what is printed.
 
-Slow: each process imports torch, and the scores start Java (some minutes in all).
+Slow (half a minute): real processes prepare a store, train a captioner on it and score it, and
+caption photographs. The other commands run in the tests' own process.
 """
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from commands import assert_one_sentence, labkit, new_process
 from PIL import Image
 
 from labkit.data.scenes import make_scenes
+from labkit.model.captioner import list_pretrained
 from labkit.store.shards import FeatureStore
 from labkit.store.writer import StoreWriter
 
@@ -21,20 +22,6 @@ VERBS = [
     ["train"], ["compare"], ["evaluate"], ["caption"], ["info"],
     ["verify"], ["export"], ["split"], ["grade"], ["score"], ["models"],
 ]  # fmt: skip
-
-
-def labkit(*words, cwd=None):
-    command = [sys.executable, "-m", "labkit", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-
-
-def assert_one_sentence(done, *words):
-    """The verb failed with exit code 1 and one line that holds these words."""
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert lines[-1].startswith("labkit: "), done.stderr
-    assert all(word in lines[-1] for word in words), lines[-1]
 
 
 def test_help_has_an_example_for_every_verb():
@@ -52,10 +39,11 @@ def test_help_has_an_example_for_every_verb():
 def work(tmp_path_factory):
     """A small store of scenes and a run of one epoch, made by the command line."""
     folder = tmp_path_factory.mktemp("work")
-    done = labkit("prepare", "scenes", "--out", "store", "--count", 60, "--seed", 3, cwd=folder)
+    prepare = "prepare", "scenes", "--out", "store", "--count", 60, "--seed", 3
+    done = new_process(*prepare, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "60 train, 10 dev, 10 test" in done.stdout
-    done = labkit("train", "store", "--out", "run", "--epochs", 1, cwd=folder)
+    done = new_process("train", "store", "--out", "run", "--epochs", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -79,6 +67,12 @@ def test_info_verify_export_and_split(work, tmp_path):
     assert_one_sentence(labkit(*words, cwd=work), "exists")
     nine = "9 files: 10000 10000 10000 10000 10000 10000 10000 10000 2783"
     assert labkit("split").stdout.strip() == nine
+
+
+def test_models_are_listed_with_what_they_are():
+    lines = labkit("models").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list_pretrained()
+    assert all(len(line.split()) > 3 for line in lines)
 
 
 def test_the_run_folder_holds_what_it_should(work):
@@ -169,7 +163,7 @@ def test_good_photos_are_captioned_and_bad_ones_are_named(work):
     Image.fromarray(scene).convert("L").save(work / "grey.jpg")
     (work / "text.jpg").write_text("no photograph")
     photos = ["good.png", "grey.jpg", "text.jpg", "missing.jpg"]
-    done = labkit("caption", "run", *photos, "--out", "maps", cwd=work)
+    done = new_process("caption", "run", *photos, "--out", "maps", cwd=work)
     assert done.returncode == 1
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == photos[:2]
     assert "text.jpg" in done.stderr and "missing.jpg" in done.stderr
@@ -226,14 +220,15 @@ def test_outputs_are_seen_before_the_work_and_never_overwritten(work, tmp_path):
     assert captions and max(len(text.split()) for text in captions) <= 3
 
 
-def test_scores_are_printed_before_they_are_written(work, tmp_path):
+def test_scores_are_printed_before_they_are_written(work, tmp_path, monkeypatch):
     """A disk that is full by then loses the file, not the scores."""
-    code = "import sys, labkit.cli.main\ndef full(*_, **__): raise OSError(28, 'No space left')\n"
-    code += "labkit.cli.main.write_json = full\nlabkit.cli.main.main()"
-    words = ["evaluate", "run", "--num-beams", "1", "--json", str(tmp_path / "scores.json")]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=work, capture_output=True, text=True, timeout=300
-    )
+
+    def full(*_, **__):
+        raise OSError(28, "No space left")
+
+    monkeypatch.setattr("labkit.cli.main.write_json", full)
+    words = ["evaluate", "run", "--num-beams", 1, "--json", tmp_path / "scores.json"]
+    done = labkit(*words, cwd=work)
     assert_one_sentence(done, "No space left")
     assert "cider" in done.stdout and "meteor" in done.stdout
 
@@ -274,7 +269,7 @@ def test_two_processes_do_not_prepare_one_folder(tmp_path):
         writer.add("train", "a", np.zeros((49, 112), np.float16), ["a"])
         parts = [path for path in out.iterdir() if path.name.startswith(".part-")]
         assert parts
-        done = labkit("prepare", "scenes", "--count", 60, "--out", out)
+        done = new_process("prepare", "scenes", "--count", 60, "--out", out)
         assert_one_sentence(done, "store is being written by another process")
         assert all(part.exists() for part in parts)
     assert FeatureStore(out, "train").ids == ["a"]

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,8 @@ import time
 import numpy as np
 import pytest
 import torch
-from test_trainer import SMALL, TORCHRUN, make_store, rows_of
+from commands import TRAINING, assert_one_sentence, labkit, torchrun
+from test_trainer import SMALL, make_store, rows_of
 
 from labkit.evaluation.evaluate import evaluate_model
 from labkit.model import checkpoint
@@ -35,20 +35,6 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("data") / "store", dev=True)
-
-
-def labkit(*words, **options):
-    command = [sys.executable, "-m", "labkit", *map(str, words)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=ENOUGH_SECONDS,
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, **options,
-    )  # fmt: skip
-
-
-def assert_one_sentence(done, *parts):
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("labkit: ") and all(part in last for part in parts), last
 
 
 def typed(settings):
@@ -134,8 +120,7 @@ def test_what_stops_one_process_stops_all(store, tmp_path, locked, what):
         "except (ValueError, FileExistsError) as error: print(f'ENDED {error}')\n"
     )
     out = locked if what == "locked" else tmp_path / "group"
-    command = [*TORCHRUN, 2, script, store, out, what]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=240)
+    done = torchrun(2, script, store, out, what, first=TRAINING)
     ended = done.stdout.split("ENDED")[1:]  # two processes may write into one line
     says = "another process" if what == "locked" else "epoch 1, at step 5: its gradient is nan"
     assert len(ended) == 2 and done.stdout.count(says) == 2, done.stdout + done.stderr

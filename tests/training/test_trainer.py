@@ -1,15 +1,16 @@
 """Training: it learns, survives kill -9, resumes exactly, and several processes equal one."""
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
+from commands import TRAINING, torchrun
+from waiting import until
 
 from labkit.evaluation.evaluate import evaluate_model
 from labkit.model.attention import Attention
@@ -102,16 +103,13 @@ def test_a_run_is_not_overwritten(store, tmp_path):
         train(other, tmp_path / "run", resume=True, progress=False)
 
 
-RUN = """
-import sys, json, torch
-torch.set_num_threads(1)
-from labkit.training.trainer import train
-train(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), resume=True, progress=False)
-"""
-
-
 def start(store, out, config):
-    return subprocess.Popen([sys.executable, "-c", RUN, str(store), str(out), json.dumps(config)])
+    """A real process that trains, or resumes; forked, for torch is loaded already."""
+    context = multiprocessing.get_context("fork")
+    how = {"resume": True, "progress": False}
+    process = context.Process(target=train, args=(store, out, config), kwargs=how)
+    process.start()
+    return process
 
 
 LEARNED = {"baseline": "learned", "reward": "to_go", "samples": 2}
@@ -150,35 +148,33 @@ def test_a_run_stopped_inside_an_epoch_resumes_exactly(store, tmp_path, kind):
 
 
 def test_killed_at_random_moments_the_curve_is_the_same(store, tmp_path):
-    """Real processes, kill -9. Slow: each of them imports torch (about 20 s in all)."""
+    """Real processes, kill -9."""
     config = SMALL | {"epochs": 12, "patience": 99, "save_every": 2}
+    begun = time.monotonic()
     whole = train(store, tmp_path / "whole", config, progress=False)
+    took = time.monotonic() - begun
     run, kills = tmp_path / "killed", 0
     random = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
     for _ in range(3):
         process = start(store, run, config)
-        waited = time.monotonic()
-        while not (run / "checkpoint.safetensors").exists() and process.poll() is None:
-            assert time.monotonic() - waited < 120
-            time.sleep(0.02)
-        time.sleep(random.uniform(0, 1.5))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait(60)
-    assert start(store, run, config).wait(300) == 0
+        saved = run / "checkpoint.safetensors"
+        until(lambda path=saved, one=process: path.exists() or not one.is_alive(), "a checkpoint")
+        time.sleep(random.uniform(0, took / 3))
+        process.kill()
+        process.join(60)
+        kills += process.exitcode == -signal.SIGKILL
+    last = start(store, run, config)
+    last.join(300)
+    assert last.exitcode == 0
     assert kills >= 1
     assert rows_of(run) == whole.state.rows
 
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-
-
-@pytest.mark.parametrize(("world_size", "more"), [
-    (2, {}), (4, {}), (2, {"attention": "reinforce", "soft_share": 1.0}),
+@pytest.mark.parametrize(("world_size", "more", "first"), [
+    (2, {}, None), (4, {}, TRAINING), (2, {"attention": "reinforce", "soft_share": 1.0}, TRAINING),
 ])  # fmt: skip
-def test_several_processes_train_as_one(store, tmp_path, world_size, more):
-    """Real processes under torchrun (gloo). Slow: each of them imports torch.
+def test_several_processes_train_as_one(store, tmp_path, world_size, more, first):
+    """Real processes under torchrun (gloo). Slow: once each of them imports torch.
 
     Without dropout the sums are the same but for the order in which floats are added: the losses,
     kept to 4 digits, agree within 0.002. Soft steps sample nothing: with them alone it is the same
@@ -195,8 +191,9 @@ def test_several_processes_train_as_one(store, tmp_path, world_size, more):
         "store, run, overrides = *sys.argv[1:3], json.loads(sys.argv[3])\n"
         "train(store, run, overrides, group=init_distributed(), progress=False)"
     )
-    command = [*TORCHRUN, str(world_size), script, store, tmp_path / "group", json.dumps(config)]
-    subprocess.run(list(map(str, command)), check=True, timeout=240)
+    words = store, tmp_path / "group", json.dumps(config)
+    done = torchrun(world_size, script, *words, first=first)
+    assert done.returncode == 0, done.stderr
     ours, theirs = one.state.rows, rows_of(tmp_path / "group")
     assert [row["step"] for row in theirs] == [row["step"] for row in ours]
     for mine, yours in zip(ours, theirs, strict=True):
