@@ -403,5 +403,5 @@ def test_where_a_config_is_wrong_is_said(tmp_path, part, value, says):
 
 
 def test_fields_are_given_by_name():
-    with pytest.raises(TypeError, match="^name the fields of GenerationConfig, such as num_beams=5$"):
+    with pytest.raises(TypeError, match=r"^name the fields of GenerationConfig, .* num_beams=5$"):
         GenerationConfig(5)

@@ -212,7 +212,8 @@ def test_a_mechanism_of_ones_own_is_trained_like_any_other(store, tmp_path, regi
             return self.expectation(2 * scores)
 
     register_attention("sharp", Sharp)
-    done = train(store, tmp_path / "run", SMALL | {"attention": "sharp", "epochs": 12}, progress=False)
+    settings = SMALL | {"attention": "sharp", "epochs": 12}
+    done = train(store, tmp_path / "run", settings, progress=False)
     losses = [row["loss"] for row in done.state.rows if "loss" in row]
     assert losses[-1] < losses[0] - 0.15
     captioner = Captioner.from_pretrained(tmp_path / "run")
