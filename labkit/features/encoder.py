@@ -78,6 +78,9 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
         self.bf16 = bf16_is_fast() if bf16 is None else bf16
+        for layer in self.network.modules():
+            if self.bf16 and isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.bfloat16()  # once, not in every pass
         blank = torch.zeros(1, 3, config.size, config.size, dtype=torch.uint8)
         shape = self.maps(blank).shape
         if len(shape) != 4:
