@@ -299,9 +299,9 @@ def test_a_copy_is_encoded_flipped_or_cropped(small):
 def test_a_walk_that_is_left_early_ends_its_threads(small, records):
     walk = encode(records * 20, small, DataReport(), 2, progress=False)
     next(walk)
-    assert any(thread.name.startswith("read") for thread in threading.enumerate())
+    assert any(thread.name.startswith("encode") for thread in threading.enumerate())
     walk.close()
-    assert not any(thread.name.startswith("read") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("encode") for thread in threading.enumerate())
 
 
 @pytest.fixture
