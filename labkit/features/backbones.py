@@ -79,14 +79,19 @@ class LiteNet(nn.Module):
         _load_weights(network, _read_weights(file), file, needless=("_fc.",))
         halving = [k for k, b in enumerate(network._blocks) if max(b._depthwise_conv.stride) == 2]
         self.block = block
-        self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
+        self.lightened = False
+        self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6(inplace=True))
         self.early = nn.Sequential(*network._blocks[: halving[-1]])
         if block != "stride16":
             self.late = nn.Sequential(*network._blocks[halving[-1] :])
-            self.head = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())
+            self.head = nn.Sequential(network._conv_head, network._bn1, nn.ReLU6(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the feature map (B, D, rows, columns) of normalised images (B, 3, S, S)."""
+        maps = self._maps(x.flip(2, 3) if self.lightened else x)
+        return maps.flip(2, 3) if self.lightened else maps
+
+    def _maps(self, x: Tensor) -> Tensor:
         fine = self.early(self.stem(x))  # (B, 112, S/16, S/16)
         if self.block == "stride16":
             return fine
@@ -98,8 +103,11 @@ class LiteNet(nn.Module):
     def lighten(self) -> None:
         """Compute the same with fewer passes over memory, up to twice as fast.
 
-        Batch norms are folded into the preceding convolutions, convolutions pad by themselves where
-        the padding is symmetric, and activations are clipped in place.
+        Batch norms are folded into the preceding convolutions, and activations are clipped in
+        place. A convolution of stride 2 has one more row and column of padding below and to the
+        right than above and to the left, which PyTorch's convolutions cannot do without a copy. On
+        the image turned by 180 degrees, with turned kernels, the larger padding on all sides gives
+        the same values: the stride skips the row and the column too many.
         """
         convs = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
         for block in self.modules():
@@ -108,6 +116,9 @@ class LiteNet(nn.Module):
                     setattr(block, conv, _fold(getattr(block, conv), getattr(block, norm)))
                     setattr(block, norm, nn.Identity())
                     block._swish = nn.ReLU6(inplace=True)
+        for part in (self.stem, self.head) if hasattr(self, "head") else (self.stem,):
+            part[0], part[1] = _fold(part[0], part[1]), nn.Identity()
+        self.lightened = True
 
 
 def _packaged_weights(name: str) -> str:
@@ -117,12 +128,11 @@ def _packaged_weights(name: str) -> str:
 
 
 def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
-    """Fuse a padding, a convolution and a batch norm into one convolution."""
+    """Fuse a padding, a convolution and a batch norm into one convolution of the turned image."""
     folded = fuse_conv_bn_eval(conv, norm)
-    left, right, top, bottom = getattr(conv.static_padding, "padding", (0, 0, 0, 0))
-    if (left, top) == (right, bottom):
-        folded.padding = (top, left)
-        folded.static_padding = nn.Identity()
+    folded.weight = nn.Parameter(folded.weight.flip(2, 3))
+    _, right, _, bottom = getattr(conv.static_padding, "padding", (0, 0, 0, 0))
+    folded.padding, folded.static_padding = (bottom, right), nn.Identity()
     return folded
 
 

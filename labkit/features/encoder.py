@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -78,6 +77,9 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
         self.bf16 = bf16_is_fast() if bf16 is None else bf16
+        for layer in self.network.modules():
+            if self.bf16 and isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.bfloat16()  # once, not in every pass
         blank = torch.zeros(1, 3, config.size, config.size, dtype=torch.uint8)
         shape = self.maps(blank).shape
         if len(shape) != 4:
@@ -173,21 +175,21 @@ def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = False)
 
 
 def encode(
-    records: Iterable[CaptionedImage], encoder: Encoder, report: DataReport,
-    batch_size: int = 32, threads: int = 2, skip: Collection[str] = frozenset(),
-    progress: bool = True,
-) -> Iterator[tuple[CaptionedImage, np.ndarray]]:
+    records: Iterable[CaptionedImage], encoder: Encoder, report: DataReport, batch_size: int = 8,
+    threads: int | None = None, skip: Collection[str] = frozenset(), progress: bool = True,
+) -> Iterator[tuple[CaptionedImage, np.ndarray]]:  # fmt: skip
     """Compute the annotation vectors of many images, in their order.
 
-    A few threads read the photographs ahead of the network. An image that is missing or cannot be
-    read is reported and left out.
+    Each thread reads a batch of photographs and runs the network on it alone. An image that is
+    missing or cannot be read is reported and left out. Threads that the process starts before the
+    iterator has ended use one thread in PyTorch, too.
 
     Args:
         records: The images, as files or arrays.
         encoder: The network.
         report: Collects each "missing image" and "unreadable image".
         batch_size: The number B of images per pass through the network.
-        threads: The number of threads that read photographs.
+        threads: The number of threads. None: as many as `torch.get_num_threads` returns.
         skip: The ids of images to skip.
         progress: Show a progress bar, if standard error is a terminal.
 
@@ -198,21 +200,18 @@ def encode(
         DataError: At the first bad image, if the report is strict.
     """
     wanted = [record for record in records if record.id not in skip]
-    ahead = _read_ahead(wanted, encoder.config.size, threads, depth=2 * batch_size)
+    batches = [wanted[i : i + batch_size] for i in range(0, len(wanted), batch_size)]
     hidden = None if progress else True  # None: hidden unless standard error is a terminal
     with tqdm(total=len(wanted), unit="image", desc="encode", disable=hidden) as bar:
-        while slots := list(islice(ahead, batch_size)):
-            good = [slot for slot in slots if isinstance(slot[1], np.ndarray)]
-            for _, found in slots:
-                if isinstance(found, FileNotFoundError):
-                    report.add("missing image", str(found))
-                elif isinstance(found, DataError):
-                    report.add("unreadable image", str(found))
-            if good:
-                images = torch.from_numpy(np.stack([pixels for _, pixels in good]))
-                features = encoder(images).cpu().numpy()  # (B, L, D)
-                yield from zip([record for record, _ in good], features, strict=True)
-            bar.update(len(slots))
+        for batch, found in zip(batches, _encode_ahead(batches, encoder, threads), strict=True):
+            for record, features in zip(batch, found, strict=True):
+                if isinstance(features, FileNotFoundError):
+                    report.add("missing image", str(features))
+                elif isinstance(features, DataError):
+                    report.add("unreadable image", str(features))
+                else:
+                    yield record, features
+            bar.update(len(batch))
 
 
 def bf16_is_fast() -> bool:
@@ -221,32 +220,49 @@ def bf16_is_fast() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _read_ahead(
-    records: list[CaptionedImage], size: int, threads: int, depth: int
-) -> Iterator[tuple[CaptionedImage, np.ndarray | Exception]]:
-    """Read at most `depth` images ahead; yield the error for an image that cannot be read."""
+def _encode_ahead(
+    batches: list[list[CaptionedImage]], encoder: Encoder, threads: int | None
+) -> Iterator[list[np.ndarray | Exception]]:
+    """Yield what `_encode_batch` returns for each batch, a few of them ahead.
 
-    def read(record: CaptionedImage) -> np.ndarray | Exception:
-        try:
-            is_array = isinstance(record.image, np.ndarray)
-            photo = record.image if is_array else read_photo(record.image)
-            pixels = to_input(photo, size, record.crop)
-            return pixels[:, :, ::-1] if record.flipped else pixels  # (3, S, S)
-        except (FileNotFoundError, DataError) as error:
-            return error
-
-    waiting: deque[tuple[CaptionedImage, Future]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="read")
+    In each thread PyTorch itself uses one: several would have to wait for each other at the end of
+    each operation, which takes ten times as long while another program uses a processor.
+    """
+    before = torch.get_num_threads()
+    threads = threads or before
+    waiting: deque[Future] = deque()
+    pool = ThreadPoolExecutor(threads, "encode", torch.set_num_threads, (1,))
     try:
-        for record in records:
-            waiting.append((record, pool.submit(read, record)))
-            if len(waiting) >= depth:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
+        for batch in batches:
+            waiting.append(pool.submit(_encode_batch, batch, encoder))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # the pool's threads changed it for all that start later
+
+
+def _encode_batch(records: list[CaptionedImage], encoder: Encoder) -> list[np.ndarray | Exception]:
+    """Read and encode images; return the error for an image that cannot be read."""
+    read = [_read(record, encoder.config.size) for record in records]
+    good = [pixels for pixels in read if isinstance(pixels, np.ndarray)]
+    if not good:
+        return read
+    features = iter(encoder(torch.from_numpy(np.stack(good))).cpu().numpy())  # (B, L, D)
+    return [next(features) if isinstance(found, np.ndarray) else found for found in read]
+
+
+def _read(record: CaptionedImage, size: int) -> np.ndarray | Exception:
+    """Return an image's pixels (3, S, S), or the error if it cannot be read."""
+    try:
+        is_array = isinstance(record.image, np.ndarray)
+        photo = record.image if is_array else read_photo(record.image)
+        pixels = to_input(photo, size, record.crop)
+        return pixels[:, :, ::-1] if record.flipped else pixels
+    except (FileNotFoundError, DataError) as error:
+        return error
 
 
 def grid_of(encoder: dict, length: int) -> tuple[int, int]:

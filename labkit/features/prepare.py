@@ -33,7 +33,7 @@ SCENE_ENCODER = EncoderConfig(size=112, block="stride16")  # 7 x 7 x 112
 def prepare(
     records: Sequence[CaptionedImage], store: str | Path, encoder: EncoderConfig,
     source: dict[str, Any], report: DataReport, images_per_shard: int = 1000,
-    threads: int = 2, progress: bool = True, bf16: bool | None = None,
+    threads: int | None = None, progress: bool = True, bf16: bool | None = None,
 ) -> Path:  # fmt: skip
     """Encode all images of ``records`` and write them as a store, split by split.
 
@@ -48,7 +48,7 @@ def prepare(
         source: Where the records come from, JSON-serialisable; kept in the manifest.
         report: Collects images that are missing or cannot be read; they are left out.
         images_per_shard: The number of images in a full file.
-        threads: The number of threads that read images.
+        threads: The number of threads. None: as many as `torch.get_num_threads` returns.
         progress: Show a progress bar, if standard error is a terminal.
         bf16: Compute the features in bfloat16 instead of float32; the store records which. None:
             as the store was begun, or else if the processor supports it.
