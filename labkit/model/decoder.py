@@ -92,7 +92,7 @@ class Decoder(nn.Module):
             equations between eq. 6 and eq. 7).
         """
         a = self.reduce(self._normalised(a))
-        state = self._first_state(a.mean(1), captions)
+        state = self._first_state(_mean(a), captions)
         image = self.attention.encode(a, attention_mode)
         if captions > 1 and captions * FEW_WORDS > a.shape[1]:
             # sum_i alpha_i (W a_i) = W sum_i alpha_i a_i, and here regions are fewer than words
@@ -205,7 +205,7 @@ class Decoder(nn.Module):
         # sum_i alpha_i (R a_i) = R sum_i alpha_i a_i: one vector a word passes R, not all regions
         layers = (StepLinear(layer, sizes, a.dtype) for layer in (self.reduce, self.W_h, self.W_z))
         image.layers = Layers(*layers, self.L_z)
-        state = self._first_state(self.reduce(a.mean(1)))
+        state = self._first_state(self.reduce(_mean(a)))
         embedded = self.word_dropout(self.embedding(words.data))
         # W_y E y_{t-1} of `equations.lstm_gates`, for the words of all steps at once
         gates = self.W_y(embedded).unsqueeze(1).split(sizes)
@@ -229,6 +229,11 @@ class Decoder(nn.Module):
             distribution = parts.log_probs
         alpha, sampled = by_caption(log_p.detach(), steps, targets)
         return DecoderOutput(-log_p, mean, targets.data, alpha, sampled, distribution)
+
+
+def _mean(a: Tensor) -> Tensor:
+    """The mean annotation vector, (N, L, D) -> (N, D), as a product: in bf16 that is faster."""
+    return (a.new_ones(len(a), 1, a.shape[1]) @ a)[:, 0] / a.shape[1]
 
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> Tensor:

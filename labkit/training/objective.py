@@ -77,8 +77,9 @@ class Objective:
     def __call__(self, output: DecoderOutput) -> Loss:
         """Compute the loss of a batch, teacher forced."""
         config = self.config
-        nll, uniform = output.nll.sum(), -output.mean_log_p.sum()
-        total = (1 - config.label_smoothing) * nll + config.label_smoothing * uniform
+        total = nll = output.nll.sum()
+        if share := config.label_smoothing:
+            total = (1 - share) * nll - share * output.mean_log_p.sum()
         # `equations.doubly_stochastic_loss` of all captions of the batch
         deviation = config.doubly_target - output.alpha.sum(1)  # (B, L)
         total = total + config.doubly_stochastic * deviation.square().sum()
