@@ -18,7 +18,7 @@ from labkit.data.vocabulary import PAD
 from labkit.model import mixture
 from labkit.model.attention import AttentionStep, EncodedImage, Layers
 from labkit.model.config import ModelConfig
-from labkit.model.gradients import StepLinear, compute_dtype, log_probs, word_log_likelihood
+from labkit.model.gradients import StepLinear, compute_dtype, even, log_probs, word_log_likelihood
 from labkit.model.hard_attention import ATTENTIONS
 from labkit.model.outputs import DecoderOutput, by_caption, rows
 
@@ -206,9 +206,9 @@ class Decoder(nn.Module):
         layers = (StepLinear(layer, sizes, a.dtype) for layer in (self.reduce, self.W_h, self.W_z))
         image.layers = Layers(*layers, self.L_z)
         state = self._first_state(self.reduce(_mean(a)))
-        embedded = self.word_dropout(self.embedding(words.data))
+        embedded = self.word_dropout(self.embedding(even(words.data)))
         # W_y E y_{t-1} of `equations.lstm_gates`, for the words of all steps at once
-        gates = self.W_y(embedded).unsqueeze(1).split(sizes)
+        gates = self.W_y(embedded)[: len(words.data)].unsqueeze(1).split(sizes)
         hidden, contexts, steps = [], [], []
         for word_gates in gates:  # (n, 1, 4H) for the n captions that have not ended
             if (n := len(word_gates)) < len(state.h):
@@ -217,9 +217,9 @@ class Decoder(nn.Module):
             hidden.append(state.h)
             contexts.append(z)
             steps.append(step)
-        h, z = rows(hidden), rows(contexts)  # (words, ...)
+        h, z = even(rows(hidden)), even(rows(contexts))  # (words, ...)
         if steps[0].mixture is None:
-            mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))
+            mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))[: len(words.data)]
             output = mixed, self.embedding.weight, self.bias
             log_p, mean = word_log_likelihood(*output, targets.data)
             distribution = partial(log_probs, *output)

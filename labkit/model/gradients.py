@@ -11,7 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
+
+EVEN = 64
+
+
+def even(rows: Tensor) -> Tensor:
+    """Fill (n, ...) up with zeros to a multiple of 64 rows.
+
+    oneDNN makes new code for each size of a product that it has not met, and that takes longer than
+    the product itself. Each batch has another number of words.
+    """
+    return pad(rows, (0, 0) * (rows.dim() - 1) + (0, -len(rows) % EVEN))
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -44,8 +55,9 @@ class StepLinear:
     def __init__(self, layer: nn.Linear, sizes: Sequence[int], dtype: torch.dtype):
         self.inputs: list[Tensor] = []
         self.weight = layer.weight.detach().to(dtype)
-        rows = _Gather.apply(layer.weight, layer.bias, self.inputs, sum(sizes), dtype)
-        self.bias = iter(rows.split(list(sizes)))  # (n_t, out) each
+        spare = -sum(sizes) % EVEN
+        rows = _Gather.apply(layer.weight, layer.bias, self.inputs, sum(sizes) + spare, dtype)
+        self.bias = iter(rows.split([*sizes, spare]))  # (n_t, out) each
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give the layer's output at the next step: (n_t, K, in) -> (n_t, K, out), with K = 1."""
@@ -66,7 +78,7 @@ class _Gather(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):
-        weight = (dy.mT @ torch.cat(ctx.inputs)).to(ctx.dtype)  # sum_t dy_t^T x_t
+        weight = (dy.mT @ even(torch.cat(ctx.inputs))).to(ctx.dtype)  # sum_t dy_t^T x_t
         bias = dy.sum(0, dtype=ctx.dtype) if ctx.has_bias else None
         return weight, bias, None, None, None
 
@@ -159,9 +171,10 @@ def word_log_likelihood(
     Returns:
         (n,) each, in float32 or finer.
     """
-    log_sum, logit = _WordLogits.apply(x.to(compute_dtype(x)), weight, bias, targets)
-    mean = linear(x, weight.mean(0, keepdim=True), bias.mean()[None])[:, 0]  # of the logits, (n,)
-    return logit - log_sum, at_least_float32(mean) - log_sum
+    rows = even(x.to(compute_dtype(x)))
+    log_sum, logit = _WordLogits.apply(rows, weight, bias, even(targets))
+    mean = linear(rows, weight.mean(0, keepdim=True), bias.mean()[None])[:, 0]  # of the logits
+    return (logit - log_sum)[: len(x)], (at_least_float32(mean) - log_sum)[: len(x)]
 
 
 def log_sum_exp(logits: Tensor, rows: int = 16) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn
 
 from labkit.model.attention import AttentionStep, EncodedImage, one_place
-from labkit.model.gradients import log_probs, word_log_likelihood
+from labkit.model.gradients import even, log_probs, word_log_likelihood
 from labkit.model.outputs import rows
 
 
@@ -62,11 +62,12 @@ class Components:
         single = a[image[w], rows([one.places for one in mixtures])[w, p]]
         rest = _of_all_steps(rows([one.rest for one in mixtures]).to(a.dtype), a, sizes)
         last = torch.full_like(image, self.log_shares.shape[1] - 1)
-        self.w = w = torch.cat([w, torch.arange(len(h), device=a.device)])  # (components,)
+        self.w = w = torch.cat([w, torch.arange(len(image), device=a.device)])  # (components,)
         self.p = torch.cat([p, last])
-        z = rows([step.beta for step in steps])[w] * decoder.reduce(torch.cat([single, rest]))
+        contexts = decoder.reduce(even(torch.cat([single, rest])))[: len(w)]
+        z = rows([step.beta for step in steps])[w] * contexts
         kept = decoder.dropout(torch.ones_like(embedded))[w]  # the same for all components
-        mixed = ((embedded + decoder.L_h(h))[w] + decoder.L_z(z)) * kept
+        mixed = ((embedded + decoder.L_h(h))[w] + decoder.L_z(even(z))[: len(w)]) * kept
         self.output = mixed, decoder.embedding.weight, decoder.bias
 
     def log_likelihood(self, targets: Tensor) -> tuple[Tensor, Tensor]:
