@@ -60,6 +60,7 @@ def checked(kw_only: bool = True) -> Callable[[type], type]:
 
     Raises:
         SettingError: By the constructor: one sentence, with the range and the value found.
+        TypeError: By the constructor: a field is not named.
     """
 
     def make(cls: type) -> type:
@@ -69,6 +70,9 @@ def checked(kw_only: bool = True) -> Callable[[type], type]:
 
         @functools.wraps(check)
         def __init__(self: Any, *values: Any, **named: Any) -> None:
+            if values and kw_only:
+                first = next(iter(cls.__annotations__))
+                raise TypeError(f"name the fields of {cls.__name__}, such as {first}={values[0]!r}")
             try:
                 check(self, *values, **named)
             except ValidationError as error:

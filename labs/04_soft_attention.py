@@ -206,9 +206,10 @@ print(tuple(e.shape), torch.allclose(e, theirs, atol=1e-4))
 # %% [markdown]
 # Your function is the one in `labkit/model/equations.py`: all of the paper's equations are there,
 # one short function each. The decoder that we compare with is the same thing made fast. For
-# example, `labkit/model/attention.py` computes the tanh from the sigmoid $\sigma$, because
-# $\tanh(x) = 2 \sigma(2x) - 1$, and some processors compute a sigmoid faster than a tanh. Each such
-# shortcut names the function that it speeds up, and a test compares the two.
+# example, `labkit/model/gradients.py` computes the tanh from the sigmoid $\sigma$:
+# $\tanh(x) = 2 \sigma(2x) - 1$. With it the tanh of a sum is made of two exponentials that can be
+# kept, and one division. Each such shortcut names the function that it speeds up, and a test
+# compares the two.
 
 # %%
 x = torch.linspace(-4, 4, 9)

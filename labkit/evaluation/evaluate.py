@@ -18,14 +18,15 @@ from labkit.console import complain
 from labkit.data.vocabulary import Vocabulary
 from labkit.distributed import ProcessGroup
 from labkit.evaluation.attention_maps import MapScores, map_scores
-from labkit.evaluation.metrics import Scores, score
+from labkit.evaluation.metrics import Scores, score, start_meteor
 from labkit.evaluation.pointing_game import SceneScores, score_scenes
 from labkit.evaluation.results import warn_if_not_english
 from labkit.features.encoder import network_of
 from labkit.model.captioner import Captioner
+from labkit.model.captions import Caption
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
-from labkit.model.generation import Caption, generate
+from labkit.model.generation import generate
 from labkit.store.shards import FeatureStore, find_split
 
 BATCH_SIZE = 50  # images captioned at once,
@@ -159,6 +160,8 @@ def evaluate(
     if not any(store.captions):
         split = f"{store.root}: {store.split}"
         raise ValueError(f"{split} has no captions: it can be captioned, not scored")
+    if group.is_main:
+        start_meteor()  # it takes its time, and is not waited for
     with evaluating(decoder):
         generated = caption_split(decoder, store, config, group, progress)
         found = group.once(lambda: _all_scores(decoder, vocabulary, store, generated, mode))

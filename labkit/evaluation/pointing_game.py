@@ -15,8 +15,8 @@ from labkit.data.vocabulary import Vocabulary
 from labkit.data.words import tokenize
 from labkit.evaluation.teacher_forced import teacher_forced_maps
 from labkit.features.encoder import grid_of
+from labkit.model.captions import Caption
 from labkit.model.decoder import Decoder
-from labkit.model.generation import Caption
 from labkit.store.shards import FeatureStore
 
 BATCH_SIZE = 50  # images whose references go through the decoder at once

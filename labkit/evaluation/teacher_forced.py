@@ -64,7 +64,7 @@ def word_loss(
         a = torch.from_numpy(store.read(rows)).float()[where].to(group.device)  # (C, L, D)
         ids = [vocabulary.encode(text, max_length) for row in rows for text in store.captions[row]]
         output = decoder(a, pad_captions(ids).to(group.device))
-        nll -= output.log_p.gather(1, output.targets[:, None]).sum().item()
-        words += len(output.targets)
+        nll += output.nll.sum().item()
+        words += len(output.nll)
     nll, words = group.all_reduce_sum(nll, words)
     return nll / words

@@ -10,7 +10,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "config": ["GenerationConfig", "ModelConfig"],
         "decoder": ["Decoder"],
-        "generation": ["Caption", "beam_search", "generate", "greedy", "sample"],
+        "beams": ["beam_search"],
+        "captions": ["Caption"],
+        "generation": ["generate", "greedy", "sample"],
         "captioner": ["CaptionedPhoto", "Captioner", "list_pretrained"],
     },
 )

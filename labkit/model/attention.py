@@ -10,13 +10,34 @@ Symbols as in Xu et al. 2015 (arXiv 1502.03044): annotation vectors ``a`` (N, L,
 side: one in training, one for each beam in beam search. So a beam never copies the features.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import linear, one_hot
 
 from labkit.model.config import ModelConfig
+from labkit.model.gradients import additive_scores, exp_of
+
+Layer = Callable[[Tensor], Tensor]
+
+
+class Layers(NamedTuple):
+    """The layers that a step passes, as the decoder has them or in a faster form.
+
+    Attributes:
+        reduce: From a sum of the vectors ``a`` to a context.
+        W_h: See `labkit.model.decoder.Decoder`; as the following.
+        W_z: From a context.
+        L_z: From a context.
+    """
+
+    reduce: Layer
+    W_h: Layer
+    W_z: Layer
+    L_z: Layer
 
 
 @dataclass
@@ -25,21 +46,31 @@ class EncodedImage:
 
     Attributes:
         a: (N, L, D) annotation vectors.
-        keys: (N, L, A) 2 (W_a a + b), computed once for all steps; see `Attention.scores`.
+        keys: (N, L, A) W_a a + b, computed once for all steps.
+        exp_keys: (N, L, A) exp(-2 keys), see `labkit.model.gradients.additive_scores`.
         attention_mode: A key of `ATTENTION_MODES`, or None: as the mechanism learns.
         soft_mask: (N, 1, 1) bool, which captions learn from all regions this time, where a
             mechanism mixes both ways; else None.
+        layers: What contexts and states pass, if not the decoder's own layers.
     """
 
     a: Tensor
     keys: Tensor
+    exp_keys: Tensor
     attention_mode: str | None
     soft_mask: Tensor | None = None
+    layers: "Layers | None" = None
 
     def first(self, n: int) -> "EncodedImage":
-        """Keep the first n images."""
+        """Keep the first n images; `keys` stay, for their gradient is one tensor."""
         soft_mask = None if self.soft_mask is None else self.soft_mask[:n]
-        return replace(self, a=self.a[:n], keys=self.keys[:n], soft_mask=soft_mask)
+        return replace(self, a=self.a[:n], exp_keys=self.exp_keys[:n], soft_mask=soft_mask)
+
+    def choose(self, rows: Tensor) -> "EncodedImage":
+        """Keep some images, (n,) of their numbers."""
+        soft_mask = None if self.soft_mask is None else self.soft_mask[rows]
+        a, keys, exp_keys = self.a[rows], self.keys[rows], self.exp_keys[rows]
+        return replace(self, a=a, keys=keys, exp_keys=exp_keys, soft_mask=soft_mask)
 
 
 @dataclass
@@ -53,9 +84,8 @@ class AttentionStep:
             is sampled for the objective.
         entropy: (N, K) of alpha, in nats; None like `log_choice`.
         baseline: (N, K) the expected log p of a word; None where the objective has its own.
-        mixture: (N, K, P, L) the weights of P mixture components, each of which predicts the word
-            for itself; None for all mechanisms but `labkit.model.hard_attention.MarginalAttention`.
-        log_mixture: (N, K, P) the logarithms of their shares.
+        mixture: For a mechanism that predicts a word from a mixture; else None.
+        beta: (N, K, 1) the gate of the context; the decoder notes it here.
     """
 
     alpha: Tensor
@@ -63,8 +93,24 @@ class AttentionStep:
     log_choice: Tensor | None = None
     entropy: Tensor | None = None
     baseline: Tensor | None = None
-    mixture: Tensor | None = None
-    log_mixture: Tensor | None = None
+    mixture: "Mixture | None" = None
+    beta: Tensor | None = None
+
+
+@dataclass
+class Mixture:
+    """Components that predict a word each for itself: single regions, and the rest of them.
+
+    Attributes:
+        places: (N, K, P) the single regions.
+        log_shares: (N, K, P + 1) the logarithms of the components' shares; those of the single
+            regions, and last that of the rest. A share of 0 has -inf, and is not computed.
+        rest: (N, K, L) the weights of the last component's context.
+    """
+
+    places: Tensor
+    log_shares: Tensor
+    rest: Tensor
 
 
 class Attention(nn.Module):
@@ -93,13 +139,16 @@ class Attention(nn.Module):
         size = config.attention_dim
         self.v = nn.Parameter(torch.empty(size).uniform_(-1, 1) * size**-0.5)
 
-    def encode(self, a: Tensor, attention_mode: str | None = None) -> EncodedImage:
+    def encode(
+        self, a: Tensor, attention_mode: str | None = None, reduce: nn.Linear | None = None
+    ) -> EncodedImage:
         """Project the annotation vectors once, for all steps.
 
         Args:
-            a: (N, L, D).
+            a: (N, L, D); or (N, L, encoder_dim), not reduced yet.
             attention_mode: A key of `ATTENTION_MODES`. By default the module attends as it learns
                 while it is in training mode, and by its first mode, if any, in evaluation mode.
+            reduce: The layer that reduces ``a``, if it has not done so yet.
 
         Raises:
             ValueError: The mechanism does not have this mode.
@@ -107,17 +156,15 @@ class Attention(nn.Module):
         if attention_mode not in (None, *self.attention_modes):
             known = " or ".join(self.attention_modes) or "none"
             raise ValueError(f"this attention has no mode {attention_mode!r}: choose {known}")
-        # W_a a_i + b of `equations.scores`, once for all steps, and doubled for the sigmoid there
-        keys = 2 * self.W_a(a)  # (N, L, A)
+        # W_a a_i + b of `equations.scores`, once for all steps; two matrices in a row are one
+        weight = self.W_a.weight if reduce is None else self.W_a.weight @ reduce.weight
+        keys = linear(a, weight, self.W_a.bias)  # (N, L, A)
         if attention_mode is None and not self.training and self.attention_modes:
             attention_mode = self.attention_modes[0]
-        return EncodedImage(a, keys, attention_mode)
+        return EncodedImage(a, keys, exp_of(keys.detach()), attention_mode)
 
     def scores(self, image: EncodedImage, query: Tensor) -> Tensor:
         """e_ti = v . tanh(W_a a_i + W_s h_{t-1} + b), eq. 4.
-
-        A CPU computes sigmoid in bf16 several times faster than tanh, and
-        tanh(x) = 2 sigmoid(2x) - 1 exactly. The keys hold the 2 of 2x already.
 
         Args:
             image: N images.
@@ -126,9 +173,9 @@ class Attention(nn.Module):
         Returns:
             Scores (N, K, L), in float32 or finer: a softmax in bf16 loses regions of small weight.
         """
-        # `equations.scores`: v . tanh(x) = 2 v . sigmoid(2x) - sum(v), where keys + 2 query is 2x
-        half = torch.sigmoid(image.keys.unsqueeze(1) + 2 * query.unsqueeze(2))  # (N, K, L, A)
-        return at_least_float32(2 * (half @ self.v) - self.v.sum())  # (N, K, L)
+        # `equations.scores`, with one exponential for each region and not one at each step
+        scores, image.keys = additive_scores(image.keys, image.exp_keys, query, self.v)
+        return scores  # (N, K, L)
 
     def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
         """Turn scores into weights to learn from; each mechanism has its own way.
@@ -159,7 +206,8 @@ class Attention(nn.Module):
             h: h_{t-1}, (N, K, H).
 
         Returns:
-            The context phi(a, alpha), before the gate, (N, K, D); and where it attended.
+            The context phi(a, alpha), before the gate, (N, K, D), of the image's vectors as they
+            are; and where it attended.
         """
         scores = self.scores(image, query)
         if image.attention_mode is None:
@@ -171,8 +219,7 @@ class Attention(nn.Module):
             place = sample_place(alpha) if image.attention_mode == "sample" else scores.argmax(-1)
             step = AttentionStep(alpha, one_place(place, alpha))
         # `equations.soft_context`, or `equations.hard_context` where weights are one-hot
-        context = step.weights.to(image.a.dtype) @ image.a  # (N, K, L) x (N, L, D) -> (N, K, D)
-        return context, step
+        return step.weights.to(image.a.dtype) @ image.a, step  # (N, K, L) x (N, L, D) -> (N, K, D)
 
 
 class SoftAttention(Attention):
@@ -195,7 +242,3 @@ def one_place(place: Tensor, alpha: Tensor) -> Tensor:
     """Weights that are 1 at ``place`` (...) and 0 elsewhere, like alpha: (..., L)."""
     return one_hot(place, alpha.shape[-1]).to(alpha.dtype)
 
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Leave float64 as it is, make all else float32."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

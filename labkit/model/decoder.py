@@ -1,26 +1,28 @@
 """The LSTM decoder: Xu et al. 2015, section 3.1.2, with the gate of section 4.2.1.
 
-Fast by construction, at no cost in clarity: the features are projected once and not at each word,
-the words' share of the LSTM's gates is one product for all steps, one product of ``h`` serves
-attention, gate and LSTM, the batch shrinks as its shorter captions end, and the vocabulary
-product is done once for all words of the batch.
+Fast, and still the equations line by line: what does not change is computed once and not at each
+word, products of all words are one product, and the batch shrinks as its shorter captions end. The
+book's chapter 'Why is it fast?' has the reasons and the measured gains.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 from torch.nn.utils import rnn
 
 from labkit.data.vocabulary import PAD
-from labkit.model.attention import AttentionStep, EncodedImage, at_least_float32
+from labkit.model import mixture
+from labkit.model.attention import AttentionStep, EncodedImage, Layers
 from labkit.model.config import ModelConfig
+from labkit.model.gradients import StepLinear, compute_dtype, even, log_probs, word_log_likelihood
 from labkit.model.hard_attention import ATTENTIONS
+from labkit.model.outputs import DecoderOutput, by_caption, rows
 
-EVEN = 64  # the words of a batch are filled up to a multiple of this: oneDNN makes new code for
-# each size of a product that it has not met, and that takes longer than the product itself
+FEW_WORDS = 10  # words that a caption has at least, about
 
 
 @dataclass
@@ -29,44 +31,6 @@ class State:
 
     h: Tensor
     c: Tensor
-
-
-@dataclass
-class SampledPlaces:
-    """Which regions were sampled, for the objective. All are (B, T), zero after a caption's end.
-
-    Attributes:
-        mask: 1 for each word.
-        log_p: log p(y_t) of the reference's word, without gradient.
-        log_choice: log alpha of the sampled region, 0 for a soft step.
-        entropy: Of alpha, in nats.
-        baseline: The expected log p of a word; None where the objective computes its own.
-    """
-
-    mask: Tensor
-    log_p: Tensor
-    log_choice: Tensor
-    entropy: Tensor
-    baseline: Tensor | None
-
-
-@dataclass
-class DecoderOutput:
-    """What the decoder predicts for a batch of captions, teacher forced.
-
-    The words of all captions lie one behind the other, step by step; padding is not among them.
-
-    Attributes:
-        log_p: (words, V) log p(y_t | y_<t, a).
-        targets: (words,) the reference's words.
-        alpha: (B, T, L) the weights, zero after a caption's end.
-        sampled: The sampled regions, for mechanisms that learn from them; else None.
-    """
-
-    log_p: Tensor
-    targets: Tensor
-    alpha: Tensor
-    sampled: SampledPlaces | None = None
 
 
 class Decoder(nn.Module):
@@ -127,12 +91,30 @@ class Decoder(nn.Module):
             The encoded images; and h_0, c_0 from the mean annotation vector (the two unnumbered
             equations between eq. 6 and eq. 7).
         """
-        a = self.feature_dropout(self.norm(a).mT).mT  # a channel is dropped in all regions
-        a = self.reduce(a)
+        a = self.reduce(self._normalised(a))
+        state = self._first_state(_mean(a), captions)
+        image = self.attention.encode(a, attention_mode)
+        if captions > 1 and captions * FEW_WORDS > a.shape[1]:
+            # sum_i alpha_i (W a_i) = W sum_i alpha_i a_i, and here regions are fewer than words
+            size = 4 * self.config.hidden_dim
+            image.a = linear(a, torch.cat([self.W_z.weight, self.L_z.weight]))  # (N, L, 4H + E)
+            image.layers = Layers(
+                nn.Identity(), self.W_h, lambda z: z[..., :size], lambda z: z[..., size:]
+            )
+        else:
+            image.layers = Layers(nn.Identity(), self.W_h, self.W_z, self.L_z)
+        return image, state
+
+    def _normalised(self, a: Tensor) -> Tensor:
+        """Normalise each vector, and drop some channels in all regions: (N, L, encoder_dim)."""
+        a = a.to(compute_dtype(a))
+        with torch.autocast(a.device.type, enabled=False):  # it would compute in float32
+            return self.feature_dropout(self.norm(a).mT).mT
+
+    def _first_state(self, mean: Tensor, captions: int = 1) -> State:
         # `equations.initial_state`, by one product
-        hc = torch.tanh(self.init_hc(a.mean(1, keepdim=True)))  # (N, 1, 2H)
-        h, c = hc.expand(-1, captions, -1).chunk(2, -1)
-        return self.attention.encode(a, attention_mode), State(h, c)
+        hc = torch.tanh(self.init_hc(mean).unsqueeze(1))  # (N, 1, 2H)
+        return State(*hc.expand(-1, captions, -1).chunk(2, -1))
 
     def lstm_step(
         self, word_gates: Tensor, image: EncodedImage, state: State
@@ -145,60 +127,38 @@ class Decoder(nn.Module):
             state: h_{t-1} and c_{t-1}.
 
         Returns:
-            The new state. The context z_t that the word is predicted from, (N, K, D); or for a
-            mixture those of its components, (N, K, P, D). And where it attended.
+            The new state; the context z_t, which `Layers.L_z` of the image takes; and where it
+            attended.
         """
-        H, A = self.config.hidden_dim, self.config.attention_dim
+        H, A, layers = self.config.hidden_dim, self.config.attention_dim, image.layers
         # W_h h_{t-1} of eq. 4, the gate's and W_h h_{t-1} of eq. 1, by one product
-        query, gate, hidden_gates = self.W_h(state.h).split([A, 1, 4 * H], -1)
-        context, step = self.attention(image, query, state.h)  # (N, K, D)
+        query, gate, hidden_gates = layers.W_h(state.h).split([A, 1, 4 * H], -1)
+        context, step = self.attention(image, query, state.h)
         # `equations.context_gate`: beta_t = sigma(f_beta(h_{t-1}))
         beta = torch.sigmoid(gate)  # (N, K, 1)
-        z = beta * context  # (N, K, D)
+        z = beta * layers.reduce(context)  # (N, K, D)
         # `equations.lstm_gates`, `lstm_memory` and `lstm_hidden`; W_y E y_{t-1} comes ready-made
-        gates = word_gates + hidden_gates + self.W_z(z)  # eq. 1
+        gates = word_gates + hidden_gates + layers.W_z(z)  # eq. 1
         i, f, o, g = gates.chunk(4, -1)  # (N, K, H)
         c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)  # eq. 2
         h = torch.sigmoid(o) * torch.tanh(c)  # eq. 3
-        if step.mixture is not None:
-            z = beta.unsqueeze(2) * _components(step.mixture, image.a)  # (N, K, P, D)
+        step.beta = beta
         return State(h, c), z, step
 
-    def word_log_probs(self, embedded: Tensor, h: Tensor, z: Tensor) -> Tensor:
+    def word_log_probs(self, embedded: Tensor, h: Tensor, seen: Tensor) -> Tensor:
         """Give log p(y_t) from L_o(E y_{t-1} + L_h h_t + L_z z_t), eq. 7.
 
         Args:
             embedded: E y_{t-1}, (..., E).
             h: h_t, (..., H).
-            z: z_t, (..., D).
+            seen: L_z z_t, (..., E).
 
         Returns:
             (..., V), in float32 or finer.
         """
         # `equations.logits` and `word_probabilities`, for as many words as there are, in logarithms
-        return self._output(self.dropout(embedded + self.L_h(h) + self.L_z(z)))
-
-    def mixture_log_probs(
-        self, embedded: Tensor, h: Tensor, z: Tensor, log_mixture: Tensor
-    ) -> Tensor:
-        """Give log of sum_p exp(log_mixture_p) p(y_t | z_tp): eq. 7, summed over components.
-
-        Args:
-            embedded: E y_{t-1}, (..., E).
-            h: h_t, (..., H).
-            z: The components' contexts, (..., P, D).
-            log_mixture: The logarithms of their shares, (..., P).
-
-        Returns:
-            (..., V), in float32 or finer.
-        """
-        kept = self.dropout(torch.ones_like(embedded)).unsqueeze(-2)  # the same for all components
-        log_p = self._output(((embedded + self.L_h(h)).unsqueeze(-2) + self.L_z(z)) * kept)
-        return (log_p + log_mixture[..., None]).logsumexp(-2)
-
-    def _output(self, mixed: Tensor) -> Tensor:
-        logits = linear(mixed, self.embedding.weight, self.bias)  # L_o is the matrix E
-        return at_least_float32(logits).log_softmax(-1)
+        mixed = self.dropout(embedded + self.L_h(h) + seen)
+        return log_probs(mixed, self.embedding.weight, self.bias)  # L_o is the matrix E
 
     def step(
         self, words: Tensor, image: EncodedImage, state: State
@@ -213,12 +173,17 @@ class Decoder(nn.Module):
         Returns:
             log p of each next word (N, K, V), the new state, and where it attended.
         """
-        embedded = self.word_dropout(self.embedding(words))
-        state, z, step = self.lstm_step(self.W_y(embedded), image, state)
-        if step.log_mixture is not None:
-            log_p = self.mixture_log_probs(embedded, state.h, z, step.log_mixture)
+        if self.training:
+            embedded = self.word_dropout(self.embedding(words))
+            word_gates = self.W_y(embedded)
+        else:  # many captions go on from the same word
+            ids, which = words.unique(return_inverse=True)
+            embedded, word_gates = self.embedding(words), self.W_y(self.embedding(ids))[which]
+        state, z, step = self.lstm_step(word_gates, image, state)
+        if step.mixture is None:
+            log_p = self.word_log_probs(embedded, state.h, image.layers.L_z(z))
         else:
-            log_p = self.word_log_probs(embedded, state.h, z)
+            log_p = mixture.log_probs_of_step(self, embedded, state.h, image, step)
         return log_p, state, step
 
     def forward(
@@ -234,61 +199,41 @@ class Decoder(nn.Module):
         lengths = (captions[:, 1:] != PAD).sum(1).cpu()
         targets = rnn.pack_padded_sequence(captions[:, 1:], lengths, True, enforce_sorted=False)
         words = rnn.pack_padded_sequence(captions[:, :-1], lengths, True, enforce_sorted=False)
-        longest_first = a[words.sorted_indices]
-        image, state = self.init_state(longest_first, attention_mode=attention_mode)
-        spare = -len(words.data) % EVEN
-        embedded = self.word_dropout(self.embedding(pad(words.data, (0, spare), value=PAD)))
+        sizes = words.batch_sizes.tolist()  # n_t, how many captions have not ended
+        a = self._normalised(a[words.sorted_indices])  # longest caption first
+        image = self.attention.encode(a, attention_mode, self.reduce)
+        # sum_i alpha_i (R a_i) = R sum_i alpha_i a_i: one vector a word passes R, not all regions
+        layers = (StepLinear(layer, sizes, a.dtype) for layer in (self.reduce, self.W_h, self.W_z))
+        image.layers = Layers(*layers, self.L_z)
+        state = self._first_state(self.reduce(_mean(a)))
+        embedded = self.word_dropout(self.embedding(even(words.data)))
         # W_y E y_{t-1} of `equations.lstm_gates`, for the words of all steps at once
-        gates = self.W_y(embedded).unsqueeze(1).split([*words.batch_sizes.tolist(), spare])
+        gates = self.W_y(embedded)[: len(words.data)].unsqueeze(1).split(sizes)
         hidden, contexts, steps = [], [], []
-        for word_gates in gates[:-1]:  # (n, 1, 4H) for the n captions that have not ended
+        for word_gates in gates:  # (n, 1, 4H) for the n captions that have not ended
             if (n := len(word_gates)) < len(state.h):
                 image, state = image.first(n), State(state.h[:n], state.c[:n])
             state, z, step = self.lstm_step(word_gates, image, state)
             hidden.append(state.h)
             contexts.append(z)
             steps.append(step)
-        h, z = _filled(hidden, spare), _filled(contexts, spare)  # (words + spare, ...)
-        if steps[0].log_mixture is not None:
-            log_mixture = _filled([step.log_mixture for step in steps], spare)
-            log_p = self.mixture_log_probs(embedded, h, z, log_mixture)
+        h, z = even(rows(hidden)), even(rows(contexts))  # (words, ...)
+        if steps[0].mixture is None:
+            mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))[: len(words.data)]
+            output = mixed, self.embedding.weight, self.bias
+            log_p, mean = word_log_likelihood(*output, targets.data)
+            distribution = partial(log_probs, *output)
         else:
-            log_p = self.word_log_probs(embedded, h, z)  # all words in one product
-        return _output(log_p[: len(words.data)], targets, steps)
+            parts = mixture.Components(self, embedded, h, a, steps)
+            log_p, mean = parts.log_likelihood(targets.data)
+            distribution = parts.log_probs
+        alpha, sampled = by_caption(log_p.detach(), steps, targets)
+        return DecoderOutput(-log_p, mean, targets.data, alpha, sampled, distribution)
 
 
-def _components(mixture: Tensor, a: Tensor) -> Tensor:
-    """The context of each component: (N, K, P, L) x (N, L, D) -> (N, K, P, D)."""
-    return (mixture.flatten(1, 2).to(a.dtype) @ a).unflatten(1, mixture.shape[1:3])
-
-
-def _filled(parts: Sequence[Tensor], spare: int = 0) -> Tensor:
-    """Put the (n, 1, ...) of all steps one below the other, and empty rows below them."""
-    rows = torch.cat([part[:, 0] for part in parts])  # (words, ...)
-    return pad(rows, (0, 0) * (rows.dim() - 1) + (0, spare))
-
-
-def _output(
-    log_p: Tensor, targets: rnn.PackedSequence, steps: Sequence[AttentionStep]
-) -> DecoderOutput:
-    """Lay out by caption and step where the words attended."""
-
-    def table(rows: Tensor) -> Tensor:
-        """From (words, ...) to (B, T, ...), zero after a caption's end."""
-        return rnn.pad_packed_sequence(rnn.PackedSequence(rows, *targets[1:]), batch_first=True)[0]
-
-    def gathered(name: str) -> Tensor | None:
-        parts = [getattr(step, name) for step in steps]
-        return None if parts[0] is None else table(_filled(parts))
-
-    sampled = None
-    if (log_choice := gathered("log_choice")) is not None:
-        right = log_p.detach().gather(1, targets.data[:, None])[:, 0]
-        sampled = SampledPlaces(
-            table(torch.ones_like(right)), table(right), log_choice, gathered("entropy"),
-            gathered("baseline"),
-        )  # fmt: skip
-    return DecoderOutput(log_p, targets.data, gathered("alpha"), sampled)
+def _mean(a: Tensor) -> Tensor:
+    """The mean annotation vector, (N, L, D) -> (N, D), as a product: in bf16 that is faster."""
+    return (a.new_ones(len(a), 1, a.shape[1]) @ a)[:, 0] / a.shape[1]
 
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> Tensor:

@@ -17,6 +17,8 @@ Outside training all hard mechanisms look at the most likely region, unless
 `GenerationConfig.attention_mode` says otherwise.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ from labkit.model.attention import (
     Attention,
     AttentionStep,
     EncodedImage,
+    Mixture,
     SoftAttention,
     one_place,
     sample_place,
@@ -31,6 +34,7 @@ from labkit.model.attention import (
 from labkit.model.config import ATTENTION_MODES, MECHANISMS, ModelConfig
 
 HARD_MODES = tuple(ATTENTION_MODES)  # the most likely region, unless asked otherwise
+LEAST_SHARE = 0.01  # of the weight: `MarginalAttention` sums a region with less among the rest
 
 
 class ArgmaxAttention(Attention):
@@ -74,9 +78,11 @@ class ReinforceAttention(Attention):
             nn.init.zeros_(self.baseline_head.weight)
             nn.init.zeros_(self.baseline_head.bias)
 
-    def encode(self, a: Tensor, attention_mode: str | None = None) -> EncodedImage:
+    def encode(
+        self, a: Tensor, attention_mode: str | None = None, reduce: nn.Linear | None = None
+    ) -> EncodedImage:
         """Toss the coins, too: one for each caption, or one for the batch."""
-        image = super().encode(a, attention_mode)
+        image = super().encode(a, attention_mode, reduce)
         coins = torch.rand(1 if self.config.one_coin else len(a), device=a.device)
         image.soft_mask = (coins < self.config.soft_share).expand(len(a))[:, None, None]
         return image
@@ -136,11 +142,11 @@ class MarginalAttention(GumbelAttention):
     """The region summed out at each word: p(y_t) = sum_i alpha_ti p(y_t | a_i), no sampling there.
 
     After Shankar, Garg and Sarawagi 2018 ('Surprisingly easy hard-attention for sequence to
-    sequence learning'). The most likely regions, `places` of them, are summed one by one. The
-    others form one more mixture component, their expectation, with all their mass. So the shares
-    still sum to 1, every score gets a gradient, and with all regions it is the exact sum. If the
-    others were left out and the rest rescaled, they could never come back. The state gets a
-    sampled region.
+    sequence learning'). The most likely regions are summed one by one: at most `places` of them,
+    and only those with a hundredth of the weight or more. The others form one more mixture
+    component, their expectation, with all their mass. So the shares still sum to 1, every score
+    gets a gradient, and with `places` for all regions it is the exact sum. If the others were left
+    out and the rest rescaled, they could never come back. The state gets a sampled region.
 
     Alone, the sum learns best where to look, and captions badly from one region: where the image
     leaves the word open, each region may hold another opinion, and only their mixture is right. So
@@ -148,39 +154,41 @@ class MarginalAttention(GumbelAttention):
     region, as in `GumbelAttention`, which teaches each region to say no more than it knows.
     """
 
-    def encode(self, a: Tensor, attention_mode: str | None = None) -> EncodedImage:
+    def encode(
+        self, a: Tensor, attention_mode: str | None = None, reduce: nn.Linear | None = None
+    ) -> EncodedImage:
         """Toss the coins, too."""
-        image = super().encode(a, attention_mode)
+        image = super().encode(a, attention_mode, reduce)
         coins = torch.rand(len(a), device=a.device)
         image.soft_mask = (coins < self.config.sum_share)[:, None, None]
         return image
 
     def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
-        """Make each likely region a component and the rest one more, or a sample the only one."""
-        step, place = self.expectation(scores), straight_through(scores, self.temperature())
-        alone = torch.zeros_like(step.mixture)
-        alone[:, :, 0] = place  # (N, K, P, L)
-        certain = torch.full_like(step.log_mixture, -torch.inf)
-        certain[:, :, 0] = 0  # (N, K, P)
-        return AttentionStep(
-            step.alpha,
-            weights=place,
-            mixture=torch.where(image.soft_mask[..., None], step.mixture, alone),
-            log_mixture=torch.where(image.soft_mask, step.log_mixture, certain),
-        )
+        """Make each likely region a component and the rest one more; or sample one region."""
+        step = self.expectation(scores)
+        place = straight_through(scores, self.temperature())
+        mixture, sampled = step.mixture, ~image.soft_mask  # (N, 1, 1)
+        # a sampled region is the only component, the last one, for its context has the gradient
+        shares = mixture.log_shares.masked_fill(sampled, -torch.inf)
+        last = mixture.log_shares[..., -1:].masked_fill(sampled, 0)
+        mixture.log_shares = torch.cat([shares[..., :-1], last], -1)
+        mixture.rest = torch.where(sampled, place, mixture.rest)
+        return AttentionStep(step.alpha, weights=place, mixture=mixture)
 
     def expectation(self, scores: Tensor) -> AttentionStep:
         """Sum over the regions."""
-        log_alpha = scores.log_softmax(-1)
+        log_alpha = scores.log_softmax(-1)  # (N, K, L)
         alpha = log_alpha.exp()
-        k, L = min(self.config.places, scores.shape[-1]), scores.shape[-1]
-        log_mixture, places = log_alpha.topk(k)  # (N, K, k)
-        mixture = one_place(places, alpha)  # (N, K, k, L)
-        if k < L:
-            rest = log_alpha.scatter(-1, places, -torch.inf)  # (N, K, L)
-            mixture = torch.cat([mixture, rest.softmax(-1).unsqueeze(2)], 2)
-            log_mixture = torch.cat([log_mixture, rest.logsumexp(-1, keepdim=True)], -1)
-        return AttentionStep(alpha, alpha, mixture=mixture, log_mixture=log_mixture)
+        shares, places = log_alpha.topk(min(self.config.places, scores.shape[-1]))  # (N, K, P)
+        rest, log_rest = torch.zeros_like(alpha), torch.full_like(shares[..., :1], -torch.inf)
+        if shares.shape[-1] < scores.shape[-1]:
+            single = shares > math.log(LEAST_SHARE)
+            taken = torch.zeros_like(alpha, dtype=torch.bool).scatter(-1, places, single)
+            rest = log_alpha.masked_fill(taken, -torch.inf)  # (N, K, L)
+            log_rest, rest = rest.logsumexp(-1, keepdim=True), rest.softmax(-1)
+            shares = shares.masked_fill(~single, -torch.inf)
+        mixture = Mixture(places, torch.cat([shares, log_rest], -1), rest)
+        return AttentionStep(alpha, alpha, mixture=mixture)
 
 
 def straight_through(scores: Tensor, temperature: float) -> Tensor:

@@ -74,7 +74,8 @@ class TrainingConfig:
     ] = 0.1
     doubly_target: Annotated[Weight, means("what each region's weights should sum to")] = 1.0
     label_smoothing: Annotated[
-        Part, means("share of the target's probability spread over all words; the paper has 0")
+        Part, means("share of the target's probability spread over all words; the paper has 0; "
+                    "marginal: for each component of the mixture")
     ] = 0.1
     lambda_r: Annotated[
         Weight, means("reinforce: weight of the score-function term; 1 is the bound's gradient")

@@ -44,7 +44,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from labkit.model.decoder import DecoderOutput, SampledPlaces
+from labkit.model.outputs import DecoderOutput, SampledPlaces
 from labkit.training.config import TrainingConfig
 
 
@@ -77,15 +77,15 @@ class Objective:
     def __call__(self, output: DecoderOutput) -> Loss:
         """Compute the loss of a batch, teacher forced."""
         config = self.config
-        nll = -output.log_p.gather(1, output.targets[:, None]).sum()
-        uniform = -output.log_p.mean(1).sum()
-        total = (1 - config.label_smoothing) * nll + config.label_smoothing * uniform
+        total = nll = output.nll.sum()
+        if share := config.label_smoothing:
+            total = (1 - share) * nll - share * output.mean_log_p.sum()
         # `equations.doubly_stochastic_loss` of all captions of the batch
         deviation = config.doubly_target - output.alpha.sum(1)  # (B, L)
         total = total + config.doubly_stochastic * deviation.square().sum()
         if output.sampled is not None:
             total = total + self.sampling_loss(output.sampled)
-        return Loss(total, nll.item(), len(output.targets))
+        return Loss(total, nll.item(), len(output.nll))
 
     def sampling_loss(self, sampled: SampledPlaces) -> Tensor:
         """The terms of sampled regions, summed over the captions."""

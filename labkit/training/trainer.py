@@ -79,8 +79,9 @@ class Trainer:
             self.decoder = Decoder(shape).to(self.group.device)
         self.average = AveragedModel(self.decoder, multi_avg_fn=self._average)
         self.optimizer = torch.optim.AdamW(
-            self.decoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
-        )
+            self.decoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay,
+            fused=True,
+        )  # fmt: skip
         self.loader = self.make_loader()
         self.schedule = Schedule(config, len(self.loader))
         self.objective = Objective(config)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from labkit.data.vocabulary import BOS, EOS
 from labkit.model.attention import Attention
+from labkit.model.beams import beam_search
 from labkit.model.config import ATTENTION_MODES, GenerationConfig, ModelConfig
 from labkit.model.decoder import Decoder, pad_captions
-from labkit.model.generation import beam_search, generate, greedy, sample
+from labkit.model.generation import generate, greedy, sample
 from labkit.model.hard_attention import ATTENTIONS, register_attention
 from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective

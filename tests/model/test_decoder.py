@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from labkit.data.vocabulary import BOS, EOS, PAD
 from labkit.model.attention import SoftAttention
 from labkit.model.config import ModelConfig
-from labkit.model.decoder import Decoder, DecoderOutput, State, pad_captions
+from labkit.model.decoder import Decoder, State, pad_captions
+from labkit.model.outputs import DecoderOutput
 from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective
 
@@ -83,7 +84,7 @@ def test_weights_are_a_softmax_and_the_context_an_expectation():
     a, query = torch.randn(2, L, D), 3 * torch.randn(2, 3, A)
     image = attention.encode(a)
     phi, step = attention(image, query, torch.zeros(2, 3, H))
-    assert step.weights is step.alpha and step.mixture is None and step.log_mixture is None
+    assert step.weights is step.alpha and step.mixture is None
     e = attention.scores(image, query).exp()
     assert_close(step.alpha, e / e.sum(-1, keepdim=True))
     assert_close(step.alpha.sum(-1), torch.ones(2, 3))
@@ -107,8 +108,8 @@ def test_regions_have_no_order():
 
 
 def test_first_state_comes_from_the_mean_annotation_vector(decoder, a):
-    image, state = decoder.init_state(a, captions=2)
-    mean = image.a.mean(1)  # of the feature_dim vectors
+    _, state = decoder.init_state(a, captions=2)
+    mean = decoder.reduce(decoder.norm(a)).mean(1)
     W, b = decoder.init_hc.weight, decoder.init_hc.bias
     for k in range(2):
         assert_close(state.h[:, k], torch.tanh(mean @ W[:H].T + b[:H]))

@@ -27,10 +27,10 @@ from labkit.checks import check
 from labkit.data.vocabulary import BOS, EOS
 from labkit.model import attention, equations
 from labkit.model import hard_attention as hard
+from labkit.model.captions import NEVER_GENERATED
 from labkit.model.config import ATTENTION_MODES, ModelConfig
 from labkit.model.decoder import Decoder, pad_captions
 from labkit.model.equations import Parameters, hard_context, soft_context
-from labkit.model.generation import NEVER_GENERATED
 from labkit.model.hard_attention import ATTENTIONS
 from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective
@@ -160,12 +160,16 @@ def gumbel_place(alpha: Tensor, noise: Tensor) -> Tensor:
 
 
 def summed_out(places: int, noise: Tensor | None) -> Attend:
-    """The most likely places one by one, the others as one. The state: Gumbel, or expectation."""
+    """The most likely places one by one, if there are others only those with 1% of the weight.
+
+    The others as one. The state: Gumbel, or expectation.
+    """
 
     def attend(t: int, alpha: Tensor):
         order = alpha.argsort(descending=True).tolist()
-        mixture = [(alpha[i], one_hot(torch.tensor(i), L).double()) for i in order[:places]]
-        if rest := order[places:]:
+        single = [i for i in order[:places] if alpha[i] > 0.01 or places >= L]
+        mixture = [(alpha[i], one_hot(torch.tensor(i), L).double()) for i in single]
+        if rest := order[len(single) :]:
             share = sum(alpha[i] for i in rest)
             weights = sum(alpha[i] / share * one_hot(torch.tensor(i), L) for i in rest)
             mixture.append((share, weights))

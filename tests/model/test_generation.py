@@ -8,17 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from labkit.data.vocabulary import BOS, EOS
+from labkit.model.beams import beam_search
+from labkit.model.captions import NEVER_GENERATED, Caption, minimum_bayes_risk
 from labkit.model.config import GenerationConfig, ModelConfig
 from labkit.model.decoder import Decoder, State
-from labkit.model.generation import (
-    NEVER_GENERATED,
-    Caption,
-    beam_search,
-    generate,
-    greedy,
-    minimum_bayes_risk,
-    sample,
-)
+from labkit.model.generation import generate, greedy, sample
 
 torch.set_num_threads(1)
 
@@ -307,17 +301,22 @@ def caption(words: str, score: float) -> Caption:
     return Caption([ord(letter) for letter in words], score, torch.zeros(len(words), L))
 
 
+def agreed(captions: list[Caption], temperature: float = 0.35) -> Caption:
+    words, scores = zip(*((one.words, one.score) for one in captions), strict=True)
+    return captions[minimum_bayes_risk(words, scores, temperature)]
+
+
 def test_two_that_agree_outvote_a_more_likely_one():
     alone, two, alike = caption("abcde", -0.5), caption("fghij", -0.6), caption("fghik", -0.61)
-    assert minimum_bayes_risk([alone, two, alike]) is two
-    assert minimum_bayes_risk([alone, two, alike], temperature=0.01) is alone  # its score decides
-    assert minimum_bayes_risk([alone]) is alone
+    assert agreed([alone, two, alike]) is two
+    assert agreed([alone, two, alike], temperature=0.01) is alone  # its score decides
+    assert agreed([alone]) is alone
 
 
 def test_a_caption_without_words_agrees_with_none():
     empty = caption("", -0.1)
-    assert minimum_bayes_risk([empty, caption("ab", -3.0)]).words == [ord("a"), ord("b")]
-    assert minimum_bayes_risk([empty, empty]) is empty
+    assert agreed([empty, caption("ab", -3.0)]).words == [ord("a"), ord("b")]
+    assert agreed([empty, empty]) is empty
 
 
 @pytest.mark.parametrize("num_beams", [2, 3, 6])

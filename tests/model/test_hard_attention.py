@@ -482,15 +482,30 @@ def test_a_share_of_the_captions_is_summed_and_the_state_gets_a_sampled_place():
     image, state = decoder.init_state(a)
     query = decoder.W_h(state.h)[..., : decoder.config.attention_dim]
     step = decoder.attention(image, query, state.h)[1]
-    summed = step.log_mixture.isfinite().all(-1)  # (40, 1)
+    shares = step.mixture.log_shares.exp()  # (40, 1, P + 1)
+    summed = (shares[..., :-1] > 0).all(-1)  # (40, 1)
     assert torch.equal(summed, image.soft_mask[..., 0]) and 8 < summed.sum() < 32
     ones = torch.ones(40, 1).double()
     torch.testing.assert_close(step.weights.max(-1).values, ones)
     torch.testing.assert_close(step.weights.sum(-1), ones)
-    torch.testing.assert_close(step.log_mixture.exp().sum(-1), ones)
+    torch.testing.assert_close(shares.sum(-1), ones)
     alone = ~summed[:, 0]
-    torch.testing.assert_close(step.mixture[alone, :, 0], step.weights[alone])
-    assert (step.log_mixture[alone, :, 0] == 0).all()
+    torch.testing.assert_close(step.mixture.rest[alone], step.weights[alone])
+    assert (shares[alone, :, -1] == 1).all()
+
+
+def test_a_region_with_hardly_any_weight_is_summed_among_the_rest():
+    """Of four regions the third has less than a hundredth of the weight."""
+    attention = make("marginal", places=3).attention
+    scores = torch.tensor([[[5.0, 4.0, 0.5, 0.0]]]).double()
+    step = attention.expectation(scores)
+    alpha, found = scores.softmax(-1)[0, 0], step.mixture
+    torch.testing.assert_close(
+        found.log_shares.exp()[0, 0],
+        torch.stack([alpha[0], alpha[1], torch.zeros(()).double(), alpha[2] + alpha[3]]),
+    )
+    rest = torch.cat([torch.zeros(2).double(), alpha[2:] / alpha[2:].sum()])
+    torch.testing.assert_close(found.rest[0, 0], rest)
 
 
 # ---------------------------------------------------------------------- a mechanism of one's own

@@ -400,3 +400,8 @@ def test_where_a_config_is_wrong_is_said(tmp_path, part, value, says):
     path.write_text(json.dumps(SAVED | {part: value}))
     with pytest.raises(ValueError, match=rf"config\.json.*{says}"):
         read_settings(path)
+
+
+def test_fields_are_given_by_name():
+    with pytest.raises(TypeError, match=r"^name the fields of GenerationConfig, .* num_beams=5$"):
+        GenerationConfig(5)

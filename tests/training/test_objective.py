@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from labkit.data.vocabulary import BOS, EOS, PAD
 from labkit.model.config import ModelConfig
-from labkit.model.decoder import Decoder, DecoderOutput, pad_captions
+from labkit.model.decoder import Decoder, pad_captions
+from labkit.model.outputs import DecoderOutput
 from labkit.training.config import TrainingConfig
 from labkit.training.objective import Objective
 
@@ -20,11 +21,17 @@ def objective_of(**options) -> Objective:
     return Objective(TrainingConfig(**options))
 
 
+def output_of(log_p: Tensor, targets: Tensor, alpha: Tensor) -> DecoderOutput:
+    """As the decoder would give it, from log p of all words."""
+    nll = -log_p.gather(1, targets[:, None])[:, 0]
+    return DecoderOutput(nll, log_p.mean(1), targets, alpha, None, lambda: log_p)
+
+
 def output_by_hand() -> DecoderOutput:
     """Two captions, one of two words and one of one, of an image of two regions."""
     p = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]])
     alpha = torch.tensor([[[0.9, 0.1], [0.5, 0.5]], [[0.2, 0.8], [0.0, 0.0]]])
-    return DecoderOutput(p.log(), torch.tensor([0, 1, 2]), alpha)
+    return output_of(p.log(), torch.tensor([0, 1, 2]), alpha)
 
 
 def test_the_sums_by_hand():
@@ -51,7 +58,7 @@ def test_the_target_by_hand():
 def test_smoothing_is_torchs_and_leaves_the_nll_alone():
     torch.manual_seed(0)
     scores, targets = torch.randn(7, 9), torch.randint(9, (7,))
-    output = DecoderOutput(scores.log_softmax(-1), targets, torch.zeros(2, 4, 3))
+    output = output_of(scores.log_softmax(-1), targets, torch.zeros(2, 4, 3))
     loss = objective_of(doubly_stochastic=0, label_smoothing=0.2)(output)
     expected = cross_entropy(scores, targets, reduction="sum", label_smoothing=0.2)
     torch.testing.assert_close(loss.total, expected)
@@ -61,7 +68,7 @@ def test_smoothing_is_torchs_and_leaves_the_nll_alone():
 
 def test_equal_weights_meet_the_target_where_words_are_as_many_as_regions():
     alpha = torch.full((3, 5, 5), 0.2)
-    output = DecoderOutput(torch.zeros(15, 1), torch.zeros(15, dtype=torch.long), alpha)
+    output = output_of(torch.zeros(15, 1), torch.zeros(15, dtype=torch.long), alpha)
     assert objective_of()(output).total.item() == pytest.approx(0, abs=1e-6)
 
 
@@ -72,7 +79,7 @@ def test_the_least_value_of_the_doubly_stochastic_term():
 
     def term(alpha):
         objective = objective_of(doubly_stochastic=1, label_smoothing=0)
-        return objective(DecoderOutput(*none, alpha[None])).total.item()
+        return objective(output_of(*none, alpha[None])).total.item()
 
     least = (1 - T / L) ** 2 * L
     assert term(torch.full((T, L), 1 / L)) == pytest.approx(least, rel=1e-5)

@@ -212,9 +212,10 @@ def test_a_mechanism_of_ones_own_is_trained_like_any_other(store, tmp_path, regi
             return self.expectation(2 * scores)
 
     register_attention("sharp", Sharp)
-    done = train(store, tmp_path / "run", SMALL | {"attention": "sharp"}, progress=False)
+    settings = SMALL | {"attention": "sharp", "epochs": 12}
+    done = train(store, tmp_path / "run", settings, progress=False)
     losses = [row["loss"] for row in done.state.rows if "loss" in row]
-    assert losses[-1] < losses[0]
+    assert losses[-1] < losses[0] - 0.15
     captioner = Captioner.from_pretrained(tmp_path / "run")
     assert isinstance(captioner.decoder.attention, Sharp)
     assert captioner.generate(torch.zeros(1, 4, 8), num_beams=2)[0].alpha.shape[1:] == (2, 2)

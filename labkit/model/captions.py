@@ -1,0 +1,82 @@
+"""A generated caption, the words that none has, and the one of several that agrees most."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from labkit.data.vocabulary import BOS, PAD, UNK
+
+NEVER_GENERATED = [PAD, BOS, UNK]
+"""The model may well have learned to predict ``<unk>``, but it means nothing to a reader."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What was generated for one image.
+
+    Attributes:
+        words: Word ids, without ``<bos>`` and ``<eos>``.
+        score: log p of the words, and of ``<eos>`` where it came; for beam search see there.
+        alpha: (len(words), L) where each word attended.
+    """
+
+    words: list[int]
+    score: float
+    alpha: Tensor
+
+
+def minimum_bayes_risk(
+    captions: Sequence[Sequence[int]], scores: Sequence[float], temperature: float = 0.35
+) -> int:
+    """Which caption agrees most with all of them: minimum Bayes risk (Kumar & Byrne 2004).
+
+    Two captions agree by the F1 score of the n-grams of one to four words that they share. Each
+    counts by exp(score / ``temperature``), the caption itself among them: it agrees wholly with
+    itself, so of two that agree equally with the others the more likely one is returned.
+
+    Args:
+        captions: Word ids; at least one caption.
+        scores: How likely each is, a logarithm.
+        temperature: The lower, the more the likely captions count.
+
+    Returns:
+        Its number.
+    """
+    numbers: dict[tuple[int, ...], int] = {}  # of the different n-grams
+    each = [
+        [
+            numbers.setdefault(ngram, len(numbers))
+            for n in range(1, 5)
+            for ngram in zip(*(words[k:] for k in range(n)), strict=False)
+        ]
+        for words in captions
+    ]
+    # how often each caption has each n-gram, (captions, n-grams)
+    counts = torch.stack(
+        [torch.tensor(ids, dtype=torch.long).bincount(minlength=len(numbers)) for ids in each]
+    ).float()
+    shared = torch.stack([counts.minimum(row).sum(1) for row in counts])
+    sizes = counts.sum(1)
+    agreement = 2 * shared / (sizes + sizes[:, None]).clamp(min=1)
+    shares = torch.tensor(scores).div(temperature).softmax(0)
+    return int((agreement @ shares).argmax())
+
+
+def forbid_repeats(log_p: Tensor, generated: Tensor, n: int) -> None:
+    """Take all probability from the last word, and from those that would repeat an n-gram.
+
+    Args:
+        log_p: (N, k, V) of the next words, changed in place.
+        generated: (N, k, t) the words so far.
+        n: The length of an n-gram.
+    """
+    length = generated.shape[-1]
+    log_p.scatter_(-1, generated[..., -1:], -torch.inf)
+    for begin in range(length - n + 1):
+        again = generated[..., begin : begin + n - 1] == generated[..., length - n + 1 :]
+        word = generated[..., begin + n - 1, None]
+        repeats = again.all(-1, keepdim=True)  # (N, k, 1)
+        banned = log_p.gather(-1, word).masked_fill(repeats, -torch.inf)
+        log_p.scatter_(-1, word, banned)
