@@ -12,7 +12,6 @@ side: one in training, one for each beam in beam search. So a beam never copies 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,8 @@ from labkit.model.gradients import additive_scores, exp_of
 Layer = Callable[[Tensor], Tensor]
 
 
-class Layers(NamedTuple):
+@dataclass(frozen=True)
+class Layers:
     """The layers that a step passes, as the decoder has them or in a faster form.
 
     Attributes:
