@@ -241,8 +241,7 @@ def seconds(work: Callable[[], object], device: str, cpu: bool) -> float:
 def take_turns(work: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list]:
     """Measure each once a round, beginning with another one each time, after a warm-up.
 
-    Keys ending in " wall" would be misleading on the CPU's clock, so both clocks are read: CPU time
-    with one thread, wall time with two.
+    CPU time with one thread, and wall time with two.
     """
     times: dict[str, list[dict[str, float]]] = {name: [] for name in work}
     names = list(work)

@@ -68,7 +68,7 @@ def features(count: int = B, seed: int = 1, regions: int = L) -> Tensor:
     )
 
 
-def same(one: Tensor, other: Tensor, message: str | None = None) -> None:
+def assert_same(one: Tensor, other: Tensor, message: str | None = None) -> None:
     torch.testing.assert_close(
         one, other, rtol=1e-10, atol=1e-12, msg=message and (lambda text: f"{message}: {text}")
     )
@@ -274,7 +274,7 @@ def test_loss_gradients_and_maps_are_the_same(case):
     losses, gradients, nll = [], [], 0.0
     for n, (caption, attend) in enumerate(zip(CAPTIONS, case.plainly(), strict=True)):
         plain = plain_forward(decoder, a[n], attend, caption)
-        same(output.alpha[n, : len(caption) - 1], plain.alpha, "alpha")
+        assert_same(output.alpha[n, : len(caption) - 1], plain.alpha, "alpha")
         assert not output.alpha[n, len(caption) - 1 :].any()
         log_p_y = plain.log_p.gather(1, torch.tensor(caption[1:])[:, None]).sum()
         loss = equations.doubly_stochastic_loss(log_p_y, plain.alpha, 0.4)
@@ -287,12 +287,12 @@ def test_loss_gradients_and_maps_are_the_same(case):
         gradients.append(gradient)
         nll -= log_p_y.item()
     assert fast.nll == pytest.approx(nll, rel=1e-9)
-    same(fast.total, sum(losses), "loss")
+    assert_same(fast.total, sum(losses), "loss")
     fast.total.backward()
     ends = itertools.accumulate(p.numel() for p in decoder.parameters())
     for (name, parameter), end in zip(decoder.named_parameters(), ends, strict=True):
         found = sum(gradients)[end - parameter.numel() : end].view_as(parameter)
-        same(parameter.grad, found, f"gradient of {name}")
+        assert_same(parameter.grad, found, f"gradient of {name}")
 
 
 def by_the_rule(
@@ -332,7 +332,7 @@ def test_greedy_captions_and_their_maps_are_the_same(case):
     assert len({tuple(one.words) for one in plain}) > 1
     for one, other in zip(fast, plain, strict=True):
         assert one.words == other.words
-        same(one.alpha.double(), other.alpha[: len(one.words)].float().double())
+        assert_same(one.alpha.double(), other.alpha[: len(one.words)].float().double())
 
 
 # ----------------------------------------------------------------- the bound, eq. 8 to 12
@@ -371,14 +371,14 @@ def test_the_bound_is_below_log_p(seed):
     log_s, log_y = list_all(make("soft", seed), CAPTION, seed)
     assert len(log_s) == 9 and log_s.exp().sum().item() == pytest.approx(1)
     log_p = equations.log_likelihood(log_s.exp(), log_y)
-    same(log_p, (log_s + log_y).logsumexp(0))
+    assert_same(log_p, (log_s + log_y).logsumexp(0))
     assert equations.bound(log_s.exp(), log_y) < log_p - 1e-4
 
 
 def test_equation_11_is_the_bounds_derivative():
     decoder = make("soft")
     log_s, log_y = list_all(decoder, CAPTION)
-    same(
+    assert_same(
         equations.bound_gradient(*all_parts(decoder)),
         derivative(equations.bound(log_s.exp(), log_y), decoder),
     )
@@ -393,7 +393,7 @@ def test_equation_12_is_right_on_average(count):
     for samples in itertools.product(range(9), repeat=count):
         n = list(samples)
         mean += p_s[n].prod() * equations.sampled_gradient(log_y[n], d_y[n], d_s[n])
-    same(mean, exact)
+    assert_same(mean, exact)
 
 
 def test_the_learning_rule_is_equation_12_with_a_baseline():
@@ -403,10 +403,10 @@ def test_the_learning_rule_is_equation_12_with_a_baseline():
     for b in (0.0, -3.0, 20.0):
         each = [equations.learning_rule(log_y[[n]], d_y[[n]], d_s[[n]], none[[n]], b, 1.0, 0.5)
                 for n in range(9)]  # fmt: skip
-        same((p_s[:, None] * torch.stack(each)).sum(0), exact)
+        assert_same((p_s[:, None] * torch.stack(each)).sum(0), exact)
     with_entropy = equations.learning_rule(log_y, d_y, d_s, torch.ones_like(d_s), -3.0, 1.0, 0.5)
     without = equations.learning_rule(log_y, d_y, d_s, none, -3.0, 1.0, 0.5)
-    same(with_entropy, without + 0.5)
+    assert_same(with_entropy, without + 0.5)
     assert equations.moving_average(-20.0, -30.0) == pytest.approx(-21.0)
 
 
@@ -427,7 +427,7 @@ def test_nwgm_is_the_geometric_mean():
     n, alpha = torch.randn(L, V).double(), torch.randn(L).double().softmax(-1)
     powers = [[n[i, k].exp() ** alpha[i] for i in range(L)] for k in range(V)]
     products = torch.stack([torch.stack(row).prod() for row in powers])
-    same(equations.nwgm(n, alpha), products / products.sum())
+    assert_same(equations.nwgm(n, alpha), products / products.sum())
 
 
 def test_the_expected_context_gives_the_nwgm_where_the_logits_are_linear_in_it():
@@ -437,7 +437,7 @@ def test_the_expected_context_gives_the_nwgm_where_the_logits_are_linear_in_it()
     h, alpha = torch.randn(7).double(), torch.randn(L).double().softmax(-1)
     n = torch.stack([logits(4, h, a[i], w) for i in range(L)])
     expected = equations.word_probabilities(logits(4, h, soft_context(a, alpha), w))
-    same(equations.nwgm(n, alpha), expected)
+    assert_same(equations.nwgm(n, alpha), expected)
     assert (expected - alpha @ n.softmax(-1)).abs().max() > 1e-3  # E[p] is something else
 
 
@@ -495,7 +495,7 @@ def test_any_axes_may_stand_before_the_shapes():
         strict=True,
     )  # fmt: skip
     for together, apart in both:
-        same(together, torch.stack(apart))
+        assert_same(together, torch.stack(apart))
 
 
 @pytest.mark.parametrize(

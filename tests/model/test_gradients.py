@@ -22,7 +22,7 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.double).requires_grad_()
 
 
-def both(ours: Tensor, plain: Tensor, inputs: list[Tensor]) -> None:
+def assert_same(ours: Tensor, plain: Tensor, inputs: list[Tensor]) -> None:
     """Equal values, and equal gradients of a sum with random weights."""
     torch.testing.assert_close(ours, plain)
     weights = torch.randn_like(plain)
@@ -50,14 +50,15 @@ def test_a_layer_at_each_step_of_a_recurrence(bias):
             found.append(x.flatten())
         return torch.cat(found)
 
-    both(run(StepLinear(layer, SIZES, torch.double)), run(layer), [start, *layer.parameters()])
+    fast = StepLinear(layer, SIZES, torch.double)
+    assert_same(run(fast), run(layer), [start, *layer.parameters()])
 
 
 def test_a_step_that_counts_nowhere_has_no_gradient():
     layer, x = nn.Linear(4, 2).double(), numbers(3, 1, 4)
     fast = StepLinear(layer, [3, 3], torch.double)
     first, _ = fast(x), fast(2 * x)
-    both(first, layer(x), [x, *layer.parameters()])
+    assert_same(first, layer(x), [x, *layer.parameters()])
 
 
 def test_products_are_made_in_the_type_that_is_asked_for():
@@ -87,7 +88,7 @@ def test_scores_over_several_steps(captions):
         scores, kept = additive_scores(kept, exp_of(keys.detach()), query, v)
         ours.append(scores.flatten())
     plain = [plain_scores(keys, query, v).flatten() for query in queries]
-    both(torch.cat(ours), torch.cat(plain), [keys, v, *queries])
+    assert_same(torch.cat(ours), torch.cat(plain), [keys, v, *queries])
     with torch.no_grad():
         again = [additive_scores(keys, exp_of(keys), q, v)[0].flatten() for q in queries]
     torch.testing.assert_close(torch.cat(again), torch.cat(plain).detach())
@@ -97,7 +98,7 @@ def test_only_the_first_of_two_scores_counts():
     keys, v, query = numbers(2, 5, 4), numbers(4, seed=1), numbers(2, 1, 4, seed=2)
     first, kept = additive_scores(keys, exp_of(keys.detach()), query, v)
     additive_scores(kept, exp_of(keys.detach()), query, v)
-    both(first, plain_scores(keys, query, v), [keys, v, query])
+    assert_same(first, plain_scores(keys, query, v), [keys, v, query])
 
 
 @pytest.mark.parametrize("size", [1.0, 10.0, 1000.0])
@@ -129,10 +130,11 @@ def test_words_are_those_of_a_log_softmax():
     targets = torch.tensor([0, 3, 3, 8, 1, 3])
     log_p, mean = word_log_likelihood(x, weight, bias, targets)
     plain = (x @ weight.T + bias).log_softmax(-1)
-    both(log_p, plain.gather(1, targets[:, None])[:, 0], [x, weight, bias])
-    both(mean, plain.mean(1), [x, weight, bias])
-    both(log_p - mean, plain.gather(1, targets[:, None])[:, 0] - plain.mean(1), [x, weight, bias])
-    both(log_probs(x, weight, bias), plain, [x, weight, bias])
+    chosen = plain.gather(1, targets[:, None])[:, 0]
+    assert_same(log_p, chosen, [x, weight, bias])
+    assert_same(mean, plain.mean(1), [x, weight, bias])
+    assert_same(log_p - mean, chosen - plain.mean(1), [x, weight, bias])
+    assert_same(log_probs(x, weight, bias), plain, [x, weight, bias])
     with torch.no_grad():
         torch.testing.assert_close(log_probs(x, weight, bias), plain)
 
