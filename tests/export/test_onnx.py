@@ -26,7 +26,8 @@ from labkit.model.captioner import PRETRAINED
 from labkit.model.captions import NEVER_GENERATED
 from labkit.model.hard_attention import ATTENTIONS, SoftAttention, register_attention
 
-runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime, onnx and onnxscript")
+for needed in ("onnx", "onnxscript", "onnxruntime"):
+    runtime = pytest.importorskip(needed, reason=f"needs {needed}, of labkit[export]")
 
 torch.set_num_threads(1)
 GRID, V = (2, 3), 9
