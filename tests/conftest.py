@@ -67,3 +67,13 @@ def browser():
         browser = playwright.chromium.launch(executable_path=found, args=QUIET)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def firefox():
+    """A real Firefox without a window, see `firefox.Firefox`; it ends when the file's tests do."""
+    driver = pytest.importorskip("firefox", reason="needs the package websocket-client")
+    if driver.program() is None:
+        pytest.skip("needs firefox-esr or firefox, and neither is installed")
+    with driver.firefox() as tab:
+        yield tab
