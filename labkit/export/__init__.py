@@ -1,13 +1,12 @@
-"""Trained models for other programs: graphs for onnxruntime.
+"""Trained models for other places: a page in a browser, graphs for onnxruntime.
 
-What an exported folder holds is complete or absent, and needs no labkit and no PyTorch.
+An exported folder is complete or absent, and needs no labkit and no PyTorch. `page/` is what a page
+consists of: plain JavaScript, and no library.
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={
-        "onnx": ["export_to_onnx"],
-    },
+    submod_attrs={"browser": ["export_to_browser"], "onnx": ["export_to_onnx"]},
 )
