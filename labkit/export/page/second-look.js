@@ -105,8 +105,15 @@
         one.disabled = word === END;
         one.addEventListener("click", () => this.say(word, one));
       }
-      add(parent, "p", { class: "tell-small" },
-        "The word, and the next four with their probabilities. Choose one to hear what would follow.");
+      add(parent, "p", { class: "tell-small" }, this.aboutCandidates());
+    }
+
+    aboutCandidates() {
+      const word = this.caption.words[this.at.word];
+      const known = this.caption.candidates[this.at.word].some((one) => one.word === word);
+      const which = known ? "The likeliest words at this place."
+        : `The likeliest words at this place. Beam search took “${word}” for what it allows later.`;
+      return `${which} Choose one to hear what would follow.`;
     }
 
     // ------------------------------------------------------------------ the grid
