@@ -146,20 +146,25 @@ def verify(store: Store) -> None:
 
 @app.command()
 def export(
-    store: Store,
+    sources: Annotated[list[Path], Argument(
+        metavar="SOURCE...", help="A store; or models: runs, or names that labkit models lists.")],
     out: Annotated[Path, Argument(help="Folder to create.")],
-    to: Annotated[str, Option("--to", help="webdataset, mds or safetensors.")],
-    split: Annotated[str, Option(help="Which split.")] = "train",
-) -> None:
-    """Write a split in another tool's format.
+    to: Annotated[str, Option("--to", help="A store: webdataset, mds or safetensors. Models: "
+                              "browser; one model: onnx.")],
+    split: Annotated[str, Option(help="Which split of a store.")] = "train",
+    overwrite: Annotated[bool, Option(
+        "--overwrite", help="Replace a folder that an earlier export to browser made.")] = False,
+) -> None:  # fmt: skip
+    """Write a store for another tool, or trained models for a browser or onnxruntime.
 
-    The formats webdataset and mds need pip install labkit[export].
+    The folder for a browser has an index.html; put it on any web space, or open it from a disk.
+    The formats webdataset, mds and onnx need pip install labkit[export].
 
-    Example: labkit export stores/flickr8k exported --to webdataset
+    Example: labkit export runs/soft runs/hard page --to browser
     """
-    from labkit.store.export import export
+    from labkit.export.formats import export
 
-    print(export(store, split, to, out))
+    print(export(sources, out, to, split, overwrite))
 
 
 @app.command()

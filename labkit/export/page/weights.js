@@ -60,7 +60,9 @@ labkit.toNumbers = (dtype, buffer) => {
   if (dtype === "F32") return new Float32Array(buffer);
   if (dtype !== "F16") throw new Error(`weights of type ${dtype} are not known here`);
   const table = (labkit.halves = labkit.halves || labkit.allHalves());
-  return Float32Array.from(new Uint16Array(buffer), (bits) => table[bits]);
+  const halves = new Uint16Array(buffer), numbers = new Float32Array(halves.length);
+  for (let k = 0; k < halves.length; k++) numbers[k] = table[halves[k]];
+  return numbers;
 };
 
 /* What each of the 65,536 numbers of 16 bits means: a sign, 5 bits e and 10 bits m give
