@@ -187,8 +187,9 @@
   };
 
   // viewer._in_words: the whole viewer as text.
-  const inWords = (captions, alt) => [alt, ...captions.flatMap((one) => [
-    `Caption by ${one.name}: ${one.words.join(" ")}.`, `${sentences(one).join(". ")}.`,
+  const inWords = (captions, alt) => [alt, ...captions.flatMap(({ name, words, maps }) => [
+    `Caption by ${name}: ${words.join(" ")}.`,
+    `${sentences({ words, maps: maps.map(rounded) }).join(". ")}.`,
   ])].join(" ");
 
   labkit.maps = {

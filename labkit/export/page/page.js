@@ -5,7 +5,6 @@
   const CANCELLED = new Error("another photograph came");
   const SHOWN_PIXELS = 640; // the longer side of the photograph on the page
   const AWAKE = 40; // ms of computing before the page may draw and listen again
-  const ATTENTION = { soft: "soft", marginal: "marginal" }; // the other mechanisms look at one place
   let widgets = 0;
 
   const add = (parent, tag, attributes = {}, text = "") => {
@@ -239,7 +238,7 @@
 
     // "soft" or "hard", as long as this names one model alone.
     nameOf(number) {
-      const kinds = labkit.models.map(({ attention }) => ATTENTION[attention] || "hard");
+      const kinds = labkit.models.map(({ attention }) => (attention === "soft" ? "soft" : "hard"));
       const alone = kinds.filter((kind) => kind === kinds[number]).length === 1;
       return alone ? kinds[number] : labkit.models[number].name;
     }
