@@ -4,9 +4,9 @@
   const base = new URL("tell/", document.currentScript.src);
   const STYLES = ["viewer.css", "page.css"];
   const SCRIPTS = [
-    "models.js", "examples.js", "weights.js", "products.js", "photo.js", "encoder.js", "decoder.js",
-    "mixture.js", "model.js", "captions.js", "maps.js", "strip.js", "viewer.js", "second-look.js",
-    "page.js",
+    "models.js", "examples.js", "weights.js", "products.js", "whole.js", "photo.js", "encoder.js",
+    "decoder.js", "mixture.js", "model.js", "captions.js", "maps.js", "strip.js", "viewer.js",
+    "second-look.js", "page.js",
   ]; // as in index.html of the same folder
 
   document.addEventListener("DOMContentLoaded", () => {

@@ -183,6 +183,7 @@
         this.clear();
         this.say("Reading the photograph.");
         this.status.scrollIntoView({ block: "nearest" });
+        await step(labkit.checkWhole(file));
         const photo = await step(labkit.readPhoto(file));
         this.photo = await step(shownPhoto(photo));
         Object.assign(this, { alt, note });
