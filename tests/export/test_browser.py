@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 from labkit import Attention, Captioner, Decoder, ModelConfig, make_scenes, register_attention
 from labkit.data.photos import read_photo, to_input
-from labkit.data.vocabulary import SPECIAL, Vocabulary
+from labkit.data.vocabulary import EOS, SPECIAL, Vocabulary
 from labkit.export import browser as exporter
 from labkit.export import export_to_browser
 from labkit.files import read_json, write_json
@@ -137,7 +137,7 @@ def assert_same_caption(there, here):
     """Compare what the page found with a labkit `CaptionedPhoto`."""
     assert there["words"] == here.words
     assert there["score"] == pytest.approx(here.score, abs=1e-3)
-    alpha = here.alpha.reshape(len(here.words), -1)
+    alpha = here.alpha.reshape(len(here.words), here.alpha.shape[1] * here.alpha.shape[2])
     np.testing.assert_allclose(np.reshape(there["alpha"], alpha.shape), alpha, atol=1e-3)
     for word, candidates in zip(there["words"], there["candidates"], strict=False):
         likely = [one["p"] for one in candidates]
@@ -309,10 +309,11 @@ def a_run(folder, attention, generation, encoder, seed=0, **sizes):
     )  # fmt: skip
     decoder = Decoder(config)
     for tensor in decoder.parameters():
-        tensor.data.mul_(2.5)  # decided, and not the same for all pictures
+        tensor.data.mul_(1.6)  # decided, and not the same for all pictures
+    decoder.bias.data[EOS] = 0.5  # some captions end early
     folder.mkdir()
     checkpoint.save(folder / "model.safetensors", decoder.state_dict(), {})
-    Vocabulary(words).save(folder / "vocabulary.json")
+    Vocabulary(tuple(words)).save(folder / "vocabulary.json")
     parts = {"training": {}, "data": None, "encoder": encoder}
     write_json(folder / "config.json", parts | {
         "model": asdict(config), "generation": asdict(generation),
@@ -355,12 +356,15 @@ def mechanisms_tab(browser, mechanisms):
 def test_every_mechanism_captions_and_looks_as_in_labkit(mechanisms_tab, mechanisms, name):
     folder = next(folder for folder in mechanisms[0] if folder.name == name)
     captioner = Captioner.from_pretrained(folder)
-    for seed in range(3):
+    lengths = set()
+    for seed in range(2):
         a = torch.randn(1, 49, 112, generator=torch.Generator().manual_seed(seed))
         numbers = a.flatten().tolist()
-        for width in (1, 2, 3, 5, 7):
+        for width in (1, 2, 5, 7):
             there = mechanisms_tab.evaluate(GENERATE, [name, numbers, {"numBeams": width}])
             assert_same_caption(there, captioner.generate(a, num_beams=width)[0])
+            lengths.add(len(there["words"]))
+    assert max(lengths) > 2
 
 
 def test_a_sampled_place_is_one_of_the_places(browser, tmp_path):
