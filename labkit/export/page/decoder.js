@@ -92,6 +92,7 @@ labkit.logProbabilities = (n) => {
   let most = -Infinity, sum = 0;
   for (let k = 0; k < n.length; k++) if (n[k] > most) most = n[k];
   for (let k = 0; k < n.length; k++) sum += Math.exp(n[k] - most);
-  const all = most + Math.log(sum);
-  return Float64Array.from(n, (x) => x - all);
+  const all = most + Math.log(sum), logP = new Float64Array(n.length);
+  for (let k = 0; k < n.length; k++) logP[k] = n[k] - all;
+  return logP;
 };

@@ -107,27 +107,38 @@ labkit.stacked = (rows) => {
 labkit.rowFrom = (rows, W, j) => rows.subarray(j * W.padded, j * W.padded + W.rows);
 
 /* One step of n beams {word, h, c}: each one's new {h, c}, its weights alpha (L), and log p of each
-   next word (V). `place`: look there, whatever the scores say. */
+   next word (V). `place`: look there, whatever the scores say. Beams that go on from the same
+   beginning with another last word have the same h_{t-1}: they look at the same places. */
 labkit.step = (model, image, beams, place = null) => {
-  const { hidden_dim: H, attention_dim: A } = model.config;
-  const hidden = labkit.linear(model.W_h, labkit.stacked(beams.map((beam) => beam.h)), beams.length);
-  const steps = beams.map((_, j) => {
-    const row = labkit.rowFrom(hidden, model.W_h, j); // W_s h_{t-1}, the gate, W_h h_{t-1}
-    const looks = labkit.attend(model, image, row.subarray(0, A), place);
-    return { ...looks, beta: labkit.contextGate(row[A]), hidden: row.subarray(A + 1) };
+  const states = [...new Set(beams.map((beam) => beam.h))];
+  const looks = labkit.look(model, image, states, place);
+  const steps = beams.map(({ word, h, c }) => {
+    const { Ey, gates } = labkit.wordOf(model, word), found = looks[states.indexOf(h)];
+    const { hidden, seen, beta } = found;
+    return { ...found, Ey, ...labkit.lstm(gates, hidden, seen, beta, c) }; // eq. 1 to 3
   });
-  labkit.look(model, image, steps);
-  beams.forEach((beam, j) => {
-    const { beta, hidden, seen } = steps[j], { gates } = labkit.wordOf(model, beam.word);
-    Object.assign(steps[j], labkit.lstm(gates, hidden, seen, beta, beam.c)); // eq. 1 to 3
-  });
-  const Lh = labkit.linear(model.L_h, labkit.stacked(steps.map((step) => step.h)), beams.length);
-  steps.forEach((step, j) => {
-    step.Ey = labkit.wordOf(model, beams[j].word).Ey;
-    step.Lh = labkit.rowFrom(Lh, model.L_h, j);
-  });
+  const Lh = labkit.linear(model.L_h, labkit.stacked(steps.map((step) => step.h)), steps.length);
+  steps.forEach((step, j) => (step.Lh = labkit.rowFrom(Lh, model.L_h, j)));
   labkit.predict(model, image, steps);
   return steps;
+};
+
+/* Where to look from each state h_{t-1}, and what is seen there: alpha, the gate beta, W_h h_{t-1},
+   and W_z z_t and L_z z_t before the gate. */
+labkit.look = (model, image, states, place) => {
+  const { attention_dim: A, feature_dim: D } = model.config;
+  const rows = labkit.linear(model.W_h, labkit.stacked(states), states.length);
+  const looks = states.map((_, j) => {
+    const row = labkit.rowFrom(rows, model.W_h, j); // W_s h_{t-1}, the gate, W_h h_{t-1}
+    const attended = labkit.attend(model, image, row.subarray(0, A), place);
+    return { ...attended, beta: labkit.contextGate(row[A]), hidden: row.subarray(A + 1) };
+  });
+  const soft = looks.filter((look) => look.place === null);
+  const contexts = soft.map((look) => labkit.softContext(image.a, D, look.alpha)); // eq. 13
+  const seen = contexts.length ? labkit.seenOf(model, contexts) : [];
+  soft.forEach((look, j) => (look.seen = seen[j]));
+  for (const look of looks) look.seen = look.seen || labkit.seenAt(model, image, look.place);
+  return looks;
 };
 
 /* Where to look: alpha, and either one place or, where `place` is null, all places by their weights.
@@ -142,15 +153,6 @@ labkit.attend = (model, image, query, place) => {
   const alpha = labkit.weights(e); // eq. 5
   if (model.mode === "expectation") return { alpha, place: null, e };
   return { alpha, place: model.mode === "sample" ? labkit.samplePlace(alpha) : labkit.argmax(e) };
-};
-
-/* W_z z_t and L_z z_t of each beam, before the gate: eq. 9 or eq. 13. */
-labkit.look = (model, image, steps) => {
-  const soft = steps.filter((step) => step.place === null), D = model.config.feature_dim;
-  const found = soft.length
-    ? labkit.seenOf(model, soft.map((step) => labkit.softContext(image.a, D, step.alpha))) : [];
-  soft.forEach((step, j) => (step.seen = found[j]));
-  for (const step of steps) step.seen = step.seen || labkit.seenAt(model, image, step.place);
 };
 
 /* log p of each next word, eq. 7. */

@@ -34,19 +34,30 @@ labkit.linear = (W, x, n) => {
 
 /* y_j = W x_j + b, j < n. Number k of vector j is x[k * xStep + j * xNext]; y likewise. */
 labkit.product = (W, n, x, xStep, xNext, y, yStep, yNext) => {
-  const K = W.columns, fours = n & ~3, panels = labkit.panelsFor(K);
-  for (let j = 0; j < fours; j += 16) { // 16 vectors stay in the cache for all rows of W
-    const count = Math.min(4, (fours - j) / 4);
-    labkit.fillPanels(panels, count, K, x, j * xNext, xStep, xNext);
-    for (let r = 0; r < W.padded; r += 4)
-      for (let q = 0; q < count; q++)
-        labkit.tile(W, r, panels[q], y, r * yStep + (j + 4 * q) * yNext, yStep, yNext);
+  const K = W.columns, panels = labkit.panelsFor(K);
+  for (let j = 0; j < n; j += 16) { // 16 vectors stay in the cache while all rows of W pass by
+    const here = Math.min(16, n - j), fours = here >> 2;
+    labkit.fillPanels(panels, fours, K, x, j * xNext, xStep, xNext);
+    const left = labkit.vectors(x, xStep, xNext, K, j + 4 * fours, j + here); // three at most
+    for (let r = 0; r < W.padded; r += 4) {
+      const at = r * yStep + j * yNext;
+      for (let q = 0; q < fours; q++)
+        labkit.tile(W, r, panels[q], y, at + 4 * q * yNext, yStep, yNext);
+      for (let q = 0; q < left.length; q++)
+        labkit.strip(W, r, left[q], y, at + (4 * fours + q) * yNext, yStep);
+    }
   }
-  for (let j = fours; j < n; j++) { // up to three are left over
-    for (let k = 0; k < K; k++) panels[0].values[k] = x[k * xStep + j * xNext];
-    for (let r = 0; r < W.padded; r += 4)
-      labkit.strip(W, r, panels[0].values, y, r * yStep + j * yNext, yStep);
+};
+
+/* Vectors `begin` to `end`, each by itself. */
+labkit.vectors = (x, xStep, xNext, K, begin, end) => {
+  const found = [];
+  for (let j = begin; j < end; j++) {
+    const vector = new Float32Array(K);
+    for (let k = 0; k < K; k++) vector[k] = x[k * xStep + j * xNext];
+    found.push(vector);
   }
+  return found;
 };
 
 /* Four panels, each for four vectors of K numbers; used again and again. */
