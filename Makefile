@@ -46,6 +46,7 @@ lab: .venv/.installed-labs
 
 book: .venv/.installed-book
 	rm -rf _build
+	$(BIN)/python book/prepare.py
 	$(BIN)/jupyter-book build -W -n --keep-going .
 	@echo "The book is here: _build/html/index.html"
 
@@ -58,7 +59,7 @@ lint: .venv/.installed-tests
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf .venv _build build dist *.egg-info demo
+	rm -rf .venv _build build dist *.egg-info demo book/_static/tell
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -265,6 +265,12 @@ labkit.AttentionViewer(scene.image, scene_captions, alt="A drawn scene of colour
 # labkit caption flickr8k-soft my.jpg --out captions
 # ```
 #
+# In the book, the models run in the page itself:
+
+# %% [markdown]
+# <div class="try-captioner"><p>On the book's page of this lab, drop a photograph here.</p></div>
+
+# %% [markdown]
 # ## Summary
 #
 # - An encoder turns a picture into a grid of vectors. A decoder generates a caption word by word.
@@ -275,3 +281,5 @@ labkit.AttentionViewer(scene.image, scene_captions, alt="A drawn scene of colour
 #
 # **To think about.** Suppose that the bright area always lies on the right object. Does that prove
 # that the model *used* what is there?
+#
+# **Next.** [Lab 1: images, captions, vocabulary](01_captions_and_vocabulary.ipynb)

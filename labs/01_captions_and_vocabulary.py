@@ -603,3 +603,5 @@ folder.cleanup()  # delete the files that we made
 #
 # **To think about.** Captions could be generated letter by letter, or from pieces of words, and no
 # word would be unknown. What would become harder?
+#
+# **Next.** [Lab 2: from a photograph to annotation vectors](02_annotation_vectors.ipynb)

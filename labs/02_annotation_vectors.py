@@ -537,3 +537,5 @@ print({name: facts[name] for name in ("name", "size", "block", "fit")})
 # **To think about.** Attention puts all its weight on one cell, and the word is right. You cover
 # that cell with grey, and the word stays right. What have you learned about the model, and what
 # have you not?
+#
+# **Next.** [Lab 3: 33 GB on a small machine](03_memory.ipynb)

@@ -707,3 +707,5 @@ folder.cleanup()
 #
 # **To think about.** The features could be stored with 8 bits per number, and all of COCO in 8 GB.
 # What would you measure to find out whether that is good enough?
+#
+# **Next.** [Lab 4: soft attention and the decoder](04_soft_attention.ipynb)

@@ -676,3 +676,5 @@ for name, kind in {"colours": COLOURS, "shapes": SHAPES,
 # **To think about.** With even weights, the model got few shapes right. Yet some models without
 # attention write good captions. What would the encoder have to give them, so that one vector is
 # enough?
+#
+# **Next.** [Lab 5: training](05_training.ipynb)

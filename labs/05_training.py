@@ -600,3 +600,5 @@ folder.cleanup()
 #
 # **To think about.** The model learned to look at the shapes without being shown where they are.
 # Suppose that all scenes had exactly one shape. Would it still learn to look at it?
+#
+# **Next.** [Lab 6: hard attention](06_hard_attention.ipynb)

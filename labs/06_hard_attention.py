@@ -457,3 +457,5 @@ print("Gumbel has the least of those that sample:", variances["gumbel"] < varian
 #
 # **To think about.** The baseline may depend on anything that the sampled region does not change.
 # May it depend on the picture? On the caption's words? On the regions sampled for *earlier* words?
+#
+# **Next.** [Lab 7: generating and scoring captions](07_generating_and_scoring.ipynb)

@@ -663,3 +663,5 @@ print("tau is beyond 0.3 more than once in ten times:", share > 0.1)
 # **To think about.** You may add one number to the scores of a captioner of *photographs*, to catch
 # captions such as the turned ones. You have no list of facts. What would you measure, and with what
 # data?
+#
+# **Next.** [Lab 8: soft against hard](08_soft_against_hard.ipynb)

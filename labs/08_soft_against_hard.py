@@ -399,3 +399,5 @@ check("8.4", claims)
 #
 # **To think about.** Hard attention is cheaper in the end: it needs one vector per word instead of
 # 49. When would that matter?
+#
+# **Next.** [Lab 9: full size](09_full_size.ipynb)

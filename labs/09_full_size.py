@@ -234,3 +234,6 @@ print("the losses differ by less than 0.01:", difference < 0.01)
 # **To think about.** With eight processes, a batch of 100 leaves each of them only a dozen
 # captions, and the graphics cards wait. Suppose that you make the batch larger instead. What
 # happens to the number of steps, and which learning rate suits the larger batch?
+#
+# **Next.** This was the last lab. [What came out](../book/results.md) compares soft with hard
+# attention on photographs.

@@ -20,6 +20,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from labkit.export.examples import examples_script
 from labkit.features.backbones import LITES, LiteNet
 from labkit.features.encoder import Encoder
 from labkit.files import writable_folder
@@ -65,6 +66,7 @@ def export_to_browser(
     with TemporaryDirectory(prefix=".part-", dir=writable_folder(out.parent)) as beside:
         part = Path(beside) / "page"
         _copy_page(part)
+        (part / "examples.js").write_text(examples_script(captioners), "utf-8")
         entries = [
             describe(captioner, name, model) | _write_weights(part, name, _bytes_of(model))
             for captioner, name, model in zip(captioners, _names(models), models, strict=True)

@@ -23,10 +23,12 @@ ROOT = Path(__file__).parents[2]
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 HARMLESS = "invalid theme mode"  # the theme says so on a reader's first visit
 LAB = "labs/00_first_caption.html"  # the lab whose viewer is tried
+TRY = "book/try-it.html"
+LIGHT = 3_000_000  # bytes of the front page and of those with the captioner
 # Pages of every layout. Reading the contrast of a page takes axe long, so only these are read; what
 # else axe looks for is looked for on all pages.
 LAYOUTS = [
-    "book/intro.html", "book/task-and-paper.html", LAB, "book/results.html",
+    "book/intro.html", "book/task-and-paper.html", LAB, TRY, "book/results.html",
     "book/bibliography.html", "search.html", "_modules/labkit/files.html",
 ]  # fmt: skip
 LOOK = """() => ({
@@ -37,6 +39,9 @@ LOOK = """() => ({
   ids: [...document.querySelectorAll("[id]")].map(e => e.id),
   maths: document.querySelectorAll(".math").length,
   drawn: document.querySelectorAll(".math mjx-container").length,
+  scripts: [...document.scripts].map(s => s.src),
+  size: [...performance.getEntriesByType("resource"), ...performance.getEntriesByType("navigation")]
+    .reduce((sum, entry) => sum + entry.encodedBodySize, 0),
 })"""
 
 
@@ -50,6 +55,8 @@ class Page:
     refused: list[str]  # addresses outside that it asked for
     width: int  # on a phone
     faults: list[str]  # found by axe
+    size: int  # bytes that it loads, itself included
+    scripts: list[str]  # their addresses
 
 
 @dataclass
@@ -73,6 +80,7 @@ class Built:
 def build(tmp_path_factory) -> Built:
     """The book, built from nothing beside the project."""
     out = tmp_path_factory.mktemp("book")
+    subprocess.run([sys.executable, "book/prepare.py"], cwd=ROOT, check=True, timeout=600)
     tool = Path(sys.executable).with_name("jupyter-book")
     run = subprocess.run(
         [tool, "build", ".", "--path-output", out, "-W", "-n", "--keep-going"],
@@ -130,7 +138,9 @@ def visit(context, site: str, path: str) -> Page:
         faults += serious_faults(tab, runOnly=["color-contrast", "link-in-text-block"])
     tab.set_viewport_size(PHONE)
     width = tab.evaluate("document.documentElement.scrollWidth")
-    page = Page(tab.title(), look, complaints, refused, width, faults)
+    page = Page(
+        tab.title(), look, complaints, refused, width, faults, look["size"], look["scripts"]
+    )
     tab.close()
     return page
 
@@ -272,6 +282,57 @@ def test_the_viewer_in_a_lab(reader, site):
     reader.set_viewport_size(PHONE)
     box = viewer.bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
+
+
+def test_a_page_is_light_until_a_photograph_is_dropped(crawl):
+    """Without compression: a web space that compresses sends a third of it."""
+    with_captioner = [a for a, p in crawl.pages.items() if any("/tell/" in s for s in p.scripts)]
+    assert with_captioner == [crawl.site + TRY, crawl.site + LAB]
+    first = [crawl.site + "index.html", crawl.site + "book/intro.html"]
+    heavy = {a: crawl.pages[a].size for a in first + with_captioner if a in crawl.pages}
+    assert len(heavy) > 2 and max(heavy.values()) < LIGHT, heavy
+    assert not [s for page in crawl.pages.values() for s in page.scripts if "/weights/" in s]
+
+
+def test_the_front_page_begins_with_a_picture_that_moves(reader, site):
+    reader.goto(f"{site}book/intro.html", wait_until="networkidle")
+    viewer, button = reader.locator(".moving-viewer"), reader.locator(".moving-pause")
+    assert reader.evaluate("""() => {
+      const prose = document.querySelector("article section > p");
+      const viewer = document.querySelector("article section > .moving-viewer");
+      return Boolean(viewer.compareDocumentPosition(prose) & Node.DOCUMENT_POSITION_FOLLOWING);
+    }""")
+    says = lambda: viewer.get_by_role("status").inner_text()  # noqa: E731
+    assert "picture alone" in says() and button.inner_text() == "Play the words"  # reduced motion
+    reader.emulate_media(reduced_motion="no-preference")
+    reader.reload(wait_until="networkidle")
+    assert button.inner_text() == "Pause" and viewer.locator("[aria-live=off]").count()
+    seen = set()
+    for _ in range(100):
+        seen.add(says())
+        if len(seen) > 1:
+            break
+        reader.wait_for_timeout(100)
+    assert len(seen) > 1
+    viewer.get_by_role("radio").nth(1).hover()
+    assert button.inner_text() == "Play the words" and "soft man: looks" in says()
+    reader.wait_for_timeout(2000)
+    assert "soft man: looks" in says() and not viewer.locator("[aria-live=off]").count()
+
+
+def test_a_photograph_in_the_book_is_captioned_by_both_models(reader, site):
+    reader.goto(site + TRY, wait_until="networkidle")
+    reader.locator(".tell-example").nth(1).click()
+    viewer = reader.locator(".tell-result .attention-viewer")
+    viewer.get_by_role("radio", name="camera").first.click()
+    assert reader.locator(".tell-candidate").count() == 5
+    reader.locator(".tell-cell").nth(9).click()
+    reader.locator(".tell-from-there .attention-viewer").wait_for()
+    for theme in ("light", "dark"):
+        reader.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+        assert not serious_faults(reader, ".try-captioner")
+    reader.set_viewport_size(PHONE)
+    assert reader.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def leads_somewhere(link: str, crawl: Crawl, html: Path) -> bool:
