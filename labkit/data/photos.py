@@ -132,8 +132,10 @@ def to_input(
     image = to_rgb(image)
     if crop is not None:
         image = image.crop([round(x * side) for x, side in zip(crop, image.size * 2, strict=True)])
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    # First across, then down. In one call Pillow 13 begins with the height of a tall photograph,
+    # and older versions do not, which gives other pixels.
+    image = image.resize((size, image.height), Image.Resampling.BICUBIC)
+    image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image).transpose(2, 0, 1).copy()  # (3, S, S)
 
 
