@@ -58,6 +58,7 @@ def measure(folder: Path, store: str | None, number: int) -> dict:
     """All figures of the revision that this process imports."""
     import torch
 
+    import labkit
     from labkit import Captioner, GenerationConfig
     from labkit.model.generation import generate
     from labkit.training.config import defaults_for, resolve
@@ -97,7 +98,8 @@ def measure(folder: Path, store: str | None, number: int) -> dict:
     if store:
         command = [sys.executable, "-m", "labkit", "evaluate", "flickr8k-soft", "--data", store]
         begin, wall = cpu(children=True), time.perf_counter()
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        package = Path(labkit.__file__).parents[1]  # python -m looks into the current folder first
+        done = subprocess.run(command, cwd=package, stdout=subprocess.PIPE, text=True, check=True)
         found["evaluate, s of CPU"] = cpu(children=True) - begin
         found["evaluate, s"] = time.perf_counter() - wall
         found["scores"] = done.stdout.split()
