@@ -287,7 +287,7 @@ def test_captions_of_photographs_are_labkits(tab, captioners):
 
 def test_captions_of_a_data_sets_photographs_are_labkits(tab, captioners, shared):
     mine = {name: captioners[name] for name in FLICKR}
-    for path in dev_photos(shared, 6):
+    for path in dev_photos(shared, 3):
         assert_same_captions(tab, path.read_bytes(), mine, 256)
 
 

@@ -23,7 +23,7 @@ labkit.generate = async (model, a, options = {}) => {
   for (const [name, value] of Object.entries(options)) if (value != null) settings[name] = value;
   settings.prefix = settings.prefix.map((word) => {
     if (model.numberOf.has(word)) return model.numberOf.get(word);
-    throw new Error(`${model.name} does not know the word ${word}: begin with words of labkit.models`);
+    throw new Error(`${model.name} does not know the word ${word}: begin with words that it knows`);
   });
   const image = labkit.imageOf(model, a);
   const start = { word: labkit.BOS, ...image.first, score: 0, ids: [], alpha: [], candidates: [] };
@@ -89,8 +89,10 @@ labkit.next = (model, image, beams, t, { prefix, force, noRepeatNgramSize }) => 
     for (const y of labkit.NEVER) if (y !== prefix[t]) step.logP[y] = -Infinity;
     if (noRepeatNgramSize && t >= Math.max(prefix.length, 1))
       labkit.forbidRepeats(step.logP, beams[j].ids, noRepeatNgramSize);
-    step.candidates = labkit.largest(step.logP, labkit.CANDIDATES).map((y) => ({ y, p: Math.exp(step.logP[y]) }));
-    if (t < prefix.length) step.logP.forEach((_, y) => { if (y !== prefix[t]) step.logP[y] = -Infinity; });
+    const likely = labkit.largest(step.logP, labkit.CANDIDATES);
+    step.candidates = likely.map((y) => ({ y, p: Math.exp(step.logP[y]) }));
+    if (t < prefix.length)
+      step.logP = step.logP.map((one, y) => (y === prefix[t] ? one : -Infinity)); // a given word
   });
   return steps;
 };
@@ -110,7 +112,8 @@ labkit.bestContinuations = (beams, steps, atEnd, count) => {
     const words = atEnd ? [labkit.EOS] : labkit.largest(logP, count);
     return words.map((y) => ({ j, y, total: beams[j].score + logP[y] }));
   });
-  return all.filter(({ total }) => total > -Infinity).sort((a, b) => b.total - a.total).slice(0, count);
+  const possible = all.filter(({ total }) => total > -Infinity);
+  return possible.sort((one, other) => other.total - one.total).slice(0, count);
 };
 
 /* The numbers of the `count` largest, largest first. */

@@ -9,7 +9,7 @@ labkit.sigma = (x) => 1 / (1 + Math.exp(-x));
 /* Eq. 4: e_ti = v . tanh(W_a a_i + W_s h_{t-1} + b), for all i: (L).
 
    tanh(x) = 2 / (1 + exp(-2x)) - 1, and exp(-2 (key + query)) is a product of two exponentials:
-   that of the keys W_a a_i + b (L, A) is made once, that of the query W_s h_{t-1} (A) once a word. */
+   of the keys W_a a_i + b (L, A), made once, and of the query W_s h_{t-1} (A), made once a word. */
 labkit.scores = (expKeys, query, v) => {
   const A = v.length, e = new Float64Array(expKeys.length / A), expQuery = query.map(labkit.expOf);
   const sum = v.reduce((total, x) => total + x, 0);
@@ -25,7 +25,8 @@ labkit.expOf = (x) => Math.exp(-2 * Math.max(-43, Math.min(43, x))); // finite i
 
 /* Eq. 5: alpha_ti = exp(e_ti) / sum_k exp(e_tk): (L). */
 labkit.weights = (e) => {
-  const most = e.reduce((a, b) => Math.max(a, b)), alpha = Float32Array.from(e, (x) => Math.exp(x - most));
+  const most = e.reduce((a, b) => Math.max(a, b)); // else the exponentials might be infinite
+  const alpha = Float32Array.from(e, (x) => Math.exp(x - most));
   const sum = alpha.reduce((a, b) => a + b, 0);
   return alpha.map((x) => x / sum);
 };
@@ -57,7 +58,8 @@ labkit.contextGate = (x) => labkit.sigma(x);
    W_h h_{t-1} and W_z z_t, each (4H); z_t has the gate beta. */
 labkit.lstmGates = (k, H, word, hidden, context, beta) => {
   const sum = (at) => word[at] + hidden[at] + beta * context[at];
-  return [labkit.sigma(sum(k)), labkit.sigma(sum(k + H)), labkit.sigma(sum(k + 2 * H)), Math.tanh(sum(k + 3 * H))];
+  const i = labkit.sigma(sum(k)), f = labkit.sigma(sum(k + H)), o = labkit.sigma(sum(k + 2 * H));
+  return [i, f, o, Math.tanh(sum(k + 3 * H))];
 };
 
 /* Eq. 2: c_t = f_t c_{t-1} + i_t g_t, number by number. */

@@ -10,37 +10,44 @@ labkit.newMap = (channels, rows, columns) => {
   return { channels, rows, columns, area, values: new Float32Array(channels * area) };
 };
 
-/* The encoder's weights, laid out for the loops below; loaded once. */
-labkit.loadEncoder = (onProgress) => (labkit.encoderPromise = labkit.encoderPromise || (async () => {
-  const facts = labkit.encoder, tensors = labkit.readTensors(await labkit.readBytes(facts, onProgress));
+/* The encoder, loaded once. */
+labkit.loadEncoder = (onProgress) => {
+  labkit.loading = labkit.loading || labkit.readEncoder(onProgress).catch((error) => {
+    labkit.loading = null; // the next photograph tries again
+    throw error;
+  });
+  return labkit.loading;
+};
+
+/* Its weights, laid out for the loops below. */
+labkit.readEncoder = async (onProgress) => {
+  const tensors = labkit.readTensors(await labkit.readBytes(labkit.encoder, onProgress));
+  const biasOf = (name) => tensors[`${name}.bias`].values;
   const matrix = (name) => {
     const { shape: [rows, ...others], values } = tensors[`${name}.weight`];
-    const shape = [rows, others.reduce((product, size) => product * size)];
-    return labkit.layOut({ shape, values }, tensors[`${name}.bias`].values);
+    const columns = others.reduce((product, size) => product * size);
+    return labkit.layOut({ shape: [rows, columns], values }, biasOf(name));
   };
   const kernels = (name) => {
     const { shape: [channels, , size], values } = tensors[`${name}.weight`];
-    return { channels, size, values, bias: tensors[`${name}.bias`].values };
+    return { channels, size, values, bias: biasOf(name) };
   };
-  const blocks = facts.blocks.map(({ name, ...block }) => ({
+  const optional = (name) => (`${name}.weight` in tensors ? matrix(name) : null);
+  const blocks = labkit.encoder.blocks.map(({ name, ...block }) => ({
     ...block,
-    expand: `${name}.expand.weight` in tensors ? matrix(`${name}.expand`) : null,
+    expand: optional(`${name}.expand`),
     depthwise: kernels(`${name}.depthwise`),
     project: matrix(`${name}.project`),
   }));
-  const head = "head.weight" in tensors ? matrix("head") : null;
-  return { ...facts, stem: matrix("stem"), blocks, head };
-})().catch((error) => {
-  labkit.encoderPromise = null; // the next photograph tries again
-  throw error;
-}));
+  return { ...labkit.encoder, stem: matrix("stem"), blocks, head: optional("head") };
+};
 
 /* pixels (3, S, S) -> {a: (L, D), rows, columns}. `pause` is awaited between the layers. */
 labkit.encode = async (encoder, pixels, pause = () => {}) => {
-  let map = labkit.stem(encoder.stem, pixels, encoder.size), fine = map;
+  let map = labkit.stem(encoder.stem, pixels, encoder.size), fine = null;
   for (const block of encoder.blocks) {
     await pause();
-    if (block.late && !fine.kept) fine = { ...map, kept: true }; // of stride 16, before the last halving
+    if (block.late && !fine) fine = map; // of stride 16, before the last halving
     map = labkit.block(block, map);
   }
   if (encoder.block === "stride16") return labkit.annotationVectors([map]);
@@ -97,9 +104,11 @@ labkit.padding = (n, size, stride) =>
 
 /* A convolution of 3 x 3 or 5 x 5 of each channel by itself, between two ReLU6. */
 labkit.depthwise = ({ channels, size, values, bias }, stride, map) => {
-  const out = labkit.newMap(channels, Math.ceil(map.rows / stride), Math.ceil(map.columns / stride));
-  const top = labkit.padding(map.rows, size, stride), left = labkit.padding(map.columns, size, stride);
-  const width = (out.columns - 1) * stride + size, height = (out.rows - 1) * stride + size;
+  const rows = Math.ceil(map.rows / stride), columns = Math.ceil(map.columns / stride);
+  const out = labkit.newMap(channels, rows, columns);
+  const top = labkit.padding(map.rows, size, stride);
+  const left = labkit.padding(map.columns, size, stride);
+  const width = (columns - 1) * stride + size, height = (rows - 1) * stride + size;
   const plane = new Float64Array(width * height), kernel = new Float64Array(size * size);
   const dot = size === 3 ? labkit.dot3x3 : labkit.dot5x5;
   for (let channel = 0; channel < channels; channel++) {
@@ -125,7 +134,8 @@ labkit.dot3x3 = (p, width, k, bias, stride, out, to) => {
 };
 
 labkit.dot5 = (p, a, k, b) =>
-  p[a] * k[b] + p[a + 1] * k[b + 1] + p[a + 2] * k[b + 2] + p[a + 3] * k[b + 3] + p[a + 4] * k[b + 4];
+  p[a] * k[b] + p[a + 1] * k[b + 1] + p[a + 2] * k[b + 2]
+  + p[a + 3] * k[b + 3] + p[a + 4] * k[b + 4];
 
 labkit.dot5x5 = (p, width, k, bias, stride, out, to) => {
   for (let y = 0; y < out.rows; y++)

@@ -11,11 +11,12 @@ labkit.components = (model, image, { e, alpha }) => {
   const { places, feature_dim: D } = model.config;
   const order = Array.from(alpha.keys()).sort((i, j) => e[j] - e[i]).slice(0, places);
   const single = places < image.L ? order.filter((i) => alpha[i] > labkit.LEAST_SHARE) : order;
-  const parts = single.map((i) => ({ share: alpha[i], context: labkit.hardContext(image.a, D, i) }));
+  const one = (i) => ({ share: alpha[i], context: labkit.hardContext(image.a, D, i) });
+  const parts = single.map(one);
   const rest = alpha.map((share, i) => (single.includes(i) ? 0 : share));
-  const share = rest.reduce((sum, one) => sum + one, 0);
+  const share = rest.reduce((sum, x) => sum + x, 0);
   if (single.length < image.L && share > 0)
-    parts.push({ share, context: labkit.softContext(image.a, D, rest.map((one) => one / share)) });
+    parts.push({ share, context: labkit.softContext(image.a, D, rest.map((x) => x / share)) });
   return parts;
 };
 

@@ -62,7 +62,8 @@ labkit.normalised = (a, size) => {
     let mean = 0, variance = 0;
     for (let k = 0; k < size; k++) mean += a[from + k] / size;
     for (let k = 0; k < size; k++) variance += (a[from + k] - mean) ** 2 / size;
-    for (let k = 0; k < size; k++) normal[from + k] = (a[from + k] - mean) / Math.sqrt(variance + 1e-5);
+    const deviation = Math.sqrt(variance + 1e-5);
+    for (let k = 0; k < size; k++) normal[from + k] = (a[from + k] - mean) / deviation;
   }
   return normal;
 };
@@ -123,8 +124,22 @@ labkit.step = (model, image, beams, place = null) => {
   return steps;
 };
 
-/* Where to look from each state h_{t-1}, and what is seen there: alpha, the gate beta, W_h h_{t-1},
-   and W_z z_t and L_z z_t before the gate. */
+/* Where to look: alpha, and one place; or all places by their weights, where `place` is null. Hard
+   attention looks at the most likely place, unless the model's settings say otherwise. */
+labkit.attend = (model, image, query, place) => {
+  if (place !== null) {
+    const alpha = new Float32Array(image.L);
+    alpha[place] = 1;
+    return { alpha, place };
+  }
+  const e = labkit.scores(image.expKeys, query, model.v); // eq. 4
+  const alpha = labkit.weights(e); // eq. 5
+  if (model.mode === "expectation") return { alpha, place: null, e };
+  return { alpha, place: model.mode === "sample" ? labkit.samplePlace(alpha) : labkit.argmax(e) };
+};
+
+/* W_z z_t and L_z z_t from each state h_{t-1}, before the gate; and with them alpha, the gate beta,
+   and W_h h_{t-1}. */
 labkit.look = (model, image, states, place) => {
   const { attention_dim: A, feature_dim: D } = model.config;
   const rows = labkit.linear(model.W_h, labkit.stacked(states), states.length);
@@ -141,25 +156,13 @@ labkit.look = (model, image, states, place) => {
   return looks;
 };
 
-/* Where to look: alpha, and either one place or, where `place` is null, all places by their weights.
-   Hard attention looks at the most likely place, unless the model's settings say otherwise. */
-labkit.attend = (model, image, query, place) => {
-  if (place !== null) {
-    const alpha = new Float32Array(image.L);
-    alpha[place] = 1;
-    return { alpha, place };
-  }
-  const e = labkit.scores(image.expKeys, query, model.v); // eq. 4
-  const alpha = labkit.weights(e); // eq. 5
-  if (model.mode === "expectation") return { alpha, place: null, e };
-  return { alpha, place: model.mode === "sample" ? labkit.samplePlace(alpha) : labkit.argmax(e) };
-};
-
 /* log p of each next word, eq. 7. */
 labkit.predict = (model, image, steps) => {
-  const { hidden_dim: H, attention } = model.config;
-  if (attention === "marginal" && steps[0].place === null) return labkit.predictMixture(model, image, steps);
-  const rows = steps.map(({ Ey, Lh, seen, beta }) => labkit.mixed(Ey, Lh, seen.subarray(4 * H), beta));
+  const H = model.config.hidden_dim, everywhere = steps[0].place === null;
+  if (model.attention === "marginal" && everywhere)
+    return labkit.predictMixture(model, image, steps);
+  const rows = steps.map(({ Ey, Lh, seen, beta }) =>
+    labkit.mixed(Ey, Lh, seen.subarray(4 * H), beta));
   const n = labkit.linear(model.E, labkit.stacked(rows), rows.length); // n_t
   steps.forEach((step, j) => (step.logP = labkit.logProbabilities(labkit.rowFrom(n, model.E, j))));
 };

@@ -12,7 +12,7 @@ labkit.readPhoto = async (blob) => {
     bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
   } catch {
     const name = blob.name || "this file";
-    throw new Error(`${name} cannot be read as an image here: save it as JPEG or PNG, and try again`);
+    throw new Error(`${name} cannot be read as an image here: save it as JPEG, and try again`);
   }
   const { width, height } = bitmap;
   const canvas = document.createElement("canvas");
@@ -24,7 +24,8 @@ labkit.readPhoto = async (blob) => {
     context.drawImage(bitmap, 0, 0);
     return { width, height, data: context.getImageData(0, 0, width, height).data };
   } catch {
-    throw new Error(`the picture has ${width} x ${height} pixels, too many here: save a smaller copy`);
+    const pixels = `${width} x ${height} pixels`;
+    throw new Error(`the picture has ${pixels}, too many here: save a smaller copy of it`);
   } finally {
     bitmap.close();
     canvas.width = canvas.height = 0; // gives the memory back at once
@@ -34,7 +35,7 @@ labkit.readPhoto = async (blob) => {
 /* Squash a photograph to (3, S, S), first across and then down, as Pillow's Image.resize(BICUBIC)
    does in two calls: weights in whole numbers of 2^-22, and each pass rounded to 8 bits. */
 labkit.toInput = ({ width, height, data }, size) => {
-  const photo = { width, height, data, plane: 1, step: 4 }; // a colour's first pixel; the next pixel
+  const photo = { width, height, data, plane: 1, step: 4 }; // to the next colour; to the next pixel
   return labkit.lowered(labkit.narrowed(photo, size), size).data;
 };
 
@@ -80,8 +81,8 @@ labkit.bicubicWeights = (length, size) => {
     let total = 0;
     for (let k = 0; k < shares.length; k++)
       total += shares[k] = labkit.bicubic((k + first - centre + 0.5) * (1 / wide));
-    const round = (share) => Math.trunc(share * (1 << 22) + (share < 0 ? -0.5 : 0.5));
-    return { first, weights: Int32Array.from(shares, (share) => round(total ? share / total : share)) };
+    const rounded = (share) => Math.trunc(share * (1 << 22) + (share < 0 ? -0.5 : 0.5));
+    return { first, weights: Int32Array.from(shares, (share) => rounded(share / total)) };
   });
 };
 

@@ -68,7 +68,7 @@ labkit.panelsFor = (K) => {
   return labkit.panels;
 };
 
-/* Put 4 vectors side by side into each of `count` panels. `steps` has 4k for each k that is there. */
+/* Put 4 vectors side by side into each of `count` panels; `steps` has 4k for each k that is in. */
 labkit.fillPanels = (panels, count, K, x, from, xStep, xNext) => {
   for (const panel of panels) panel.length = 0;
   for (let k = 0; k < K; k++)
