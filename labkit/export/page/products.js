@@ -110,10 +110,6 @@ labkit.tile = (W, r, panel, y, at, down, right) => {
   y[at + two] = a32 + b[r + 3]; y[at + three] = a33 + b[r + 3];
 };
 
-labkit.put = (y, at, right, b, a0, a1, a2, a3) => {
-  y[at] = a0 + b; y[at + right] = a1 + b; y[at + 2 * right] = a2 + b; y[at + 3 * right] = a3 + b;
-};
-
 /* Rows r to r + 3 times 1 vector, in two sums each: no addition waits for the one before it. */
 labkit.strip = (W, r, x, y, at, down) => {
   const w = W.values, b = W.bias, end = (r + 4) * W.columns;
