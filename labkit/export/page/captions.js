@@ -18,7 +18,8 @@ labkit.generate = async (model, a, options = {}) => {
   const own = model.generation;
   const settings = {
     numBeams: own.num_beams, maxLength: own.max_length, lengthPenalty: own.length_penalty,
-    noRepeatNgramSize: own.no_repeat_ngram_size, prefix: [], force: null, pause: () => {},
+    noRepeatNgramSize: own.no_repeat_ngram_size, prefix: [], force: null,
+    pause: labkit.pauses(),
   };
   for (const [name, value] of Object.entries(options)) if (value != null) settings[name] = value;
   settings.prefix = settings.prefix.map((word) => {

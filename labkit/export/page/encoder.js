@@ -43,7 +43,7 @@ labkit.readEncoder = async (onProgress) => {
 };
 
 /* pixels (3, S, S) -> {a: (L, D), rows, columns}. `pause` is awaited between the layers. */
-labkit.encode = async (encoder, pixels, pause = () => {}) => {
+labkit.encode = async (encoder, pixels, pause = labkit.pauses()) => {
   let map = labkit.stem(encoder.stem, pixels, encoder.size), fine = null;
   for (const block of encoder.blocks) {
     await pause();

@@ -4,7 +4,6 @@
   const labkit = (window.labkit = window.labkit || {});
   const CANCELLED = new Error("another photograph came");
   const SHOWN_PIXELS = 640; // the longer side of the photograph on the page
-  const AWAKE = 40; // ms of computing before the page may draw and listen again
   let widgets = 0;
 
   const add = (parent, tag, attributes = {}, text = "") => {
@@ -15,7 +14,6 @@
   };
   const button = (parent, name, text, attributes = {}) =>
     add(parent, "button", { type: "button", class: name, ...attributes }, text);
-  const breath = () => new Promise((go) => setTimeout(go));
   const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} seconds`;
 
   // A data URL as a file. (A page opened from a file cannot fetch.)
@@ -141,12 +139,10 @@
 
     // What long work awaits now and then: the page lives on, and an old turn ends.
     pause(turn) {
-      let last = performance.now();
+      const pause = labkit.pauses();
       return async () => {
-        if (performance.now() - last > AWAKE) await breath();
-        else if (turn === this.turn) return;
+        await pause();
         if (turn !== this.turn) throw CANCELLED;
-        last = performance.now();
       };
     }
 
@@ -191,7 +187,7 @@
         await this.load(step);
         this.say("Looking at the photograph.");
         this.progress(null);
-        await step(breath());
+        await step(labkit.breath());
         this.started = performance.now();
         const input = labkit.toInput(photo, this.encoder.size);
         this.vectors = await step(labkit.encode(this.encoder, input, pause));
@@ -228,7 +224,7 @@
       for (const model of this.models) {
         const name = this.nameOf(found.length);
         this.say(`${name} is finding words.`);
-        await step(breath());
+        await step(labkit.breath());
         found.push({ name, ...this.mapped(await step(labkit.generate(model, this.vectors.a, { numBeams, pause }))) });
       }
       this.captions = found;

@@ -6,6 +6,22 @@
    the four rows' numbers lie side by side, and the vectors are, too, before they are used. After a
    ReLU most numbers are 0: where all four vectors have a 0, the step is left out. */
 
+/* Long work awaits a pause now and then. The page draws and listens meanwhile, and Firefox puts the
+   machine code of its compiler in place: without a pause it stays in its interpreter. */
+labkit.AWAKE = 40; // ms of computing between two breaths
+
+labkit.breath = () => new Promise((resolve) => setTimeout(resolve));
+
+labkit.pauses = () => {
+  let last = performance.now();
+  return async () => {
+    if (performance.now() - last <= labkit.AWAKE) return;
+    await labkit.breath();
+    last = performance.now();
+  };
+};
+
+
 /* Lay out a matrix (rows, columns) in groups of four rows; the last group is filled up by zeros. */
 labkit.layOut = ({ shape: [rows, columns], values }, bias = null) => {
   const padded = (rows + 3) & ~3;
