@@ -8,6 +8,7 @@ import pytest
 
 WITH_EXAMPLES = [  # modules whose docstrings have examples; add yours
     "labkit.data.readers",
+    "labkit.data.redraw",
     "labkit.data.scenes",
     "labkit.data.vocabulary",
     "labkit.store",
@@ -15,12 +16,14 @@ WITH_EXAMPLES = [  # modules whose docstrings have examples; add yours
     "labkit.store.shards",
     "labkit.store.shuffle",
     "labkit.features.prepare",
+    "labkit.model.attention",
     "labkit.model.captioner",
     "labkit.model.config",
     "labkit.model.decoder",
     "labkit.model.equations",
     "labkit.model.hard_attention",
     "labkit.evaluation.evaluate",
+    "labkit.evaluation.interventions",
     "labkit.evaluation.metrics",
     "labkit.figures.strips",
     "labkit.figures.viewer",

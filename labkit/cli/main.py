@@ -205,6 +205,29 @@ def score(
 
 
 @app.command()
+def probe(
+    run: Run,
+    out: Out,
+    data: Annotated[Path | None, Option(help="A store. Default: the training store.")] = None,
+    split: Annotated[str | None, Option(help="The split. Default: the dev split.")] = None,
+    count: Annotated[int | None, Option(
+        min=10, help="Number of images. Default: 200 scenes, or all photographs.")] = None,
+    overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Ask where a model's words come from.
+
+    Its weights, its contexts and its first state are replaced, one at a time. In drawn scenes, each
+    object is removed, too. The answers are one table and one figure.
+
+    Example: labkit probe scenes-soft --out probed
+    """
+    from labkit.figures.probe_report import probe_model
+
+    probe_model(run, out, data, split, count, overwrite)
+    print((out / "table.md").read_text(encoding="utf-8"), end="")
+
+
+@app.command()
 def models() -> None:
     """List the trained models that come with the package.
 

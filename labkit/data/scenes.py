@@ -193,9 +193,7 @@ def make_scenes(
         raise ValueError(f"a scene has at most {MOST_CAPTIONS} captions, not {captions}")
     records = []
     for k in range(count):
-        rng = random.Random(f"scene {seed} {split} {k}")
-        things = make_scene(rng)
-        shade = rng.randint(90, 190)
+        things, shade, rng = sample_scene(seed, split, k)
         texts: dict[str, tuple[Box | None, ...]] = {}
         while len(texts) < captions:
             texts.setdefault(*write_caption(things, rng))
@@ -203,6 +201,12 @@ def make_scenes(
         boxes, facts = tuple(texts.values()), {"things": [asdict(thing) for thing in things]}
         records.append(CaptionedImage(name, picture, tuple(texts), split, boxes, facts))
     return records
+
+
+def sample_scene(seed: int, split: str, k: int) -> tuple[list[Thing], int, random.Random]:
+    """Sample scene ``k`` of `make_scenes`: its shapes, its shade, the generator for captions."""
+    rng = random.Random(f"scene {seed} {split} {k}")
+    return make_scene(rng), rng.randint(90, 190), rng
 
 
 def things_of(facts: dict) -> list[Thing]:

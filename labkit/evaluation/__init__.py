@@ -1,6 +1,7 @@
 """Scores of captions and of attention.
 
-Metrics against references, the pointing game, statistics of attention maps, human judgements.
+Metrics against references, the pointing game, statistics of attention maps, human judgements; and
+interventions, which ask where a word came from.
 """
 
 import lazy_loader
@@ -12,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "evaluate": ["Evaluation", "evaluate_model"],
         "results": ["read_references", "read_results", "score_file", "write_results"],
         "attention_maps": ["agreement", "map_scores"],
+        "interventions": ["Estimate", "Intervened", "estimate", "teacher_force"],
         "human_judgements": ["agreement_with_people", "read_judgements"],
     },
 )

@@ -218,7 +218,7 @@ def evaluate_model(
     if (store := store or captioner.data) is None:
         raise ValueError(f"{run} comes without its data: name a store with --data")
     features = FeatureStore(store, find_split(store, split or captioner.dev_split))
-    _compare_encoders(features, captioner)
+    compare_encoders(features, captioner)
     config = (config or captioner.generation).updated(overrides)
     decoder, vocabulary = captioner.decoder, captioner.vocabulary
     found = evaluate(decoder, vocabulary, features, config, progress=progress)
@@ -227,7 +227,7 @@ def evaluate_model(
     return found
 
 
-def _compare_encoders(store: FeatureStore, captioner: Captioner) -> None:
+def compare_encoders(store: FeatureStore, captioner: Captioner) -> None:
     """Check that a store's features come from the network that a model was trained with.
 
     Another precision is only reported on standard error: it changes some captions, but the scores

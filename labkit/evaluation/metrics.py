@@ -98,7 +98,7 @@ def score_each(
 def _prepare(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> list[Texts]:
     texts = _checked(references, hypotheses)
     start_meteor()
-    return _tokenized(*texts)
+    return tokenized(*texts)
 
 
 def _compute(references: Texts, hypotheses: Texts) -> list[tuple[float, Sequence[float]]]:
@@ -238,7 +238,7 @@ def _one(name: str, given: str | Sequence[str]) -> str:
     return given if isinstance(given, str) else given[0]
 
 
-def _tokenized(*groups: Texts) -> list[Texts]:
+def tokenized(*groups: Texts) -> list[Texts]:
     """Tokenize as the COCO challenge does: lower case, Penn Treebank rules, no punctuation."""
     lines = [text for texts in groups for several in texts.values() for text in several]
     jar, main = ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR, "edu.stanford.nlp.process.PTBTokenizer"

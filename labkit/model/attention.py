@@ -52,6 +52,22 @@ class EncodedImage:
         soft_mask: (N, 1, 1) bool, which captions learn from all regions this time, where a
             mechanism mixes both ways; else None.
         layers: What contexts and states pass, if not the decoder's own layers.
+        intervene: Gets each step before its context is computed, and returns the step to use. So
+            one asks what a model would say had it looked elsewhere. None leaves steps as they are.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> import torch
+        >>> from labkit import Decoder, ModelConfig
+        >>> def uniform(step):
+        ...     even = torch.full_like(step.weights, 1 / step.weights.shape[-1])
+        ...     return replace(step, weights=even)
+        >>> decoder = Decoder(ModelConfig(vocab_size=12, encoder_dim=8)).eval()
+        >>> image, state = decoder.init_state(torch.randn(2, 4, 8))  # two images of four regions
+        >>> image.intervene = uniform
+        >>> log_p, state, step = decoder.step(torch.tensor([[1], [1]]), image, state)
+        >>> step.weights[0, 0]
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
 
     a: Tensor
@@ -60,6 +76,7 @@ class EncodedImage:
     attention_mode: str | None
     soft_mask: Tensor | None = None
     layers: "Layers | None" = None
+    intervene: "Callable[[AttentionStep], AttentionStep] | None" = None
 
     def first(self, n: int) -> "EncodedImage":
         """Keep the first n images; `keys` stay, for their gradient is one tensor."""
@@ -218,6 +235,8 @@ class Attention(nn.Module):
             alpha = scores.softmax(-1)
             place = sample_place(alpha) if image.attention_mode == "sample" else scores.argmax(-1)
             step = AttentionStep(alpha, one_place(place, alpha))
+        if image.intervene is not None:
+            step = image.intervene(step)
         # `equations.soft_context`, or `equations.hard_context` where weights are one-hot
         return step.weights.to(image.a.dtype) @ image.a, step  # (N, K, L) x (N, L, D) -> (N, K, D)
 

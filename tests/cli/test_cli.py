@@ -20,7 +20,7 @@ VERBS = [
     ["demo"], ["data"], ["prepare", "scenes"], ["prepare", "flickr8k"], ["prepare", "coco"],
     ["prepare", "karpathy"], ["prepare", "flickr30k"], ["prepare", "table"], ["prepare", "auto"],
     ["train"], ["compare"], ["evaluate"], ["caption"], ["info"],
-    ["verify"], ["export"], ["split"], ["grade"], ["score"], ["models"],
+    ["verify"], ["export"], ["split"], ["grade"], ["score"], ["models"], ["probe"],
 ]  # fmt: skip
 
 

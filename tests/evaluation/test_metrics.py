@@ -186,7 +186,7 @@ def test_what_a_java_program_said_last_reaches_the_user(
     java.chmod(0o755)
     references, hypotheses = {"a": ["a dog"]}, {"a": ["a dog"]}
     monkeypatch.setattr(metrics, "JAVA", [str(java)])
-    for work in (metrics._meteor, metrics._tokenized):
+    for work in (metrics._meteor, metrics.tokenized):
         with pytest.raises(ChildProcessError, match=reason) as caught:
             work(references, hypotheses)
         assert "Unknown Source" not in str(caught.value) and "\n" not in str(caught.value)
