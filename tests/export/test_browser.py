@@ -496,8 +496,8 @@ def test_firefox_reads_image_files_of_all_kinds_alike(firefox, scenes, tmp_path)
     assert not wrong and not firefox.complaints
 
 
-# Drawn scenes, whose models are small: where other programs use both processors, Firefox 140 compiled
-# no script here, and a photograph took a minute and more.
+# Drawn scenes, whose models are small: in some starts Firefox 140 compiles no script, and then a
+# photograph takes a minute and more.
 def test_firefox_captions_alike_from_a_file(firefox, scenes, captioners):
     firefox.open((scenes / "engine.html").as_uri())
     mine = {name: captioners[name] for name in SCENES}
