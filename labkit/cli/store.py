@@ -155,7 +155,7 @@ def export(
     overwrite: Annotated[bool, Option(
         "--overwrite", help="Replace a folder that an earlier export to browser made.")] = False,
 ) -> None:  # fmt: skip
-    """Write a store for another tool, or trained models for a browser or onnxruntime.
+    """Write a store for other tools, or models for a browser or onnxruntime.
 
     The folder for a browser has an index.html; put it on any web space, or open it from a disk.
     The formats webdataset, mds and onnx need pip install labkit[export].
