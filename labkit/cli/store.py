@@ -155,9 +155,10 @@ def export(
     overwrite: Annotated[bool, Option(
         "--overwrite", help="Replace a folder that an earlier export to browser made.")] = False,
 ) -> None:  # fmt: skip
-    """Write a store for other tools, or models for a browser or onnxruntime.
+    """Write a store for other tools, or models for a browser.
 
     The folder for a browser has an index.html; put it on any web space, or open it from a disk.
+    Models can be written for onnxruntime, too.
     The formats webdataset, mds and onnx need pip install labkit[export].
 
     Example: labkit export runs/soft runs/hard page --to browser
