@@ -571,6 +571,18 @@ def test_every_feature_map_of_the_encoder_is_the_same(browser, tmp_path, block):
 # The folder on the disk
 
 
+def test_no_script_searches_an_array_in_the_way_that_makes_firefox_slow():
+    """After indexOf or includes of four elements or more, Firefox 140 computes 50 times slower."""
+    scripts = sorted(exporter.PAGE.glob("*.js"))
+    found = [
+        f"{script.name}:{number}"
+        for script in scripts
+        for number, line in enumerate(script.read_text(encoding="utf-8").splitlines(), 1)
+        if ".indexOf(" in line or ".includes(" in line
+    ]
+    assert scripts and not found
+
+
 def test_the_folder_holds_the_page_the_weights_and_their_licences(scenes):
     names = {path.name for path in scenes.iterdir()}
     assert {f"{name}.js" for name in ENGINE} | {"viewer.css", "weights", "LICENCES.txt"} <= names

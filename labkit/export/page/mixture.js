@@ -12,8 +12,8 @@ labkit.components = (model, image, { e, alpha }) => {
   const order = Array.from(alpha.keys()).sort((i, j) => e[j] - e[i]).slice(0, places);
   const single = places < image.L ? order.filter((i) => alpha[i] > labkit.LEAST_SHARE) : order;
   const one = (i) => ({ share: alpha[i], context: labkit.hardContext(image.a, D, i) });
-  const parts = single.map(one);
-  const rest = alpha.map((share, i) => (single.includes(i) ? 0 : share));
+  const parts = single.map(one), taken = new Set(single);
+  const rest = alpha.map((share, i) => (taken.has(i) ? 0 : share));
   const share = rest.reduce((sum, x) => sum + x, 0);
   if (single.length < image.L && share > 0)
     parts.push({ share, context: labkit.softContext(image.a, D, rest.map((x) => x / share)) });

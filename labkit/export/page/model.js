@@ -112,11 +112,11 @@ labkit.rowFrom = (rows, W, j) => rows.subarray(j * W.padded, j * W.padded + W.ro
    beginning with another last word have the same h_{t-1}: they look at the same places. */
 labkit.step = (model, image, beams, place = null) => {
   const states = [...new Set(beams.map((beam) => beam.h))];
-  const looks = labkit.look(model, image, states, place);
+  const found = labkit.look(model, image, states, place);
+  const looks = new Map(states.map((h, j) => [h, found[j]]));
   const steps = beams.map(({ word, h, c }) => {
-    const { Ey, gates } = labkit.wordOf(model, word), found = looks[states.indexOf(h)];
-    const { hidden, seen, beta } = found;
-    return { ...found, Ey, ...labkit.lstm(gates, hidden, seen, beta, c) }; // eq. 1 to 3
+    const { Ey, gates } = labkit.wordOf(model, word), { hidden, seen, beta } = looks.get(h);
+    return { ...looks.get(h), Ey, ...labkit.lstm(gates, hidden, seen, beta, c) }; // eq. 1 to 3
   });
   const Lh = labkit.linear(model.L_h, labkit.stacked(steps.map((step) => step.h)), steps.length);
   steps.forEach((step, j) => (step.Lh = labkit.rowFrom(Lh, model.L_h, j)));

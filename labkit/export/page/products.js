@@ -4,7 +4,10 @@
    A product of numbers costs less than fetching its two factors. So a tile is made at once: 4 rows
    of the matrix W times 4 vectors, 8 numbers fetched for 16 products. W is laid out once so that
    the four rows' numbers lie side by side, and the vectors are, too, before they are used. After a
-   ReLU most numbers are 0: where all four vectors have a 0, the step is left out. */
+   ReLU most numbers are 0: where all four vectors have a 0, the step is left out.
+
+   No script of this folder searches an array by indexOf or includes: after that, on some processors,
+   Firefox 140 computes fifty times slower until the page is closed. A Map or a Set does it, too. */
 
 /* Long work awaits a pause now and then. The page draws and listens meanwhile, and Firefox puts the
    machine code of its compiler in place: without a pause it stays in its interpreter. */
@@ -50,30 +53,29 @@ labkit.linear = (W, x, n) => {
 
 /* y_j = W x_j + b, j < n. Number k of vector j is x[k * xStep + j * xNext]; y likewise. */
 labkit.product = (W, n, x, xStep, xNext, y, yStep, yNext) => {
-  const K = W.columns, panels = labkit.panelsFor(K);
-  for (let j = 0; j < n; j += 16) { // 16 vectors stay in the cache while all rows of W pass by
-    const here = Math.min(16, n - j), fours = here >> 2;
-    labkit.fillPanels(panels, fours, K, x, j * xNext, xStep, xNext);
-    const left = labkit.vectors(x, xStep, xNext, K, j + 4 * fours, j + here); // three at most
-    for (let r = 0; r < W.padded; r += 4) {
-      const at = r * yStep + j * yNext;
-      for (let q = 0; q < fours; q++)
-        labkit.tile(W, r, panels[q], y, at + 4 * q * yNext, yStep, yNext);
-      for (let q = 0; q < left.length; q++)
-        labkit.strip(W, r, left[q], y, at + (4 * fours + q) * yNext, yStep);
-    }
+  const whole = n & ~3, panels = labkit.panelsFor(W.columns);
+  for (let j = 0; j < whole; j += 16) { // 16 vectors stay in the cache while all rows of W pass by
+    const count = Math.min(4, (whole - j) / 4);
+    labkit.fillPanels(panels, count, W.columns, x, j * xNext, xStep, xNext);
+    labkit.tiles(W, panels, count, y, j * yNext, yStep, yNext);
+  }
+  for (let j = whole; j < n; j++) { // three at most are left over
+    const vector = panels[0].values;
+    for (let k = 0; k < W.columns; k++) vector[k] = x[k * xStep + j * xNext];
+    labkit.strips(W, vector, y, j * yNext, yStep);
   }
 };
 
-/* Vectors `begin` to `end`, each by itself. */
-labkit.vectors = (x, xStep, xNext, K, begin, end) => {
-  const found = [];
-  for (let j = begin; j < end; j++) {
-    const vector = new Float32Array(K);
-    for (let k = 0; k < K; k++) vector[k] = x[k * xStep + j * xNext];
-    found.push(vector);
-  }
-  return found;
+/* All rows times the vectors of `count` panels. */
+labkit.tiles = (W, panels, count, y, at, yStep, yNext) => {
+  for (let r = 0; r < W.padded; r += 4)
+    for (let q = 0; q < count; q++)
+      labkit.tile(W, r, panels[q], y, at + r * yStep + 4 * q * yNext, yStep, yNext);
+};
+
+/* All rows times one vector. */
+labkit.strips = (W, x, y, at, yStep) => {
+  for (let r = 0; r < W.padded; r += 4) labkit.strip(W, r, x, y, at + r * yStep, yStep);
 };
 
 /* Four panels, each for four vectors of K numbers; used again and again. */
