@@ -496,12 +496,12 @@ def test_firefox_reads_image_files_of_all_kinds_alike(firefox, scenes, tmp_path)
     assert not wrong and not firefox.complaints
 
 
-# Drawn scenes, whose models are small: in some starts Firefox 140 compiles no script, and then a
-# photograph takes a minute and more.
-def test_firefox_captions_alike_from_a_file(firefox, scenes, captioners):
-    firefox.open((scenes / "engine.html").as_uri())
-    mine = {name: captioners[name] for name in SCENES}
-    assert_same_captions(firefox, scene_file(7), mine, 112, widths=(1,))
+def test_firefox_captions_photographs_alike_from_a_file(firefox, flickr, captioners):
+    firefox.open((flickr / "engine.html").as_uri())
+    mine = {name: captioners[name] for name in FLICKR}
+    for path in skimage_photos()[:2]:
+        assert_same_pixels(firefox, path)
+        assert_same_captions(firefox, path.read_bytes(), mine, 256)
     assert not firefox.complaints
 
 

@@ -166,10 +166,10 @@
     const texts = [];
     const numbers = shown.map(({ words }) => {
       const text = words.join(" ");
-      if (!texts.includes(text)) texts.push(text);
-      return texts.indexOf(text);
+      const number = texts.findIndex((other) => other === text);
+      return number < 0 ? texts.push(text) - 1 : number;
     });
-    const each = texts.map((_, number) => shown[numbers.indexOf(number)].words);
+    const each = texts.map((_, number) => shown[numbers.findIndex((other) => other === number)].words);
     const rows = each.map((words, number) => ({
       who: listed(shown.filter((_, k) => numbers[k] === number).map(({ name }) => name)),
       words,

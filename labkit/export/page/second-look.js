@@ -5,6 +5,8 @@
   const END = "<eos>";
   const HINT = "Choose a word of a caption above. You will see what else the model could have said " +
     "there, and you can move its attention by hand.";
+  // The place of a thing in a list. Firefox 140 computes slowly after an indexOf, see products.js.
+  const placeOf = (list, thing) => Array.from(list).findIndex((other) => other === thing);
 
   class SecondLook {
     // `captioner` is the TryCaptioner whose captions are looked at.
@@ -30,8 +32,8 @@
         if (type === "focusin" && !target.matches(":focus-visible")) return;
         const row = target.closest("[role=radiogroup]");
         if (!row || !target.matches("[role=radio]")) return;
-        const number = [...viewer.querySelectorAll("[role=radiogroup]")].indexOf(row);
-        this.choose(number, [...row.querySelectorAll("[role=radio]")].indexOf(target));
+        const number = placeOf(viewer.querySelectorAll("[role=radiogroup]"), row);
+        this.choose(number, placeOf(row.querySelectorAll("[role=radio]"), target));
       };
       viewer.addEventListener("click", chosen);
       viewer.addEventListener("focusin", chosen);
@@ -41,7 +43,7 @@
     choose(row, word) {
       if (this.host.hidden) return; // other captions are on their way
       const { captions } = this.captioner, texts = captions.map(({ words }) => words.join(" "));
-      this.lookAt(texts.indexOf([...new Set(texts)][row]), word);
+      this.lookAt(placeOf(texts, [...new Set(texts)][row]), word);
     }
 
     lookAt(model, word) {
@@ -128,7 +130,7 @@
       light.style.backgroundImage = `url(${labkit.maps.lightCanvas(map, this.size()).toDataURL()})`;
       const grid = add(frame, "div", { class: "tell-grid", role: "grid", "aria-labelledby": title });
       grid.style.gridTemplateColumns = `repeat(${map.columns}, 1fr)`;
-      const most = map.alpha.indexOf(Math.max(...map.alpha));
+      const most = placeOf(map.alpha, Math.max(...map.alpha));
       this.cells = [];
       for (let row = 0; row < map.rows; row++) {
         const line = add(grid, "div", { class: "tell-row", role: "row" });
@@ -159,7 +161,7 @@
     }
 
     key(event, { rows, columns }) {
-      const place = this.cells.indexOf(event.target);
+      const place = placeOf(this.cells, event.target);
       const row = Math.floor(place / columns), column = place % columns;
       const steps = {
         ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
