@@ -66,9 +66,6 @@ soft_caption = soft.caption(photo)
 print(soft_caption.text)
 
 # %% [markdown]
-# (Some processors compute the encoder with less precision than others, so the last words of your
-# caption may differ.)
-#
 # Is it right? Not entirely. The model learned 2,920 words from 6,000 photographs, most of them of
 # people and dogs. *Astronaut* is not one of these words, so the model cannot use it. *Woman* is,
 # and yet the caption says *man*: that is a mistake.
