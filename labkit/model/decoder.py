@@ -131,14 +131,14 @@ class Decoder(nn.Module):
             attended.
         """
         H, A, layers = self.config.hidden_dim, self.config.attention_dim, image.layers
-        # W_h h_{t-1} of eq. 4, the gate's and W_h h_{t-1} of eq. 1, by one product
+        # W_s h_{t-1} of eq. 4, the gate's share and W_h h_{t-1} of eq. 1: one layer, one product
         query, gate, hidden_gates = layers.W_h(state.h).split([A, 1, 4 * H], -1)
         context, step = self.attention(image, query, state.h)
         # `equations.context_gate`: beta_t = sigma(f_beta(h_{t-1}))
         beta = torch.sigmoid(gate)  # (N, K, 1)
         z = beta * layers.reduce(context)  # (N, K, D)
         # `equations.lstm_gates`, `lstm_memory` and `lstm_hidden`; W_y E y_{t-1} comes ready-made
-        gates = word_gates + hidden_gates + layers.W_z(z)  # eq. 1
+        gates = word_gates + hidden_gates + layers.W_z(z)  # eq. 1; its sigmas and tanh follow
         i, f, o, g = gates.chunk(4, -1)  # (N, K, H)
         c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)  # eq. 2
         h = torch.sigmoid(o) * torch.tanh(c)  # eq. 3
@@ -218,7 +218,7 @@ class Decoder(nn.Module):
             contexts.append(z)
             steps.append(step)
         h, z = even(rows(hidden)), even(rows(contexts))  # (words, ...)
-        if steps[0].mixture is None:
+        if steps[0].mixture is None:  # eq. 7 as in `word_log_probs`, for all words at once
             mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))[: len(words.data)]
             output = mixed, self.embedding.weight, self.bias
             log_p, mean = word_log_likelihood(*output, targets.data)
