@@ -342,6 +342,10 @@ def test_attention_that_is_moved_by_mouse(visit):
     assert tab.locator(".tell-cell[aria-selected=true]").count() == 1
     says = tab.locator(".tell-from-there .av-says").last.inner_text()
     assert says.startswith(f"hard, moved {after[1]}: looks") and "lower" in says  # one-hot
+    text = tab.locator(".tell-from-there p").first.inner_text()
+    share = r"(\d+%|not among the five likeliest)"
+    assert re.search(rf"How likely is this word here\? {share} before, {share} now\.", text)
+    assert ("The caption stays the same." in text) == (after == said[-1].split())
 
 
 def test_all_by_keyboard(visit):

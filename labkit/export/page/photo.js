@@ -12,7 +12,7 @@ labkit.readPhoto = async (blob) => {
     bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
   } catch {
     const name = blob.name || "this file";
-    throw new Error(`${name} cannot be read as an image here: save it as JPEG, and try again`);
+    throw new Error(`${name} cannot be read as an image here: choose a photograph, saved as JPEG or PNG`);
   }
   const { width, height } = bitmap;
   const canvas = document.createElement("canvas");

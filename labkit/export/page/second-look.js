@@ -8,6 +8,12 @@
   // The place of a thing in a list. Firefox 140 computes slowly after an indexOf, see products.js.
   const placeOf = (list, thing) => Array.from(list).findIndex((other) => other === thing);
 
+  // How likely the model's word is at step t of `said`, whose words before it are the same.
+  const likelyAt = (word) => ({ candidates }, t) => {
+    const found = candidates[t].find((one) => one.word === word);
+    return found ? `${Math.round(100 * found.p)}%` : "not among the five likeliest";
+  };
+
   class SecondLook {
     // `captioner` is the TryCaptioner whose captions are looked at.
     constructor(host, captioner) {
@@ -217,6 +223,12 @@
         captioner.say(`${caption.name}, ${how}: ${one.words.join(" ")}.${same ? " The caption stays the same." : ""}`);
         this.fromThere.textContent = "";
         labkit.dom.add(this.fromThere, "h4", {}, `${caption.name}, ${how}`);
+        if (options.force) {
+          const stays = same ? "The caption stays the same. " : "";
+          const likely = likelyAt(caption.words[at.word]);
+          const change = `${likely(caption, at.word)} before, ${likely(said, at.word)} now`;
+          labkit.dom.add(this.fromThere, "p", {}, `${stays}How likely is this word here? ${change}.`);
+        }
         const viewer = captioner.viewer(this.fromThere, [caption, one]);
         const row = [...viewer.querySelectorAll("[role=radiogroup]")].pop();
         row.querySelectorAll("[role=radio]")[at.word].click(); // it shows the map of this word
