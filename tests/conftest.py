@@ -75,5 +75,5 @@ def firefox():
     driver = pytest.importorskip("firefox", reason="needs the package websocket-client")
     if driver.program() is None:
         pytest.skip("needs firefox-esr or firefox, and neither is installed")
-    with driver.firefox() as tab:
+    with driver.firefox(patience=300) as tab:  # s: a busy machine is no fault of a page
         yield tab
