@@ -8,19 +8,16 @@ Both Flickr8k models caption each photograph greedily and with five beams, in la
 in the page, which is opened from the disk. Pixels, words, score and attention are compared. The
 times are those of the browser's clock, for one photograph and for both models together with five
 beams; and from the first photograph to both captions in a page just opened, which loads the
-weights. Chromium does it again with its processor throttled to a quarter. Firefox is driven by
-Marionette, which it has built in.
+weights. Chromium does it again with its processor throttled to a quarter.
 """
 
 import argparse
 import base64
 import json
 import shutil
-import socket
 import statistics
-import subprocess
+import sys
 import tempfile
-import time
 from importlib.resources import files
 from pathlib import Path
 
@@ -95,77 +92,28 @@ class Chromium:
 
 
 class Firefox:
-    """Firefox without a window, driven by its own Marionette: numbered messages in JSON."""
+    """Firefox without a window, driven as in the tests (``tests/firefox.py``)."""
 
     def __init__(self) -> None:
-        path = shutil.which("firefox-esr") or shutil.which("firefox")
-        self.profile = tempfile.TemporaryDirectory()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        settings = f'user_pref("marionette.port", {port});\n'
-        settings += 'user_pref("app.update.enabled", false);\n'
-        (Path(self.profile.name) / "user.js").write_text(settings)
-        words = [path, "--headless", "--marionette", "--no-remote", "--profile", self.profile.name]
-        self.process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self.number = 0
-        self._connect(port)
-        found = self._send("WebDriver:NewSession", {"capabilities": {}})["capabilities"]
-        self.version = f"Firefox {found['browserVersion']}"
-        self._send("WebDriver:SetTimeouts", {"script": 600_000})
+        sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+        from firefox import firefox
 
-    def _connect(self, port: int) -> None:
-        for _ in range(300):
-            try:
-                self.stream = socket.create_connection(("127.0.0.1", port)).makefile("rwb")
-                self._receive()
-                return
-            except OSError:
-                time.sleep(0.2)
-        raise ConnectionError("Firefox does not answer")
-
-    def _receive(self):
-        size = b""
-        while not size.endswith(b":"):
-            size += self.stream.read(1)
-        return json.loads(self.stream.read(int(size[:-1])))
-
-    def _send(self, command: str, parameters: dict):
-        self.number += 1
-        message = json.dumps([0, self.number, command, parameters]).encode()
-        self.stream.write(f"{len(message)}:".encode() + message)
-        self.stream.flush()
-        _, _, error, result = self._receive()
-        if error:
-            raise RuntimeError(error["message"])
-        return result
+        self.running = firefox(patience=600)
+        self.tab = self.running.__enter__()
+        self.version = "Firefox " + self.tab.evaluate("navigator.userAgent").split("Firefox/")[1]
 
     def open(self, address: str, slower: float = 1) -> None:
         """Open a page; Firefox cannot be throttled."""
-        self._send("WebDriver:Navigate", {"url": "about:blank"})
-        self._send("WebDriver:Navigate", {"url": address})
+        self.tab.open("about:blank")
+        self.tab.open(address)
 
     def caption(self, *given):
         """Caption a photograph; see CAPTION."""
-        script = (
-            "const answer = arguments[arguments.length - 1], given = arguments[0];"
-            f"(async () => {{ {CAPTION} }})().then((found) => answer({{found}}),"
-            " (error) => answer({error: String(error)}));"
-        )
-        parameters = {"script": script, "args": [list(given)], "sandbox": None}
-        answer = self._send("WebDriver:ExecuteAsyncScript", parameters)["value"]
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-        return answer["found"]
+        return self.tab.evaluate(f"async (given) => {{ {CAPTION} }}", list(given))
 
     def close(self) -> None:
         """End the browser."""
-        self.stream.close()
-        self.process.terminate()
-        self.process.wait()
-        self.profile.cleanup()
+        self.running.__exit__(None, None, None)
 
 
 def compare(captioners: list[Captioner], path: Path, there: dict) -> dict[str, bool | float]:

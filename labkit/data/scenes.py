@@ -33,6 +33,7 @@ COLOURS = {
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 SIZES = {"small": (0.18, 0.23), "large": (0.32, 0.40)}  # the side, as a fraction of the picture's
 RELATIONS = {"left": "left of", "right": "right of", "above": "above", "below": "below"}
+WORDS = {"a", "an", "and", "is", "there", "of", *COLOURS, *SHAPES, *SIZES, *RELATIONS}  # captions
 MARGIN = 0.1  # 'left of': the centre is at least this much further left
 LARGEST_COVER = 0.35  # two boxes share at most this much of the smaller
 MOST_CAPTIONS = 8  # different ones that every scene has, even with two equal shapes close together

@@ -17,14 +17,13 @@ import matplotlib
 from PIL import Image, ImageDraw
 
 from labkit.data.photos import read_photo
-from labkit.data.scenes import COLOURS, RELATIONS, SHAPES, SIZES, draw, make_scenes, things_of
+from labkit.data.scenes import WORDS, draw, make_scenes, things_of
+from labkit.data.vocabulary import SPECIAL
 from labkit.model.captioner import Captioner
 
 PIXELS = 512  # the longer side of a photograph
 SCENE_PIXELS = 448
 COUNT = 6
-SCENE_WORDS = {*COLOURS, *SHAPES, *SIZES, *" ".join(RELATIONS.values()).split()}
-SCENE_WORDS |= {"a", "an", "and", "is", "there"}
 NASA = "the astronaut by NASA, in the public domain"
 PHOTOGRAPHS = [  # file of scikit-image or matplotlib, text in its place, credit
     ("astronaut.png", "The portrait of an astronaut.", NASA),
@@ -67,7 +66,7 @@ def examples_script(captioners: Sequence[Captioner]) -> str:
 
 def knows_only_scenes(captioner: Captioner) -> bool:
     """Whether a model has no words but those of `labkit.data.scenes`."""
-    return set(captioner.vocabulary.words[4:]) <= SCENE_WORDS
+    return WORDS.issuperset(captioner.vocabulary.words[len(SPECIAL) :])
 
 
 def example_photo(name: str) -> Path | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from labkit.data.scenes import COLOURS, RELATIONS, SHAPES, SIZES
+from labkit.data.scenes import WORDS
 from labkit.data.vocabulary import SPECIAL
 from labkit.evaluation.evaluate import compare_encoders
 from labkit.evaluation.probes import Row, probe_photos
@@ -21,8 +21,6 @@ from labkit.store.shards import FeatureStore, find_split, source_of
 
 SCENES = 200  # that are asked about, unless told otherwise
 SPLITS = ("train", "dev", "test")
-GRAMMAR = {*SPECIAL, *COLOURS, *SHAPES, *SIZES, "a", "an", "and", "is", "there"}
-GRAMMAR |= {word for spelling in RELATIONS.values() for word in spelling.split()}
 
 
 def probe_model(
@@ -85,7 +83,7 @@ def _seed_of_scenes(captioner: Captioner, store: str | Path | None) -> int | Non
     Raises:
         ValueError: No store is known, or the model does not know the words of its scenes.
     """
-    knows_scenes = set(captioner.vocabulary.words) <= GRAMMAR
+    knows_scenes = WORDS.issuperset(captioner.vocabulary.words[len(SPECIAL) :])
     if store is None:
         if not knows_scenes:
             raise ValueError(f"{captioner.name} comes without its data: name a store with --data")

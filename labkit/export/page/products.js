@@ -9,8 +9,7 @@
    No script of this folder searches an array by indexOf or includes: after that, on some processors,
    Firefox 140 computes fifty times slower until the page is closed. A Map or a Set does it, too. */
 
-/* Long work awaits a pause now and then. The page draws and listens meanwhile, and Firefox puts the
-   machine code of its compiler in place: without a pause it stays in its interpreter. */
+/* Long work awaits a pause now and then, in which the page draws and listens. */
 labkit.AWAKE = 40; // ms of computing between two breaths
 
 labkit.breath = () => new Promise((resolve) => setTimeout(resolve));
@@ -23,7 +22,6 @@ labkit.pauses = () => {
     last = performance.now();
   };
 };
-
 
 /* Lay out a matrix (rows, columns) in groups of four rows; the last group is filled up by zeros. */
 labkit.layOut = ({ shape: [rows, columns], values }, bias = null) => {
