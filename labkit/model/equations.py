@@ -6,15 +6,15 @@ Xu et al. 2015, arXiv 1502.03044. Read it beside the paper: nothing here is fast
 of these functions alone, a decoder has the same loss, gradients, captions and attention maps
 (``tests/model/test_equations.py``).
 
-=========  ==============================================  ====================================
+=========  ==============================================  ===================================
 equation   plain function                                  fast code
-=========  ==============================================  ====================================
+=========  ==============================================  ===================================
 1, 2, 3    `lstm_gates`, `lstm_memory`, `lstm_hidden`      `Decoder.lstm_step`
 4          `scores`                                        `Attention.scores`
 5          `weights`                                       `Attention.expectation`
 6          `context`                                       `Decoder.lstm_step`
 after 6    `initial_state`                                 `Decoder._first_state`
-7          `word_probabilities` of `logits`                `Decoder.word_log_probs`, `.forward`
+7          `word_probabilities` of `logits`                `Decoder.word_log_probs`
 8          `place_probability`, `sample_place`             `ReinforceAttention.attend`
 9, 13      `hard_context`, `soft_context`                  `Attention.forward`
 10, 11     `bound`, `bound_gradient`, `log_likelihood`     none: sums over all places
@@ -24,7 +24,7 @@ after 12   `learning_rule`                                 `Objective.sampling_l
 after 13   `nwgm`                                          none
 4.2.1      `context_gate`, the gate beta_t                 `Decoder.lstm_step`
 14         `doubly_stochastic_loss`                        `Objective.__call__`
-=========  ==============================================  ====================================
+=========  ==============================================  ===================================
 
 `step` puts them together, and `Parameters` lists what is learned. Shapes are those of one caption
 at one step: L regions of D numbers, T words (the paper's C), a vocabulary of V words (its K), word
