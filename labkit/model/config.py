@@ -36,8 +36,9 @@ def _known_mechanism(name: str) -> str:
 class ModelConfig:
     """What a model is: its sizes, its dropout, and its attention mechanism.
 
-    The options from `soft_share` on belong to single mechanisms; where the paper names a value, it
-    is the default.
+    The options from `first_state` to `context_dropout` decide how much the words need the attention,
+    see the book's chapter 'Do the maps explain the word?'; those from `soft_share` on belong to
+    single mechanisms. Where the paper names a value, it is the default.
 
     Example:
         >>> from labkit import Decoder, ModelConfig
@@ -62,6 +63,16 @@ class ModelConfig:
     feature_dropout: Annotated[
         Part, means("dropout on whole channels of the annotation vectors")
     ] = 0.2
+    first_state: Annotated[
+        Literal["mean", "learned"],
+        means("what the LSTM starts from: the mean annotation vector, as in the paper; or a learned "
+              "state, the same for all images")
+    ] = "mean"  # fmt: skip
+    scores_see_word: Annotated[
+        bool, means("whether the scores of the regions also depend on the last word")
+    ] = False
+    gate: Annotated[bool, means("whether contexts pass the gate beta; without, it is 1")] = True
+    context_dropout: Annotated[Part, means("dropout on whole contexts, word by word")] = 0.0
     soft_share: Annotated[
         Share, means('reinforce: probability that a caption gets soft steps, not samples')
     ] = 0.5

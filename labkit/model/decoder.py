@@ -59,7 +59,8 @@ class Decoder(nn.Module):
         self.attention = ATTENTIONS[config.attention](config)
         self.embedding = nn.Embedding(config.vocab_size, E)  # the matrix E
         self.init_hc = nn.Linear(D, 2 * H)  # the two MLPs that start h and c
-        self.W_y = nn.Linear(E, 4 * H)  # the LSTM's gates: the word's share,
+        query = A if config.scores_see_word else 0
+        self.W_y = nn.Linear(E, 4 * H + query)  # the LSTM's gates: the word's share,
         self.W_z = nn.Linear(D, 4 * H, bias=False)  # the context's share,
         self.W_h = nn.Linear(H, A + 1 + 4 * H)  # the state's: query, gate beta, LSTM gates
         self.L_h = nn.Linear(H, E)
@@ -69,6 +70,7 @@ class Decoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.word_dropout = nn.Dropout(config.word_dropout)
         self.feature_dropout = nn.Dropout1d(config.feature_dropout)
+        self.context_dropout = nn.Dropout(config.context_dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -76,6 +78,8 @@ class Decoder(nn.Module):
         nn.init.normal_(self.embedding.weight, std=self.config.embed_dim**-0.5)
         H, A = self.config.hidden_dim, self.config.attention_dim
         nn.init.ones_(self.W_h.bias.detach()[A + 1 + H : A + 1 + 2 * H])
+        if self.config.first_state == "learned":  # the bias alone: the image has no share in it
+            nn.init.zeros_(self.init_hc.weight).requires_grad_(False)
 
     def init_state(
         self, a: Tensor, captions: int = 1, attention_mode: str | None = None
@@ -122,7 +126,8 @@ class Decoder(nn.Module):
         """One step of attention, gate and LSTM.
 
         Args:
-            word_gates: The share of y_{t-1} in the LSTM's gates, (N, K, 4H).
+            word_gates: The share of y_{t-1} in the LSTM's gates, (N, K, 4H); and in the query, if
+                scores see the word, (N, K, 4H + A).
             image: The images.
             state: h_{t-1} and c_{t-1}.
 
@@ -133,9 +138,13 @@ class Decoder(nn.Module):
         H, A, layers = self.config.hidden_dim, self.config.attention_dim, image.layers
         # W_s h_{t-1} of eq. 4, the gate's share and W_h h_{t-1} of eq. 1: one layer, one product
         query, gate, hidden_gates = layers.W_h(state.h).split([A, 1, 4 * H], -1)
+        if self.config.scores_see_word:
+            word_gates, word_query = word_gates.split([4 * H, A], -1)
+            query = query + word_query
         context, step = self.attention(image, query, state.h)
         # `equations.context_gate`: beta_t = sigma(f_beta(h_{t-1}))
-        beta = torch.sigmoid(gate)  # (N, K, 1)
+        beta = torch.sigmoid(gate) if self.config.gate else torch.ones_like(gate)  # (N, K, 1)
+        beta = self.context_dropout(beta)
         z = beta * layers.reduce(context)  # (N, K, D)
         # `equations.lstm_gates`, `lstm_memory` and `lstm_hidden`; W_y E y_{t-1} comes ready-made
         gates = word_gates + hidden_gates + layers.W_z(z)  # eq. 1; its sigmas and tanh follow
