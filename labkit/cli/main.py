@@ -131,6 +131,8 @@ def compare(
     seeds: Annotated[int, Option(min=1, help="Training runs of each.")] = 3,
     photo: Annotated[list[Path] | None, Option(help="Photograph to show their attention on; "
                      "repeatable.")] = None,
+    probe: Annotated[int | None, Option(
+        min=10, metavar="COUNT", help="Probe each, too: so many images.")] = None,
     settings: Set = None,
 ) -> None:  # fmt: skip
     """Train attention mechanisms alike, and compare them.
@@ -142,7 +144,7 @@ def compare(
     from labkit.training.compare import compare
     from labkit.training.recipes import parse_settings
 
-    compare(store, attention, out, seeds, parse_settings(settings or []), photo or [])
+    compare(store, attention, out, seeds, parse_settings(settings or []), photo or [], probe)
     print((out / "table.md").read_text(encoding="utf-8"), end="")
 
 

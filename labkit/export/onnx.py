@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from labkit.data.vocabulary import BOS, EOS
+from labkit.export.browser import check_decoder
 from labkit.features.encoder import Encoder, network_of
 from labkit.files import writable_folder, write_json
 from labkit.model import equations
@@ -83,6 +84,7 @@ def export_to_onnx(model: str | Path, out: str | Path) -> Path:
 
 def _facts(captioner: Captioner) -> dict[str, Any]:
     """Give what ``config.json`` says, and refuse what a graph cannot do."""
+    check_decoder(captioner)
     config, generation = captioner.decoder.config, captioner.generation
     if config.attention not in MECHANISMS:
         raise ValueError(

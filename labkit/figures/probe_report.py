@@ -3,9 +3,11 @@
 DIR/table.json and DIR/table.md hold a row for each estimate, DIR/figure.png the same to look at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -111,6 +113,57 @@ def as_markdown(rows: Sequence[Row], title: str) -> str:
                 f"| {'' if k else question} | {row.case} | {one.mean:.3f}{unit} | {interval} "
                 f"| {one.n} | {one.images} |"
             )
+    return "\n".join(lines) + "\n"
+
+
+def pooled(tables: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Put the rows of several runs together, question by question and case by case.
+
+    Args:
+        tables: Of each run, the rows as `Row.as_dict` gives them.
+
+    Returns:
+        Rows with the mean of the runs' means, n of all, the lowest of the intervals' lower ends and
+        the highest of their upper ends: so the interval covers the runs' differences, too.
+    """
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in (row for table in tables for row in table):
+        groups.setdefault((row["question"], row["case"]), []).append(row)
+    together = []
+    for (question, case), rows in groups.items():
+        low, high = ([row[end] for row in rows if row[end] is not None] for end in ("low", "high"))
+        together.append({
+            "question": question, "case": case, "unit": rows[0]["unit"], "runs": len(rows),
+            "n": sum(row["n"] for row in rows), "mean": fmean(row["mean"] for row in rows),
+            "low": min(low, default=None), "high": max(high, default=None),
+        })  # fmt: skip
+    return together
+
+
+def side_by_side(found: Mapping[str, Sequence[dict[str, Any]]], images: str, runs: int) -> str:
+    """The tables of several models for a reader: a line for each estimate, a column for each model.
+
+    Args:
+        found: By the model's name, its rows from `pooled`.
+        images: Of what they were asked.
+        runs: Of each model.
+    """
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for name, rows in found.items():
+        for row in rows:
+            unit = "" if row["unit"] == "share" else f", {row['unit']}"
+            interval = "" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]"
+            line = cells.setdefault((row["question"] + unit, row["case"]), {})
+            line[name] = f"{row['mean']:.2f}{interval}"
+    lines = [f"| question | case | {' | '.join(found)} |", "|---" * (len(found) + 2) + "|"]
+    questions = [*dict.fromkeys(question for question, _ in cells)]
+    in_order = sorted(cells, key=lambda key: questions.index(key[0]))  # a case may come late
+    for _, some in groupby(in_order, lambda key: key[0]):
+        for k, key in enumerate(some):
+            values = " | ".join(cells[key].get(name, "") for name in found)
+            lines.append(f"| {'' if k else key[0]} | {key[1]} | {values} |")
+    about = f"{images[0].upper()}{images[1:]}; {runs} run{'s' * (runs > 1)} of each"
+    lines += ["", f"{about}: the mean, and from the lowest to the highest end of their intervals."]
     return "\n".join(lines) + "\n"
 
 

@@ -36,7 +36,7 @@ def _known_mechanism(name: str) -> str:
 class ModelConfig:
     """What a model is: its sizes, its dropout, and its attention mechanism.
 
-    The options from `first_state` to `context_dropout` decide how much the words need the attention,
+    The options from `first_state` to `context_dropout` decide how much words need the attention,
     see the book's chapter 'Do the maps explain the word?'; those from `soft_share` on belong to
     single mechanisms. Where the paper names a value, it is the default.
 
@@ -65,8 +65,8 @@ class ModelConfig:
     ] = 0.2
     first_state: Annotated[
         Literal["mean", "learned"],
-        means("what the LSTM starts from: the mean annotation vector, as in the paper; or a learned "
-              "state, the same for all images")
+        means("what the LSTM starts from: the mean annotation vector, as in the paper; or a "
+              "learned state, the same for all images")
     ] = "mean"  # fmt: skip
     scores_see_word: Annotated[
         bool, means("whether the scores of the regions also depend on the last word")

@@ -4,10 +4,12 @@
     DIR/table.md              the same as a table
     DIR/curves.json           mechanism -> the rows of metrics.jsonl of its first seed
     DIR/loss.png              the same as a figure
+    DIR/probes.json, .md      if asked for: what `labkit probe` finds, all mechanisms side by side
     DIR/strips/K-NAME.png     where each attended, on the same images
     DIR/runs/NAME-SEED/       each training; the one that is finished is not repeated
 
-"std" is the standard deviation over the seeds.
+"std" is the standard deviation over the seeds. Scenes are probed on the split test, which no
+training sees.
 """
 
 import re
@@ -24,6 +26,7 @@ from labkit.data.photos import read_photo
 from labkit.data.scenes import make_scenes
 from labkit.distributed import ProcessGroup
 from labkit.evaluation.evaluate import evaluate
+from labkit.figures.probe_report import pooled, probe_model, side_by_side
 from labkit.figures.strips import attention_strip, loss_curves
 from labkit.files import atomic_write, only_one, own_folder, read_json, write_json
 from labkit.model.captioner import Captioner
@@ -89,7 +92,7 @@ def read_mechanism(text: str) -> Mechanism:
 def compare(
     store: str | Path, attentions: Sequence[str], out: str | Path, seeds: int = 3,
     overrides: dict[str, Any] | None = None, photos: Sequence[str | Path] = (),
-    progress: bool = True,
+    probe: int | None = None, progress: bool = True,
 ) -> dict[str, dict[str, dict[str, float | None]]]:  # fmt: skip
     """Train each mechanism with each seed, score all on the dev split, show them side by side.
 
@@ -101,6 +104,8 @@ def compare(
         seeds: How many runs of each, with seeds 0, 1, 2, ...
         overrides: Settings for all, see `labkit.training.trainer.train`.
         photos: Photographs for the strips; without any, a store of scenes shows some scenes.
+        probe: Also ask each run where its words come from, of so many images, see
+            `labkit.figures.probe_report`.
         progress: Show bars, where the standard error is a terminal.
 
     Returns:
@@ -120,6 +125,8 @@ def compare(
     out = own_folder(out, MARK)
     with only_one(out):
         table = _train_and_score(store, mechanisms, out, seeds, overrides, progress)
+        if probe:
+            _probe(store, mechanisms, out, seeds, probe, progress)
         _draw_strips(devs[0], mechanisms, out, images)
     return table
 
@@ -173,6 +180,27 @@ def _score(trainer: Trainer, progress: bool) -> dict[str, Any]:
         variance = score_gradient_variance(model, trainer)
         write_json(path, found.as_dict() | {"gradient_variance": variance})
     return read_json(path)
+
+
+def _probe(
+    store: str | Path, mechanisms: Sequence[Mechanism], out: Path, seeds: int, count: int,
+    progress: bool,
+) -> None:  # fmt: skip
+    """Ask every run what its words come from, once; write the answers side by side."""
+    split = "test" if source_of(store).get("source") == "scenes" else None
+    found = {}
+    for one in mechanisms:
+        tables = []
+        for seed in range(seeds):
+            run = out / "runs" / f"{one.folder}-{seed}"
+            answers = run / f"probe-{count}"
+            if not (answers / "figure.png").exists():  # the last of its files
+                probe_model(run, answers, store, split, count, True, progress)
+            tables.append(read_json(answers / "table.json"))
+        found[one.label] = pooled([table["rows"] for table in tables])
+    write_json(out / "probes.json", found)
+    with atomic_write(out / "probes.md") as part:
+        part.write_text(side_by_side(found, tables[0]["images"], seeds), encoding="utf-8")
 
 
 def score_gradient_variance(model: Captioner, trainer: Trainer) -> float:

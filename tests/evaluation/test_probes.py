@@ -23,7 +23,7 @@ from labkit.evaluation.pointing_game import points_at
 from labkit.evaluation.probes import Row, probe_photos, rows_of
 from labkit.evaluation.removals import SceneProbe
 from labkit.evaluation.scene_probes import probe_scenes
-from labkit.figures.probe_report import as_markdown, draw_rows
+from labkit.figures.probe_report import as_markdown, draw_rows, pooled, side_by_side
 from labkit.model.decoder import pad_captions
 from labkit.store.shards import FeatureStore
 from labkit.store.writer import StoreWriter
@@ -185,6 +185,28 @@ def test_rows_become_a_table_and_a_figure():
         "question": "How much?", "case": "all", "unit": "nats", "n": 3, "images": 2, "mean": 1.25,
         "low": -0.5, "high": 2,
     }  # fmt: skip
+
+
+def test_runs_are_pooled_and_models_put_side_by_side():
+    def rows(shift: float, *cases: str) -> list[dict]:
+        found = Estimate(5, 3, 0.5 + shift, 0.4 + shift, 0.6 + shift)
+        return [Row(case[0], case, "nats" if case[0] == "q" else "share", found).as_dict()
+                for case in cases]  # fmt: skip
+
+    one = pooled([rows(0, "q1", "p1"), rows(0.2, "q1", "q2", "p1")])
+    assert [(row["case"], row["runs"], row["n"]) for row in one] == [
+        ("q1", 2, 10), ("p1", 2, 10), ("q2", 1, 5)]  # fmt: skip
+    assert [one[0][key] for key in ("mean", "low", "high")] == pytest.approx([0.6, 0.4, 0.8])
+    alone = Estimate(1, 1, 0.25, None, None)
+    other = pooled([[Row("q", "q2", "nats", alone).as_dict()]])
+    lines = side_by_side({"soft": one, "hard": other}, "9 scenes", 2).splitlines()
+    assert lines[0] == "| question | case | soft | hard |"
+    assert lines[2:5] == [  # questions stay together
+        "| q, nats | q1 | 0.60 [0.40, 0.80] |  |",
+        "|  | q2 | 0.70 [0.60, 0.80] | 0.25 |",
+        "| p | p1 | 0.60 [0.40, 0.80] |  |",
+    ]
+    assert lines[6].startswith("9 scenes; 2 runs of each")
 
 
 def test_the_command_writes_a_table_and_a_figure(tmp_path):

@@ -21,6 +21,7 @@ from torch import nn
 from labkit import Captioner, Decoder, EncoderConfig, ModelConfig, greedy, load_encoder, make_scenes
 from labkit.data.photos import to_input
 from labkit.data.vocabulary import BOS, EOS
+from labkit.export.browser import export_to_browser
 from labkit.export.onnx import export_to_onnx, write_decoder, write_encoder
 from labkit.model.captioner import PRETRAINED
 from labkit.model.captions import NEVER_GENERATED
@@ -181,6 +182,11 @@ def test_what_cannot_be_exported_is_said_in_a_sentence(tmp_path, registry):
         export_to_onnx(mine, tmp_path / "out")
     shutil.rmtree(mine)
     shutil.copytree(PRETRAINED / "scenes-soft", mine)
+    edit(mine, lambda config: config["model"].update(gate=False))
+    for refuses in (export_to_onnx, lambda model, out: export_to_browser([model], out)):
+        with pytest.raises(ValueError, match="mine was trained with gate = false, which cannot be"):
+            refuses(mine, tmp_path / "out")
+    edit(mine, lambda config: config["model"].update(gate=True))
     register_attention("twice", type("Twice", (SoftAttention,), {}))
     edit(mine, lambda config: config["model"].update(attention="twice"))
     with pytest.raises(ValueError, match="mechanism of its own, 'twice', which cannot be exported"):

@@ -26,6 +26,8 @@ SIZES = ModelConfig(
 CAPTIONS = [[BOS, 4, 5, EOS], [BOS, 6, EOS], [BOS, 7, 8, 5, 4, EOS], [BOS, EOS]]
 KINDS = [*({"attention": name} for name in ATTENTIONS)]
 KINDS += [{"attention": "marginal", "sum_share": share, "places": 3} for share in (0.0, 1.0)]
+KINDS += [{"attention": "gumbel", "scores_see_word": True}]
+KINDS += [{"attention": "marginal", "gate": False}]
 MODES = [(kind, "expectation") for kind in KINDS] + [(kind, "argmax") for kind in KINDS[1:]]
 
 

@@ -291,6 +291,55 @@ def test_captions_side_by_side_equal_separate_ones(decoder, a):
             assert_close(step.alpha[:, k], other.alpha[:, 0])
 
 
+# ------------------------------------------------------------- how much words need the attention
+
+
+def test_a_learned_first_state_is_that_of_all_images(a):
+    torch.manual_seed(0)
+    decoder = Decoder(replace(SIZES, first_state="learned"))
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=0.1)
+    started = decoder.init_hc.bias.clone()
+    for _ in range(3):
+        optimizer.zero_grad()
+        decoder(a, pad_captions(CAPTIONS)).nll.mean().backward()
+        optimizer.step()
+    state = decoder.init_state(a)[1]
+    for first in (state.h, state.c):
+        assert torch.equal(first, first[:1].expand_as(first))
+    assert (decoder.init_hc.bias - started).abs().median() > 0.05  # learned
+
+
+def test_scores_may_see_the_last_word(a):
+    def alphas(**options) -> Tensor:
+        torch.manual_seed(0)
+        decoder = Decoder(replace(SIZES, **options)).eval()
+        image, state = decoder.init_state(a)
+        words = [torch.full((len(a), 1), word) for word in (4, 5)]
+        return torch.stack([decoder.step(word, image, state)[2].alpha for word in words])
+
+    blind, seeing = alphas(), alphas(scores_see_word=True)
+    assert torch.equal(blind[0], blind[1])
+    assert (seeing[0] - seeing[1]).abs().max() > 0.001
+
+
+def test_without_a_gate_beta_is_one(a):
+    decoder = Decoder(replace(SIZES, gate=False))
+    image, state = decoder.init_state(a)
+    step = decoder.step(torch.full((len(a), 1), 4), image, state)[2]
+    assert torch.equal(step.beta, torch.ones(len(a), 1, 1))
+
+
+def test_whole_contexts_are_dropped_in_training_alone(a):
+    torch.manual_seed(0)
+    decoder = Decoder(replace(SIZES, gate=False, context_dropout=0.25))
+    image, state = decoder.init_state(a.repeat(200, 1, 1))
+    words = decoder.W_y(decoder.embedding(torch.full((1000, 1), 4)))
+    state, z, _ = decoder.lstm_step(words, image, state)
+    dropped = (z == 0).all(-1)
+    assert torch.equal(dropped, (z == 0).any(-1)) and 0.2 < dropped.float().mean() < 0.3
+    assert not (decoder.eval().lstm_step(words, image, state)[1] == 0).any()
+
+
 # ---------------------------------------------------------------------------------- and the rest
 
 

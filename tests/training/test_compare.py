@@ -56,7 +56,7 @@ def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     store = make_store(folder / "store", dev=True)
     settings = SMALL | {"epochs": 1}
-    table = compare(store, MECHANISMS, folder / "out", 2, settings, progress=False)
+    table = compare(store, MECHANISMS, folder / "out", 2, settings, probe=10, progress=False)
     return folder, settings, table
 
 
@@ -80,6 +80,23 @@ def test_the_table_is_written(compared):
     for label, rows in curves.items():
         kept = (folder / "out" / "runs" / f"{label}-0" / "metrics.jsonl").read_text()
         assert rows == [json.loads(line) for line in kept.splitlines()]
+
+
+def test_each_run_is_probed(compared):
+    out = compared[0] / "out"
+    found = json.loads((out / "probes.json").read_text())
+    assert list(found) == ["soft", "argmax", "best", "gumbel", "marginal"]
+    for label, rows in found.items():
+        tables = [out / "runs" / f"{label}-{seed}" / "probe-10" / "table.json" for seed in (0, 1)]
+        runs = [json.loads(table.read_text()) for table in tables]
+        for k, row in enumerate(rows):
+            one, other = (run["rows"][k] for run in runs)
+            assert row["question"] == one["question"] == other["question"]
+            assert row["mean"] == pytest.approx((one["mean"] + other["mean"]) / 2)
+            assert row["low"] == min(one["low"], other["low"]) and row["runs"] == 2
+    lines = (out / "probes.md").read_text().splitlines()
+    assert lines[0] == "| question | case | soft | argmax | best | gumbel | marginal |"
+    assert lines[-1].startswith("8 photographs of")
 
 
 def test_only_sampling_makes_the_gradient_vary(compared):

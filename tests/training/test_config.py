@@ -72,6 +72,7 @@ def test_an_override_goes_into_its_own_configuration():
     base = resolve(PHOTOS)
     changed = {
         "attention": "gumbel", "baseline": "learned", "cooling": "linear", "one_coin": True,
+        "first_state": "learned", "scores_see_word": True, "gate": False,
         "captions": "one", "reward": "to_go", "precision": "fp32", "train_split": "train2017",
         "dev_split": "val", "attention_mode": "expectation",
         "length_penalty": 0.5, "places": 3,
@@ -181,12 +182,15 @@ def test_what_cannot_be_read_is_named(text, says):
 
 
 SHARES = ("soft_share", "sum_share", "warmup_ratio")
-PARTS = ("ema_decay", "label_smoothing", "dropout", "word_dropout", "feature_dropout")
+PARTS = ("ema_decay", "label_smoothing", "dropout", "word_dropout", "feature_dropout",
+         "context_dropout")
 SIZES = ("feature_dim", "embed_dim", "hidden_dim", "attention_dim")
 COUNTED = (*SIZES, "samples", "places", "epochs", "batch_size", "min_count", "max_length",
            "patience", "log_every", "save_every", "num_beams")  # fmt: skip
 NUMBERS = ("lambda_r", "lambda_e", "doubly_stochastic", "doubly_target", "max_grad_norm",
            "weight_decay", "length_penalty")  # fmt: skip
+CHOICES = ("attention", "reward", "baseline", "cooling", "first_state")
+SWITCHES = ("one_coin", "scores_see_word", "gate")
 FROM_0 = ("no_repeat_ngram_size", "mbr_candidates", "num_workers")
 BAD = (
     {name: ["-0.1", "1.01", "2"] for name in SHARES}
@@ -196,9 +200,10 @@ BAD = (
     | {name: ["0", "-1", "1e30"] for name in ("temperature", "temperature_end", "learning_rate")}
     | {name: ["-1", "1.5", "9" * 12] for name in FROM_0}
     | {"seed": ["-1", "1.5", str(2**63)]}
-    | {name: ["", "foo", "Soft"] for name in ("attention", "reward", "baseline", "cooling")}
+    | {name: ["", "foo", "Soft"] for name in CHOICES}
     | {name: ["", "foo", "none"] for name in ("captions", "precision")}
-    | {"attention_mode": ["", "foo", "one"], "one_coin": ["", "1", "yes"]}
+    | {name: ["", "1", "yes"] for name in SWITCHES}
+    | {"attention_mode": ["", "foo", "one"]}
     | {"train_split": [""], "dev_split": [""]}
 )
 
@@ -215,7 +220,7 @@ def test_each_setting_has_its_range():
 
 def test_a_wrong_type_is_refused_wherever_it_comes_from():
     for name in set(DEFAULTS) - OPTIONAL:
-        for value in (None, "1", [1], True) if name != "one_coin" else (None, "1", [1], 1):
+        for value in (None, "1", [1], True) if name not in SWITCHES else (None, "1", [1], 1):
             with pytest.raises(ValueError, match=f"^{name} is "):
                 resolve(PHOTOS, {name: value})
             config = next(c for c in (MODEL, TrainingConfig(), GenerationConfig())
