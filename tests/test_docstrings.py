@@ -25,6 +25,7 @@ WITH_EXAMPLES = [  # modules whose docstrings have examples; add yours
     "labkit.evaluation.evaluate",
     "labkit.evaluation.interventions",
     "labkit.evaluation.metrics",
+    "labkit.evaluation.people",
     "labkit.figures.strips",
     "labkit.figures.viewer",
     "labkit.training.config",

@@ -14,6 +14,7 @@ import typer
 from typer import Argument, Option
 
 from labkit import console
+from labkit.cli import people as cli_people
 from labkit.cli import store as cli_store
 from labkit.cli.store import Out, Store
 from labkit.files import outputs, write_json
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Build, train and explore image captioners with visual attention.",
 )  # fmt: skip
 app.add_typer(cli_store.app)
+app.add_typer(cli_people.app)
 
 
 def generation_option(name: str) -> Any:

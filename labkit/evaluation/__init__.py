@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "metrics": ["Scores", "score", "score_each"],
         "evaluate": ["Evaluation", "evaluate_model"],
+        "people": ["score_in_turn", "score_people"],
         "results": ["read_references", "read_results", "score_file", "write_results"],
         "attention_maps": ["agreement", "map_scores"],
         "interventions": ["Estimate", "Intervened", "estimate", "teacher_force"],

@@ -96,7 +96,7 @@ def score_each(
 
 
 def _prepare(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> list[Texts]:
-    texts = _checked(references, hypotheses)
+    texts = checked(references, hypotheses)
     start_meteor()
     return tokenized(*texts)
 
@@ -205,7 +205,7 @@ def _meteor(references: Texts, hypotheses: Texts) -> tuple[float, list[float]]:
     raise ChildProcessError(f"METEOR's Java program failed twice: {reason}")
 
 
-def _checked(
+def checked(
     references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
 ) -> tuple[Texts, Texts]:
     """Return both as lists of single-line texts in the same order, or raise an error."""

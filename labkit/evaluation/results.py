@@ -107,14 +107,14 @@ def read_references(
         FileNotFoundError: There is no such file or store.
         DataError: The file has another format, or holds no captions.
     """
-    return {id: texts for id, (texts, _) in _references(Path(source), split, report).items()}
+    return {id: texts for id, (texts, _) in named_references(source, split, report).items()}
 
 
-def _references(
-    path: Path, split: str, report: DataReport | None
+def named_references(
+    source: str | Path, split: str, report: DataReport | None = None
 ) -> dict[str, tuple[list[str], set[str]]]:
-    """Return the human captions of each image, and all its names."""
-    report = DataReport() if report is None else report
+    """Read the human captions of each image, as `read_references`, and all its names."""
+    path, report = Path(source), DataReport() if report is None else report
     if (path / MANIFEST).exists():
         store = FeatureStore(path, find_split(path, split))
         images = zip(store.ids, store.captions, store.facts, strict=True)
@@ -158,8 +158,30 @@ def score_file(
         FileNotFoundError, DataError: See `read_references` and `read_results`; or an image of the
             captions has no human caption.
     """
+    human = named_references(references, split, report)
+    hypotheses = results_for(captions, human, references, report)
+    used = {id: human[id][0] for id in hypotheses}
+    warn_if_not_english(hypotheses.values(), (text for texts in used.values() for text in texts))
+    scores = score(used, hypotheses)
+    return scores, len(hypotheses), len(human) - len(hypotheses)
+
+
+def results_for(
+    captions: str | Path, human: Mapping[str, tuple[list[str], set[str]]],
+    references: str | Path, report: DataReport | None = None,
+) -> dict[str, str]:  # fmt: skip
+    """Read generated captions by the ids that their images have among the references.
+
+    Args:
+        captions: The file, see `read_results`.
+        human: What `named_references` read.
+        references: From where, for messages.
+        report: As in `read_results`.
+
+    Raises:
+        FileNotFoundError, DataError: See `score_file`.
+    """
     generated = read_results(captions, report)
-    human = _references(Path(references), split, report)
     same = match_names(generated, {id: names for id, (_, names) in human.items()})
     if missing := [image for image in generated if image not in same]:
         raise DataError(
@@ -172,10 +194,7 @@ def score_file(
         if same[image] in hypotheses:
             raise DataError(f"{captions} has two captions of one image, {image!r}: keep one")
         hypotheses[same[image]] = text
-    used = {id: human[id][0] for id in hypotheses}
-    warn_if_not_english(hypotheses.values(), (text for texts in used.values() for text in texts))
-    scores = score(used, hypotheses)
-    return scores, len(hypotheses), len(human) - len(hypotheses)
+    return hypotheses
 
 
 def _some(names: Mapping[str, object] | list[str]) -> str:

@@ -21,7 +21,7 @@ from pycocoevalcap.spice import get_stanford_models
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from labkit.evaluation import metrics
-from labkit.evaluation.metrics import score
+from labkit.evaluation.metrics import score, score_each
 from labkit.evaluation.results import warn_if_not_english
 
 REFERENCES = {
@@ -68,6 +68,15 @@ def test_bleu_and_rouge_by_hand():
     precision, recall = 8 / 9, 8 / 10  # "a small red circle is a blue square" is in both, in order
     rouge = (1 + 1.2**2) * precision * recall / (recall + 1.2**2 * precision)
     assert scores.rouge_l == pytest.approx(rouge)
+
+
+def test_meteor_of_a_set_is_of_its_sums_and_no_mean():
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    references = {"a": [" ".join(words)], "b": [" ".join(words)]}
+    hypotheses = {"a": " ".join(words), "b": " ".join(words[5:] + words[:5])}  # in two chunks
+    each = score_each(references, hypotheses)["meteor"]
+    assert each == pytest.approx([1, 1 - 0.6 * (2 / 10) ** 0.2])
+    assert score(references, hypotheses).meteor == pytest.approx(1 - 0.6 * (2 / 20) ** 0.2)
 
 
 def test_agrees_with_pycocoevalcap_used_directly(monkeypatch):
