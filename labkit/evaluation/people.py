@@ -2,8 +2,8 @@
 
 In turn k, the k-th caption of each image is the hypothesis, and its other captions are the
 references. An image with fewer captions begins again at its first, so every turn is about all
-images. A model's captions are scored against the references of the same turns: more references give
-higher scores, so a model's score against all of them cannot be compared with people's.
+images. A model's captions are scored against the references of the same turns: BLEU, METEOR and
+ROUGE-L rise with the number of references, so a score against all cannot be compared with people's.
 """
 
 import statistics
