@@ -1,5 +1,7 @@
 """What the tests in a real browser share: what a page complains of, and what axe-core finds."""
 
+from contextlib import contextmanager
+
 PATIENCE = 120_000  # ms: a busy machine is no fault of a page
 
 
@@ -36,3 +38,31 @@ def serious_faults(tab, within: str | None = None, **options) -> list[str]:
         if fault["impact"] in ("serious", "critical")
         for node in fault["nodes"]
     ]
+
+
+@contextmanager
+def visits(browser, page):
+    """A function that opens a file in a browser of some kind; in the end nothing went wrong."""
+    seen, contexts = [], []
+
+    def open_page(**kind):
+        contexts.append(browser.new_context(**kind))
+        tab, *lists = open_tab(contexts[-1], (page.as_uri(),))
+        seen.extend(lists)
+        tab.goto(page.as_uri())
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not any(seen), seen
+
+
+def sentences(tab):
+    """What the panels of a viewer say."""
+    return [line.strip() for line in tab.get_by_role("status").all_inner_texts()]
+
+
+def chosen(tab):
+    """The words of a viewer that are chosen."""
+    return tab.locator("[aria-checked=true]").all_inner_texts()

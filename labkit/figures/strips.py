@@ -35,7 +35,7 @@ class Picture(Figure):
 
 def attention_strip(
     photo: str | Path | Image.Image | np.ndarray, words: Sequence[str],
-    alpha: np.ndarray | Tensor, title: str | None = None,
+    alpha: np.ndarray | Tensor, title: str | None = None, top: float | None = None,
 ) -> Figure:
     """Draw an attention strip: the photograph, then the attention map of each word (figures 2, 3).
 
@@ -47,6 +47,7 @@ def attention_strip(
         words: The T words of the caption.
         alpha: The weights (T, rows, columns): a grid of any size over the whole photograph.
         title: A title above the figure.
+        top: The weight that is white, for maps to be compared; None takes each word's largest.
 
     Returns:
         The figure, to display or to save with `savefig`.
@@ -75,8 +76,8 @@ def attention_strip(
         panel.imshow(image, extent=extent)
     for panel, word, weights in zip(panels[1:], words, alpha, strict=True):
         light = smooth(weights, image.height, image.width)
-        top = max(float(light.max()), 1e-12)
-        panel.imshow(light, extent=extent, cmap="gray", vmin=0, vmax=top, alpha=0.75)
+        white = top or max(float(light.max()), 1e-12)
+        panel.imshow(light, extent=extent, cmap="gray", vmin=0, vmax=white, alpha=0.75)
         panel.set_title(word, y=1, fontsize=11, parse_math=False)
     return figure
 

@@ -22,15 +22,16 @@
       });
     });
 
-    // The panels: the photograph, the attention map of a word over it, and a sentence.
+    // The panels: the photograph, the map of a word over it, perhaps with numbers, and a sentence.
     const sides = add(stage, "div", { class: "av-panels" });
     const panels = data.panels.map((panel) => {
       const side = add(sides, "div", { class: "av-panel" });
       const picture = add(side, "div", { class: "av-picture" });
       add(picture, "img", { src: data.photo, alt: data.alt, class: "dark-light" });
       const light = add(picture, "div", { class: "av-light" });
+      const digits = add(picture, "div", { "aria-hidden": "true" }); // the sentence has them, too
       picture.addEventListener("click", () => show((kept = null)));
-      return { ...panel, light, line: add(side, "p", { class: "av-says", role: "status" }) };
+      return { ...panel, light, digits, line: add(side, "p", { class: "av-says", role: "status" }) };
     });
     add(stage, "p", { class: "av-hint" }, data.hint);
 
@@ -39,10 +40,14 @@
       rows.forEach((row, r) => row.forEach((button, k) => {
         button.setAttribute("aria-checked", k === places[r]);
       }));
-      panels.forEach(({ name, caption, maps, says, light, line }) => {
+      panels.forEach(({ name, caption, maps, says, numbers, light, digits, line }) => {
         const k = places[caption] ?? null;
         light.style.backgroundImage = k === null ? "" : `url(${maps[k]})`;
-        line.textContent = "";
+        digits.textContent = line.textContent = "";
+        numbers?.[k]?.forEach(([x, y, text]) => {
+          const place = { left: `${100 * x}%`, top: `${100 * y}%` };
+          Object.assign(add(digits, "span", { class: "av-number" }, text).style, place);
+        });
         add(line, "strong", {}, name);
         const nothing = chosen ? `no word here corresponds to this one` : `the picture alone`;
         line.append(" ", k === null ? nothing : says[k]);

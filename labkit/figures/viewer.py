@@ -11,6 +11,7 @@ import html
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ PHOTO_PIXELS = 320  # the longer side of the photograph
 LIGHT_PIXELS = 64  # the longer side of a map; the page stretches it over the photograph
 DARKEST, BRIGHTEST = 0.15, 0.68  # of a map; the page darkens below 0.5, and lightens above
 STRIP_DPI = 64
+STRIP_TEXT = {"ha": "center", "va": "center", "fontsize": 9, "color": "white",
+              "bbox": {"facecolor": "black", "linewidth": 0, "pad": 1}}  # fmt: skip
 PLACES = (
     ("upper left", "upper middle", "upper right"),
     ("left", "middle", "right"),
@@ -48,7 +51,133 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-class AttentionViewer:
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a viewer: for each word of a caption a map, and a sentence about it.
+
+    Attributes:
+        name: Of the panel; each sentence follows it.
+        words: The T words.
+        maps: (T, rows, columns), not negative.
+        says: T sentences.
+        about: What all sentences are about, where the whole viewer is text.
+        top: The value that is drawn lightest; None takes each word's largest.
+        numbers: For each word the texts that stand on the picture, each with its place: x and y as
+            fractions of width and height, text.
+    """
+
+    name: str
+    words: list[str]
+    maps: np.ndarray
+    says: list[str]
+    about: str
+    top: float | None = None
+    numbers: Sequence[Sequence[tuple[float, float, str]]] = ()
+
+
+class Viewer:
+    """A picture, captions of it, and panels with a map for each word: what all viewers share.
+
+    Args:
+        photo: A file, a PIL image, or an array (H, W, 3) of uint8, in its own aspect ratio.
+        words: The words of each caption, by who wrote it.
+        panels: Each about one of these captions.
+        label: What the viewer shows.
+        alt: A short description of the picture, for those who cannot see it.
+        hint: What a reader can do, and how to read the maps.
+    """
+
+    def __init__(
+        self, photo: str | Path | Image.Image | np.ndarray, words: dict[str, list[str]],
+        panels: Sequence[Panel], label: str, alt: str, hint: str = HINT,
+    ):  # fmt: skip
+        self.photo, self.words, self.panels = as_image(photo), words, panels
+        self.label, self.alt, self.hint = label, alt, hint
+
+    def __repr__(self) -> str:
+        captions = ", ".join(f"{name}: {' '.join(words)}" for name, words in self.words.items())
+        return f"{type(self).__name__}({captions})"
+
+    def _repr_html_(self) -> str:
+        style, script = (
+            Path(__file__).with_suffix(kind).read_text(encoding="utf-8").strip()
+            for kind in (".css", ".js")
+        )
+        data = json.dumps(self._data(), ensure_ascii=False).replace("<", "\\u003c")
+        name = f"attention-{hashlib.sha256(data.encode()).hexdigest()[:12]}"
+        words, strip = html.escape(self._in_words()), self._strip()
+        return (
+            f'<div class="attention-viewer" id="{name}">\n'
+            f'<img class="dark-light" alt="{words}" src="{strip}">\n'
+            f"<style>\n{style}\n</style>\n"
+            f'<script>\n({script})("{name}", {data});\n</script>\n</div>'
+        )
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the viewer as a single, self-contained HTML file.
+
+        Args:
+            path: The file; its folder is created if absent.
+            overwrite: Replace an existing file.
+
+        Raises:
+            FileExistsError: The file exists, and ``overwrite`` is False.
+            OSError: It cannot be written.
+        """
+        outputs(path, overwrite=overwrite)
+        page = PAGE.format(title=html.escape(self.label), viewer=self._repr_html_())
+        with atomic_write(path, new=not overwrite) as part:
+            part.write_text(page, encoding="utf-8")
+
+    def _data(self) -> dict[str, Any]:
+        """Return the data for the script; a caption that several models share is there once."""
+        captions = []
+        for words in self.words.values():
+            if words not in captions:
+                captions.append(words)
+        rows = []
+        for words in captions:
+            names = [name for name in self.words if self.words[name] == words]
+            aligned = zip(*(align(words, other) for other in captions), strict=True)
+            rows.append({"who": _listed(names), "words": words, "aligned": list(aligned)})
+        photo = self.photo.copy()
+        photo.thumbnail((PHOTO_PIXELS, PHOTO_PIXELS))
+        panels = []
+        for one in self.panels:
+            maps = [_light(values, photo.size, one.top) for values in one.maps]
+            what = {"name": one.name, "caption": captions.index(one.words), "maps": maps}
+            numbers = {"numbers": one.numbers} if one.numbers else {}
+            panels.append(what | {"says": one.says} | numbers)
+        texts = {"label": self.label, "alt": self.alt, "hint": self.hint}
+        return texts | {"photo": _as_url(photo, 80), "captions": rows, "panels": panels}
+
+    def _in_words(self) -> str:
+        """The whole viewer as text."""
+        texts = [self.alt]
+        for one in self.panels:
+            texts += [f"{sentence}." for sentence in (one.about, *one.says)]
+        return " ".join(texts)
+
+    def _strip(self) -> str:
+        """The whole viewer as one still image."""
+        strips = []
+        for one in self.panels:
+            drawn = io.BytesIO()
+            figure = attention_strip(self.photo, one.words, one.maps, one.name, one.top)
+            for axes, numbers in zip(figure.axes[1:], one.numbers, strict=False):
+                for x, y, text in numbers:
+                    axes.text(x, 1 - y, text, STRIP_TEXT, transform=axes.transAxes)
+            figure.savefig(drawn, format="png", dpi=STRIP_DPI)
+            strips.append(Image.open(drawn).convert("RGB"))
+        size = (max(one.width for one in strips), sum(one.height for one in strips))
+        picture, top = Image.new("RGB", size, "white"), 0
+        for one in strips:
+            picture.paste(one, (0, top))
+            top += one.height
+        return _as_url(picture, 60)
+
+
+class AttentionViewer(Viewer):
     """A photograph, the captions that models generated for it, and their attention maps.
 
     Each map is stretched over the photograph by `labkit.figures.strips.smooth`. The photograph is
@@ -88,94 +217,10 @@ class AttentionViewer:
             if one.alpha.ndim != 3 or len(one.alpha) != len(one.words) or not one.words:
                 found = f"{len(one.words)} words and weights of shape {one.alpha.shape}"
                 raise ValueError(f"{name} needs one map (rows, columns) for each word, not {found}")
-        self.photo, self.alt = as_image(photo), alt
-        self.words = {name: list(one.words) for name, one in captions.items()}
+        words = {name: list(one.words) for name, one in captions.items()}
         self.alpha = {name: one.alpha.astype(np.float32).round(3) for name, one in captions.items()}
-
-    def __repr__(self) -> str:
-        captions = ", ".join(f"{name}: {' '.join(words)}" for name, words in self.words.items())
-        return f"AttentionViewer({captions})"
-
-    def _repr_html_(self) -> str:
-        style, script = (
-            Path(__file__).with_suffix(kind).read_text(encoding="utf-8").strip()
-            for kind in (".css", ".js")
-        )
-        data = json.dumps(self._data(), ensure_ascii=False).replace("<", "\\u003c")
-        name = f"attention-{hashlib.sha256(data.encode()).hexdigest()[:12]}"
-        words, strip = html.escape(self._in_words()), self._strip()
-        return (
-            f'<div class="attention-viewer" id="{name}">\n'
-            f'<img class="dark-light" alt="{words}" src="{strip}">\n'
-            f"<style>\n{style}\n</style>\n"
-            f'<script>\n({script})("{name}", {data});\n</script>\n</div>'
-        )
-
-    def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write the viewer as a single, self-contained HTML file.
-
-        Args:
-            path: The file; its folder is created if absent.
-            overwrite: Replace an existing file.
-
-        Raises:
-            FileExistsError: The file exists, and ``overwrite`` is False.
-            OSError: It cannot be written.
-        """
-        outputs(path, overwrite=overwrite)
-        title = f"Where {_listed(list(self.words))} looked"
-        page = PAGE.format(title=html.escape(title), viewer=self._repr_html_())
-        with atomic_write(path, new=not overwrite) as part:
-            part.write_text(page, encoding="utf-8")
-
-    def _data(self) -> dict[str, Any]:
-        """Return the data for the script; a caption that several models share is there once."""
-        captions = []
-        for words in self.words.values():
-            if words not in captions:
-                captions.append(words)
-        rows = []
-        for words in captions:
-            names = [name for name in self.words if self.words[name] == words]
-            aligned = zip(*(align(words, other) for other in captions), strict=True)
-            rows.append({"who": _listed(names), "words": words, "aligned": list(aligned)})
-        photo = self.photo.copy()
-        photo.thumbnail((PHOTO_PIXELS, PHOTO_PIXELS))
-        panels = [
-            {
-                "name": name,
-                "caption": captions.index(words),
-                "maps": [_light(weights, photo.size) for weights in self.alpha[name]],
-                "says": _sentences(words, self.alpha[name]),
-            }
-            for name, words in self.words.items()
-        ]
-        label = f"Where {_listed(list(self.words))} looked"
-        texts = {"label": label, "alt": self.alt, "hint": HINT}
-        return texts | {"photo": _as_url(photo, 80), "captions": rows, "panels": panels}
-
-    def _in_words(self) -> str:
-        """The whole viewer as text."""
-        texts = [self.alt]
-        for name, words in self.words.items():
-            texts.append(f"Caption by {name}: {' '.join(words)}.")
-            texts.append(f"{'. '.join(_sentences(words, self.alpha[name]))}.")
-        return " ".join(texts)
-
-    def _strip(self) -> str:
-        """The whole viewer as one still image."""
-        strips = []
-        for name, words in self.words.items():
-            drawn = io.BytesIO()
-            figure = attention_strip(self.photo, words, self.alpha[name], title=name)
-            figure.savefig(drawn, format="png", dpi=STRIP_DPI)
-            strips.append(Image.open(drawn).convert("RGB"))
-        size = (max(one.width for one in strips), sum(one.height for one in strips))
-        picture, top = Image.new("RGB", size, "white"), 0
-        for one in strips:
-            picture.paste(one, (0, top))
-            top += one.height
-        return _as_url(picture, 60)
+        panels = [attention_panel(name, words[name], self.alpha[name]) for name in captions]
+        super().__init__(photo, words, panels, f"Where {_listed(list(words))} looked", alt)
 
 
 def describe(weights: np.ndarray) -> str:
@@ -217,8 +262,10 @@ def align(one: Sequence[str], other: Sequence[str]) -> list[int | None]:
     return places
 
 
-def _sentences(words: Sequence[str], alpha: np.ndarray) -> list[str]:
-    return [f"{word}: {describe(weights)}" for word, weights in zip(words, alpha, strict=True)]
+def attention_panel(name: str, words: list[str], alpha: np.ndarray) -> Panel:
+    """The panel of a model that looked at alpha (T, rows, columns) when it wrote its T words."""
+    says = [f"{word}: {describe(weights)}" for word, weights in zip(words, alpha, strict=True)]
+    return Panel(name, words, alpha, says, f"Caption by {name}: {' '.join(words) or 'no words'}")
 
 
 def _thirds(cells: int) -> np.ndarray:
@@ -229,12 +276,13 @@ def _thirds(cells: int) -> np.ndarray:
     return inside.clip(min=0) * cells / 3
 
 
-def _light(weights: np.ndarray, size: tuple[int, int]) -> str:
-    """Return one map as a grey image, brightest where the weight is largest."""
+def _light(weights: np.ndarray, size: tuple[int, int], top: float | None) -> str:
+    """Return one map as a grey image, lightest at ``top``, or where the weight is largest."""
     scale = LIGHT_PIXELS / max(size)
     width, height = (max(8, round(side * scale)) for side in size)
     light = smooth(weights, height, width)
-    light = DARKEST + (BRIGHTEST - DARKEST) * light / max(float(light.max()), 1e-12)
+    light = (light / (top or max(float(light.max()), 1e-12))).clip(max=1)
+    light = DARKEST + (BRIGHTEST - DARKEST) * light
     return _as_url(Image.fromarray((light * 255).round().astype(np.uint8)), None)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import open_tab, serious_faults
+from browsing import chosen, open_tab, sentences, serious_faults, visits
 from PIL import Image
 
 from labkit import AttentionViewer, make_scenes
@@ -249,34 +249,14 @@ def page(viewer, tmp_path_factory):
 
 @pytest.fixture
 def visit(browser, page):
-    """Open the page in a browser of some kind; in the end nothing went wrong in any."""
-    seen, contexts = [], []
-
-    def open_page(**kind):
-        contexts.append(browser.new_context(**kind))
-        tab, *lists = open_tab(contexts[-1], (page.as_uri(),))
-        seen.extend(lists)
-        tab.goto(page.as_uri())
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not any(seen), seen
+    with visits(browser, page) as open_page:
+        yield open_page
 
 
 def test_a_page_of_its_own(page):
     page = page.read_text(encoding="utf-8")
     assert "<title>Where soft and hard looked</title>" in page
     assert data_of(page)["label"] == "Where soft and hard looked"
-
-
-def sentences(tab):
-    return [line.strip() for line in tab.get_by_role("status").all_inner_texts()]
-
-
-def chosen(tab):
-    return tab.locator("[aria-checked=true]").all_inner_texts()
 
 
 PLAIN = ["soft the picture alone", "hard the picture alone"]
