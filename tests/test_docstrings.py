@@ -26,6 +26,7 @@ WITH_EXAMPLES = [  # modules whose docstrings have examples; add yours
     "labkit.evaluation.interventions",
     "labkit.evaluation.metrics",
     "labkit.evaluation.people",
+    "labkit.figures.removal_viewer",
     "labkit.figures.strips",
     "labkit.figures.viewer",
     "labkit.training.config",

@@ -1,4 +1,4 @@
-"""Figures: attention strips, loss curves, and the interactive viewer.
+"""Figures: attention strips, loss curves, and the interactive viewers.
 
 `labkit.figures.caption_photos` captions photographs and draws a strip of each.
 """
@@ -10,5 +10,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "strips": ["attention_strip", "loss_curves"],
         "viewer": ["AttentionViewer"],
+        "removal_viewer": ["RemovalViewer"],
     },
 )
