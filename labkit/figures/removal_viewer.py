@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from labkit.data.records import CaptionedImage
 from labkit.data.redraw import redraw
@@ -20,6 +21,7 @@ from labkit.figures.viewer import HINT, PHOTO_PIXELS, PLACES, Panel, Viewer, att
 from labkit.model.captioner import Captioner
 
 LEAST_TOP = 1.0  # nats: smaller losses than this never look large
+SHRINK = 5  # the page's lights are so much smaller than its picture
 SCALE = (
     "On the left, each word has a scale of its own. On the right, all words share one: an object "
     "is the lighter, the more log p the word loses when it is removed, up to {top:.1f} nats. An "
@@ -79,7 +81,7 @@ class RemovalViewer(Viewer):
         losses = [probe.losses[what][0, j] for j in range(len(probe.things[0]))]
         self.lost = torch.stack(losses, 1).numpy()  # (T, objects)
         alpha = probe.forced[0].alpha.reshape(-1, *probe.grid).numpy()
-        name, picture = Path(captioner.name).name, redraw(scene.id, pixels=PHOTO_PIXELS)
+        name, picture = Path(captioner.name).resolve().name, redraw(scene.id, pixels=PHOTO_PIXELS)
         only = "" if what == BOTH else f" ({what} only)"
         removal = _panel(words, self.lost, probe.things[0], scene.id, picture, only)
         panels = [attention_panel(name, words, alpha), removal]
@@ -94,7 +96,8 @@ def _panel(
 ) -> Panel:  # fmt: skip
     """The panel of what each word loses; an object's pixels are those that its removal changes."""
     without = [redraw(scene, j, PHOTO_PIXELS) for j in range(len(things))]
-    changed = (np.stack(without) != picture).any(-1)  # (objects, rows, columns)
+    changed = torch.from_numpy((np.stack(without) != picture).any(-1))  # (objects, rows, columns)
+    changed = F.avg_pool2d(changed.float(), SHRINK).numpy()
     maps = (lost.clip(min=0)[..., None, None] * changed).max(1)  # (T, rows, columns)
     shown = lost.astype(float).round(1) + 0.0  # no -0.0
     texts = [[f"{value:.1f}".replace("-", "\N{MINUS SIGN}") for value in row] for row in shown]

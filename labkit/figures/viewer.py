@@ -281,8 +281,7 @@ def _light(weights: np.ndarray, size: tuple[int, int], top: float | None) -> str
     scale = LIGHT_PIXELS / max(size)
     width, height = (max(8, round(side * scale)) for side in size)
     light = smooth(weights, height, width)
-    light = (light / (top or max(float(light.max()), 1e-12))).clip(max=1)
-    light = DARKEST + (BRIGHTEST - DARKEST) * light
+    light = DARKEST + (BRIGHTEST - DARKEST) * light / (top or max(float(light.max()), 1e-12))
     return _as_url(Image.fromarray((light * 255).round().astype(np.uint8)), None)
 
 

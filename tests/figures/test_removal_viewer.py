@@ -196,7 +196,7 @@ def test_the_scale_is_that_of_the_whole_caption(viewer):
     shares = viewer.lost.max(1).clip(min=0) / viewer.lost.max()
     assert min(shares) < 0.1 and max(tops) == pytest.approx(BRIGHTEST, abs=0.005)
     wanted = DARKEST + (BRIGHTEST - DARKEST) * shares
-    assert tops == pytest.approx(wanted, abs=0.05)  # edges are a little lighter
+    assert tops == pytest.approx(wanted, abs=0.005)
     assert f"up to {viewer.lost.max():.1f} nats" in viewer._data()["hint"]
 
 
