@@ -1,0 +1,681 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Lab 10: do the maps explain the word?
+#
+# **What you will learn.** How to find out whether a word comes from the place where the model
+# looked. You remove objects, make the model look elsewhere, and find the second way by which the
+# picture reaches the words. Each effect gets its control, and at the end an interval that says how
+# sure you may be.
+#
+# **Time.** About 60 minutes, of which your machine needs one.
+#
+# **Before you start.** Labs 4 and 8. You do not need lab 9.
+#
+# **The question.** A model writes *green*, and its map is bright on a green circle. Did it write
+# *green* because it looked there?
+
+# %%
+import numpy as np
+import torch
+
+import labkit
+from labkit.checks import check
+from labkit.data.vocabulary import BOS, EOS
+
+torch.set_num_threads(1)
+torch.set_grad_enabled(False)  # nothing is trained in this lab
+models = {kind: labkit.Captioner.from_pretrained(f"scenes-{kind}") for kind in ("soft", "hard")}
+print(*models)
+
+# %% [markdown]
+# ## Look first
+#
+# Here is one scene, captioned by the models of lab 8: one with soft attention, one with hard. In
+# this lab all captions are greedy, so `num_beams=1`. Point at the words.
+
+# %% tags=["nbval-ignore-output"]
+scenes = labkit.make_scenes(100, seed=0, split="test")
+scene = scenes[3]
+both = {kind: model.caption(scene.image, num_beams=1) for kind, model in models.items()}
+for kind, caption in both.items():
+    print(f"{kind}: {caption.text}")
+
+# %% mystnb={"figure": {"caption": "One scene, captioned with soft and with hard attention. Point at a word to see where each model looked.", "name": "fig:explain-viewer"}} tags=["nbval-ignore-output"]
+labkit.AttentionViewer(scene.image, both, alt="A white cross, a green circle and a red triangle.")
+
+# %% [markdown]
+# Both look at the circle when they write *green*, and at the triangle when they write *red*. Lab 8
+# counted this: it is the *pointing game*. It says where a model looked. It does not say what the
+# word came from. Three things could be true of *green*:
+#
+# - The model looked at the circle, saw green there, and wrote *green*.
+# - It had decided on *green* some words earlier, and looked at the circle afterwards.
+# - It knew of the green circle without looking, and the map plays no part.
+#
+# The maps are the same in all three cases. How could you tell the cases apart?
+#
+# ## Remove an object
+#
+# On a photograph nobody knows what is behind a dog. But a scene was drawn, so it can be drawn again
+# without one of its shapes.
+
+# %% mystnb={"figure": {"caption": "The scene, and the scene without each of its three shapes.", "name": "fig:explain-removed"}, "image": {"alt": "Four pictures: a white cross, a green circle and a red triangle; then the same without the cross, without the circle, without the triangle. What is left has not moved."}} tags=["nbval-ignore-output"]
+import matplotlib.pyplot as plt
+
+from labkit.data.redraw import redraw
+from labkit.data.scenes import things_of
+
+things = things_of(scene.facts)
+figure, panels = plt.subplots(1, 4, figsize=(8, 2.3), layout="constrained")
+for panel, j in zip(panels, (None, 0, 1, 2), strict=True):
+    panel.imshow(redraw(scene.id, j))
+    panel.set(xticks=[], yticks=[], title="whole" if j is None else f"no {things[j].shape}")
+plt.show()
+
+# %% [markdown]
+# **Predict.** The circle is removed. What will each model say? And what will it say if the cross,
+# which no caption mentions, is removed? Write your guesses down before you run the next cell.
+
+# %% tags=["nbval-ignore-output"]
+for j in range(3):
+    print(f"no {things[j].shape}")
+    for kind, model in models.items():
+        print(f"    {kind}: {model.caption(redraw(scene.id, j), num_beams=1).text}")
+
+# %% [markdown]
+# So the circle matters for *green*, for both models. One scene is no measurement. We take 100
+# scenes, and compute the annotation vectors of each scene and of each scene without one of its
+# objects. Both models have the same encoder.
+
+# %%
+from labkit.data.photos import to_input
+
+things = [things_of(scene.facts) for scene in scenes]
+keys = [(n, j) for n, some in enumerate(things) for j in (None, *range(len(some)))]
+pictures = [to_input(redraw(scenes[n].id, j), 112) for n, j in keys]
+vectors = models["soft"].encoder(torch.from_numpy(np.stack(pictures)))
+a = dict(zip(keys, vectors, strict=True))  # a[n, j] (L, D): scene n without object j
+print(len(scenes), "scenes, and", len(keys) - len(scenes), "with an object removed")
+
+# %%
+whole = torch.stack([a[n, None] for n in range(100)])
+captions = {kind: labkit.greedy(model.decoder, whole) for kind, model in models.items()}
+words_of = models["soft"].vocabulary.words  # both models have the same words
+print([words_of[i] for i in captions["soft"][3].words])
+
+# %% [markdown]
+# Which objects does a caption name? `phrase_ending` (lab 8) reads a phrase, such as *a large green
+# circle*. We keep the phrases that fit exactly one object of the scene: if there were two green
+# circles, one would be left when the other is removed. The word that we ask about is the *colour*,
+# because nothing before it in its phrase says what it must be.
+#
+# A case has four parts: the number of the scene, the number of the object, the position of the
+# colour word in the caption, and the numbers of the scene's other objects.
+
+# %%
+from labkit.data.scenes import phrase_ending
+from labkit.evaluation.removals import fits  # the same colour and shape
+
+
+def cases_of(n, words):
+    for k in range(len(words)):
+        phrase = phrase_ending(words, k)
+        alike = [j for j, t in enumerate(things[n]) if phrase and fits(phrase, t)]
+        if len(alike) == 1:
+            others = [j for j in range(len(things[n])) if j not in alike]
+            yield n, alike[0], k - 1, others
+
+
+# %%
+cases = {}
+for kind in models:
+    texts = [[words_of[i] for i in caption.words] for caption in captions[kind]]
+    cases[kind] = [case for n, words in enumerate(texts) for case in cases_of(n, words)]
+print(*(f"{kind}: {len(some)} colour words" for kind, some in cases.items()))
+print("those of scene 3:", [case for case in cases["soft"] if case[0] == 3])
+
+# %% [markdown]
+# ## What does the word lose?
+#
+# Should we let the model write a new caption of the scene without the circle, and see whether
+# *green* is gone? The new caption may speak of other objects for any reason. A better way: keep the
+# caption, word for word, and ask how likely its word *green* is now. This is teacher forcing
+# (lab 5), with the model's own caption.
+
+# %%
+def log_p_of(decoder, words, k, image, state):
+    """log p of word number k of a caption, in nats."""
+    for word in [BOS, *words[:k]]:
+        log_p, state, _ = decoder.step(torch.tensor([[word]]), image, state)
+    return log_p[0, 0, words[k]].item()
+
+
+# %%
+n, own, k, others = next(case for case in cases["soft"] if case[0] == 3)
+decoder, words = models["soft"].decoder, captions["soft"][n].words
+print("the word:", words_of[words[k]])
+for j in (None, own):
+    image, state = decoder.init_state(a[n, j][None])
+    print("without object", j, f"log p is {log_p_of(decoder, words, k, image, state):.1f}")
+
+# %% [markdown]
+# The word loses much. But would it not lose as much if *anything* in the picture changed? A model
+# may be disturbed by each change. So an effect needs a **control**: a change of the same kind that
+# should do nothing if you are right.
+#
+# **Exercise 10.1.** Write `effect(log_p, own, others)`. `log_p` is a function: `log_p(j)` is
+# $\log p$ of the word in the scene without object `j`, and `log_p(None)` that in the whole scene.
+# `own` is the number of the object that the word names, and `others` lists the numbers of the other
+# objects. Return two numbers: what the word loses without its own object, and the control.
+#
+# <details><summary>Hint</summary>
+#
+# A loss is positive if the word became less likely. The control is the same loss with another
+# object removed. If there are several others, take the mean.
+#
+# </details>
+
+# %%
+def effect(log_p, own, others):  # -> the loss, the control
+    ...
+
+
+# %%
+check("10.1", effect)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+def effect(log_p, own, others):
+    whole = log_p(None)
+    return whole - log_p(own), np.mean([whole - log_p(j) for j in others])
+
+
+check("10.1", effect)
+
+# %%
+def effects(kind):
+    """The loss and the control of each colour word."""
+    decoder, found = models[kind].decoder, []
+    for n, own, k, others in cases[kind]:
+        def log_p(j, n=n, k=k):
+            image, state = decoder.init_state(a[n, j][None])
+            return log_p_of(decoder, captions[kind][n].words, k, image, state)
+
+        found.append(effect(log_p, own, others))
+    return np.array(found)
+
+
+# %%
+removed = {kind: effects(kind) for kind in models}
+for kind, found in removed.items():
+    print(f"{kind}: {found[:, 0].mean():.1f} nats without its object")
+    print(f"      control within 0.2 of 0: {abs(found[:, 1].mean()) < 0.2}")
+
+# %% [markdown]
+# Seven or eight nats: the word becomes more than a thousand times less likely. Without another
+# object nothing happens. So both models need the object for its colour word.
+#
+# <details><summary>Quiz: is the first bullet of the list above now proved: that the model looked at
+# the circle, saw green there, and wrote <em>green</em>?</summary>
+#
+# No. The word comes from the object, in some way. All three bullets agree with that.
+#
+# </details>
+#
+# ## Make it look elsewhere
+#
+# To find out what a look does, change the look and nothing else. The picture stays whole.
+#
+# `image.intervene`, if it is set, gets each step before its context is computed. A step holds
+# `alpha`, the weights that the model computed, $(N, K, L)$; and `weights` of the same shape, which
+# the context is made with. For soft attention these are the same tensor. For hard attention
+# `weights` is one-hot. What `intervene` returns is used in place of the step.
+#
+# **Exercise 10.2.** Write `look_at(step, place)`. It returns a step that looks at the region
+# `place`, a number from 0 to $L - 1$, and at nothing else. Leave `alpha` as it is: it says where
+# the model would have looked.
+#
+# <details><summary>Hint</summary>
+#
+# `replace(step, weights=...)` copies a step with other weights. `torch.zeros_like` makes a tensor
+# of the same shape.
+#
+# </details>
+
+# %%
+from dataclasses import replace
+
+
+def look_at(step, place):
+    ...
+
+
+# %%
+check("10.2", look_at)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+def look_at(step, place):
+    weights = torch.zeros_like(step.weights)
+    weights[..., place] = 1
+    return replace(step, weights=weights)
+
+
+check("10.2", look_at)
+
+# %% [markdown]
+# Now steer a model by hand: at each step it has to look at the same place. The place is the cell
+# in which the centre of an object lies.
+
+# %%
+def centre(thing):
+    return min(int(7 * thing.y), 6) * 7 + min(int(7 * thing.x), 6)
+
+
+def steered(decoder, a, place):
+    """The greedy caption, as words, of a model that looks at one place all the time."""
+    image, state = decoder.init_state(a[None])
+    image.intervene = lambda step: look_at(step, place)
+    words = [BOS]
+    while words[-1] != EOS and len(words) <= 24:
+        log_p, state, _ = decoder.step(torch.tensor([words[-1:]]), image, state)
+        words.append(int(log_p.argmax()))
+    return [words_of[i] for i in words[1:-1]]
+
+
+# %% [markdown]
+# **Predict.** In scene 3, both models are made to look at the cross, the circle or the triangle.
+# How will the six captions begin?
+
+# %% tags=["nbval-ignore-output"]
+for thing in things[3]:
+    print(f"look at the {thing.colour} {thing.shape}")
+    for kind, model in models.items():
+        words = steered(model.decoder, a[3, None], centre(thing))
+        print(f"    {kind}: {' '.join(words)}")
+
+# %% [markdown]
+# And in all scenes? We count the captions whose first phrase names the object that the model is
+# made to look at. The control: the captions that the models write when nobody steers them. By
+# chance they name the object, too, in about one of three cases.
+
+# %%
+def names_first(words, thing):
+    phrases = [phrase_ending(words, k) for k in range(len(words))]
+    found = [fits(phrase, thing) for phrase in phrases if phrase]
+    return any(found[:1])
+
+
+# %%
+def shares(kind):
+    """How often the first phrase names each object: steered, and not."""
+    objects = [(n, things[n][j]) for n, j in keys if j is not None]
+    made = [steered(models[kind].decoder, a[n, None], centre(t)) for n, t in objects]
+    free = [[words_of[i] for i in captions[kind][n].words] for n, _ in objects]
+    pairs = list(zip(objects, made, free, strict=True))
+    return [np.mean([names_first(p[i], p[0][1]) for p in pairs]) for i in (1, 2)]
+
+
+# %%
+for kind in models:
+    made, free = shares(kind)
+    print(f"{kind}: steered {made:.1f}, control {free:.1f}")
+
+# %% [markdown]
+# Look here: what do you say? Both models say what is there, in about nine of ten cases. So the
+# first bullet is true of both?
+#
+# ## One look
+#
+# Not yet. We changed *all* looks of the caption. The map of *green* is only one of them. So change
+# this one look, and leave the words before it and their looks as they were. The model then writes
+# its next word. If it names the colour of the object that it was made to look at, the word follows
+# the look.
+#
+# The control: the step is made to look at its own object. That should change nothing.
+
+# %%
+def word_at(decoder, a, words, k, place, before=0):
+    """The likeliest word number k, if its step looks at a place, and some steps before, too."""
+    image, state = decoder.init_state(a[None])
+    for t, word in enumerate([BOS, *words[:k]]):
+        forced = t >= k - before
+        image.intervene = (lambda step: look_at(step, place)) if forced else None
+        log_p, state, _ = decoder.step(torch.tensor([[word]]), image, state)
+    return words_of[int(log_p.argmax())]
+
+
+# %%
+def follows(kind, elsewhere=True, before=0):
+    """Does the word name what it was made to look at? A row for each: 1 or 0, its scene."""
+    decoder, rows = models[kind].decoder, []
+    for n, own, k, others in cases[kind]:
+        for j in others:
+            seen, words = things[n][j if elsewhere else own], captions[kind][n].words
+            if things[n][j].colour != things[n][own].colour:
+                word = word_at(decoder, a[n, None], words, k, centre(seen), before)
+                rows.append((word == seen.colour, n))
+    return np.array(rows, float)
+
+
+# %% [markdown]
+# **Predict.** In which share of the cases will the colour word follow this one look, for soft and
+# for hard attention? Enter two numbers from 0 to 1.
+
+# %%
+my_guess = {"soft": ..., "hard": ...}
+
+# %%
+followed = {kind: follows(kind) for kind in models}
+for kind, rows in followed.items():
+    own_object = follows(kind, elsewhere=False)[:, 0].mean()
+    print(f"{kind}: another object {rows[:, 0].mean():.1f}, control {own_object:.1f}")
+
+# %% [markdown]
+# For soft attention the word follows the look. For hard attention it does so in three of ten cases
+# only. In the others the model was made to look at, say, the red triangle, and still wrote *green*.
+#
+# Yet the map of the hard model is *true*: the context was made of that region and of no other. And
+# it points well. Let us see where the models look at the colour word, and at the words before it.
+
+# %%
+from labkit.evaluation.pointing_game import cells_in  # the cells of a box
+
+
+def points(kind, before):
+    hits = []
+    for n, own, k, _ in cases[kind]:
+        place = captions[kind][n].alpha[max(k - before, 0)].argmax()
+        hits.append(bool(cells_in(things[n][own].box, (7, 7))[place]))
+    return np.mean(hits)
+
+
+# %%
+for kind in models:
+    print(kind, *(f"{before} before: {points(kind, before):.1f}; " for before in (0, 1, 2, 3)))
+
+# %% [markdown]
+# The hard model looks at the object well before it writes the colour. So perhaps it has seen the
+# colour then, and remembers it. Test this: move the three looks before the word, too.
+
+# %%
+for kind in models:
+    found = follows(kind, before=3)[:, 0].mean()
+    print(f"{kind}: another object, three steps before too: {found:.1f}")
+
+# %% [markdown]
+# Now the hard model follows in seven of ten cases. It looked earlier, and remembered. So the second
+# bullet is true of it: at the colour word its map is true, and points at the right object, but most
+# of the time the word does not come from that look. A pointing game cannot find this out.
+#
+# <details><summary>Quiz: why did both models follow when all steps were moved?</summary>
+#
+# Because the earlier looks were moved, too. An intervention on all steps says that the word comes
+# from *some* look, not from which.
+#
+# </details>
+#
+# ## The second way in
+#
+# The third bullet is left: a model might know of the green circle without looking. How? Read the
+# first line again that every
+# measurement began with:
+#
+# ```
+# image, state = decoder.init_state(a[n, j][None])
+# ```
+#
+# The picture comes out of it twice. `image` is what attention looks at. `state` is the first state
+# of the LSTM, computed from the mean of all annotation vectors (lab 4). When we removed an object,
+# we removed it from both. So a loss of eight nats may have come through either.
+#
+# **Exercise 10.3.** Write `split(decoder, seen, first)`. It returns an image and a state, as
+# `init_state` does, but attention looks at the vectors `seen`, and the first state comes from the
+# vectors `first`. Both have the shape $(L, D)$.
+
+# %%
+def split(decoder, seen, first):  # (L, D), (L, D) -> image, state
+    ...
+
+
+# %%
+check("10.3", split)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+def split(decoder, seen, first):
+    image, _ = decoder.init_state(seen[None])
+    _, state = decoder.init_state(first[None])
+    return image, state
+
+
+check("10.3", split)
+
+# %% [markdown]
+# Now each part can miss the object alone. **Predict:** through which part does the soft model lose
+# its eight nats? And the hard model its seven?
+
+# %%
+def lost_by_part(kind):
+    """What each colour word loses if the object is missed by both, attention, first state."""
+    decoder, rows = models[kind].decoder, []
+    for n, own, k, _ in cases[kind]:
+        all_there, gone = a[n, None], a[n, own]
+        views = [(all_there, all_there), (gone, gone), (gone, all_there), (all_there, gone)]
+        words = captions[kind][n].words
+        p = [log_p_of(decoder, words, k, *split(decoder, *view)) for view in views]
+        rows.append(p[0] - np.array(p[1:]))
+    return np.array(rows)
+
+
+# %%
+parts = {kind: lost_by_part(kind) for kind in models}
+for kind, rows in parts.items():
+    both, attention, first_state = rows.mean(0)
+    print(f"{kind}: both {both:.1f}; attention alone {attention:.1f}; "
+          f"first state alone within 0.2 of 0: {abs(first_state) < 0.2}")
+
+# %% [markdown]
+# The soft model does not notice if its first state misses the object. All that it says of the
+# object comes through attention. For the hard model both parts matter.
+#
+# Its two losses do not add up to the loss of both. They need not: where either part is enough for
+# the word, neither is missed alone. So you cannot find the share of one part by subtracting that of
+# the other. You have to ask the model.
+#
+# This is the **confound** of the first state: an object that is removed for the whole model may be
+# missed by a part that has nothing to do with the map.
+#
+# ## How sure?
+#
+# The word followed the look in 0.28 of 347 cases, for the hard model. With 100 other scenes the
+# share would be a little different. How different? We cannot draw all scenes of the world, but we
+# can draw from those that we have, with replacement. This is the *bootstrap*. Some scenes are drawn
+# twice, some not at all, and the share changes. Do that 1,000 times, and take the interval that
+# holds 95% of the shares.
+#
+# What is drawn: cases, or scenes? A scene gives several cases. They share one picture and one
+# caption, so they are no independent samples.
+#
+# **Exercise 10.4.** Write `resampled_mean(values, scenes, rng)`. `values` is an array with a value
+# for each case, and `scenes` an array with the number of its scene. Draw once: as many scenes as
+# there are, with replacement. Return the mean of all cases of the scenes that were drawn. `rng` is
+# a random generator of numpy.
+#
+# <details><summary>Hint</summary>
+#
+# `np.unique(scenes)` lists the scenes, and `rng.choice(some, size)` draws with replacement. A
+# scene that is drawn twice brings its cases twice. `np.concatenate` joins arrays.
+#
+# </details>
+
+# %%
+def resampled_mean(values, scenes, rng):  # (cases,), (cases,) -> a number
+    ...
+
+
+# %%
+check("10.4", resampled_mean)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+def resampled_mean(values, scenes, rng):
+    every = np.unique(scenes)
+    drawn = rng.choice(every, len(every))
+    return np.mean(np.concatenate([values[scenes == n] for n in drawn]))
+
+
+check("10.4", resampled_mean)
+
+# %%
+def interval(values, scenes, draws=1000):
+    rng = np.random.default_rng(0)
+    means = [resampled_mean(values, scenes, rng) for _ in range(draws)]
+    return np.percentile(means, [2.5, 97.5])
+
+
+ends = {kind: interval(*rows.T) for kind, rows in followed.items()}
+print("the intervals are far apart:", ends["soft"][0] - ends["hard"][1] > 0.4)
+
+# %% tags=["nbval-ignore-output"]
+for kind, (low, high) in ends.items():
+    print(f"{kind}: {followed[kind][:, 0].mean():.2f}, from {low:.2f} to {high:.2f}")
+
+# %% [markdown]
+# Does it matter what is drawn? Suppose that a careless colleague enters each case four times.
+# Nothing new is known. Which of the two bootstraps notices?
+
+# %%
+def width(values, scenes):
+    low, high = interval(values, scenes, draws=300)
+    return high - low
+
+
+# %%
+values, numbers = followed["hard"].T
+copied, of_scene = np.repeat(values, 4), np.repeat(numbers, 4)
+by_scenes = width(copied, of_scene) / width(values, numbers)
+by_cases = width(copied, np.arange(len(copied))) / width(values, np.arange(len(values)))
+print(f"if scenes are drawn, the width is multiplied by {by_scenes:.1f}")
+print(f"if cases are drawn, the width is multiplied by {by_cases:.1f}")
+
+# %% [markdown]
+# Drawn by cases, the interval becomes narrow for no reason. Here, with the cases as they are, both
+# ways give nearly the same width: the cases of a scene are nearly independent in this measure. You
+# know that only after you have looked.
+#
+# ## A third model
+#
+# A third model has learned from the same scenes. How, we do not say yet. Here are the same
+# measurements of it, made with the cells above: shares of cases, and nats that its colour words
+# lose.
+
+# %%
+third = {
+    "looks at the object at its colour word": 0.22,
+    "looks there by chance": 0.18,
+    "all looks moved: the first phrase names that object": 0.19,
+    "  control: not moved": 0.22,
+    "one look moved: the word names that object": 0.06,
+}
+
+# %%
+third |= {
+    "lost without its object": 4.9,
+    "  control: without another": 0.1,
+    "lost if attention alone misses the object": 0.1,
+    "lost if the first state alone misses it": 4.2,
+}
+for what, number in third.items():
+    print(f"{what:52} {number:4}")
+
+# %% [markdown]
+# **Exercise 10.5.** Which of these claims about the three models are true? Enter `True` or `False`.
+
+# %%
+claims = {
+    "the third model's colour words need the object": ...,
+    "the third model's maps explain its colour words": ...,
+    "its attention accounts for 4.9 - 4.2 = 0.7 nats": ...,
+    "the hard model did not look where its maps say": ...,
+    "the model that points better has the words that follow one look more often": ...,
+}
+
+# %%
+check("10.5", claims)
+
+# %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
+claims = {
+    "the third model's colour words need the object": True,
+    "the third model's maps explain its colour words": False,
+    "its attention accounts for 4.9 - 4.2 = 0.7 nats": False,
+    "the hard model did not look where its maps say": False,
+    "the model that points better has the words that follow one look more often": False,
+}
+check("10.5", claims)
+
+# %% [markdown]
+# The third model is the argmax of lab 6, trained for three epochs. Its maps have learned nothing.
+# What it knows of the objects, it knows from the first state. Had we only removed objects, with the
+# control and all, we would have praised its maps.
+
+# %% mystnb={"figure": {"caption": "Where three models look at the colour word, and whether the word follows that one look. The model that points best is not the one whose words follow.", "name": "fig:explain-summary"}, "image": {"alt": "Three pairs of bars: looks at the object, and follows one look. Soft attention 0.8 and 0.9, hard 0.9 and 0.3, the third model 0.2 and 0.1."}} tags=["nbval-ignore-output"]
+look = [points("soft", 0), points("hard", 0), 0.22]
+follow = [followed["soft"][:, 0].mean(), followed["hard"][:, 0].mean(), 0.06]
+figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+axes.bar(np.arange(3) - 0.2, look, 0.4, label="looks at the object")
+axes.bar(np.arange(3) + 0.2, follow, 0.4, label="the word follows this look")
+axes.set(xticks=range(3), xticklabels=["soft", "hard", "argmax"], ylabel="share of cases")
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# ## Your own model
+#
+# `labkit probe` asks all this of a model, and more: of the colour and of the shape word, with every
+# control, and with intervals over images. It draws 200 scenes and takes a minute.
+#
+# ```
+# labkit probe scenes-hard --out probed
+# labkit probe runs/mine --out probed-mine
+# ```
+#
+# Nothing can be removed from a photograph. A model of photographs is shown another image's first
+# state, or another image's contexts, in place of its own. The book's chapter on this question shows
+# both kinds of table.
+#
+# ## What others found
+#
+# All three of these papers are about models that read text. You may find parts of this lab in each.
+#
+# - Jain and Wallace, *Attention is not Explanation* (2019). They replace the weights of trained
+#   models, and find quite different ones with nearly the same output.
+# - Serrano and Smith, *Is Attention Interpretable?* (2019). They set weights to zero and see whether
+#   the decision changes. Attention predicts only noisily what matters.
+# - Wiegreffe and Pinter, *Attention is not not Explanation* (2019). They answer that this depends on
+#   what you call an explanation, and propose tests. One of them is a baseline with uniform weights.
+#
+# ## Summary
+#
+# - A map says where a model looked. Whether the word comes from there, only a change can tell.
+# - Each effect needs a control: the same change where it should do nothing.
+# - A map can be true and point well while the word comes from an earlier look.
+# - The picture has two ways to the words: attention and the first state. Removing an object from both
+#   says nothing about attention alone.
+# - The cases of a scene belong together. The bootstrap draws scenes.
+#
+# **To think about.** When the step looks at a cell that it would not have chosen, the decoder gets a
+# context that it may never have met in training. How could you find out whether an answer is an
+# artefact of this?
+#
+# **Next.** This was the last lab. [What came out](../book/results.md) compares soft with hard
+# attention on photographs.
