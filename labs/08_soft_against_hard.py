@@ -61,8 +61,8 @@ for name, caption in both.items():
 labkit.AttentionViewer(scene.image, both)
 
 # %% [markdown]
-# The maps of the hard model show its weights $\alpha$, too: the probabilities of the regions. The
-# model uses only the region with the largest one.
+# The maps of the hard model show its weights $\alpha$, too: the probabilities of the regions. Its
+# context is made of the region with the largest one only.
 #
 # ## Where does it look?
 #
@@ -132,6 +132,9 @@ print("both point far better than chance:", min(pointing.values()) > 0.6)
 print("hard points at least about as well:", pointing["hard"] > pointing["soft"] - 0.05)
 
 # %% [markdown]
+# This says where the models look. It does not say that their words come from there: lab 10 asks
+# that.
+#
 # How sharp are the maps? The entropy is one measure: it is 0 if all the weight lies on one region,
 # and $\log 49 = 3.9$ if all regions have the same weight.
 #
@@ -259,7 +262,7 @@ for name, row in photos.items():
 # gradient from the words (lab 6). Soft attention is nearly flat, too, so a flat map alone proves
 # nothing. Yet the METEOR of the argmax is almost that of Gumbel, which does choose its regions. So
 # METEOR cannot tell the two apart, and could not in 2017. A good METEOR requires little attention
-# here: much of a photograph can be described from the mean of all regions.
+# here: perhaps much of a photograph can be described from the mean of all regions.
 
 # %% mystnb={"figure": {"caption": "METEOR of our mechanisms on the dev photographs of Flickr8k, next to figures of others on other splits and data.", "name": "fig:meteor-again"}, "image": {"alt": "Bars of METEOR: ours on Flickr8k for each mechanism, then the paper's soft and hard on Flickr8k, the lab of 2017 and the paper on COCO."}} tags=["nbval-ignore-output"]
 import matplotlib.pyplot as plt
@@ -391,11 +394,12 @@ check("8.4", claims)
 # - The 2017 lab compared soft attention with an attention that cannot learn where to look. It did
 #   not compare soft with hard attention.
 # - With an estimator that works, hard attention describes drawn scenes as truthfully as soft
-#   attention or more so, from one region per word. It does not always point better: after three
+#   attention or more so, looking at one region per word. It does not always point better: after three
 #   epochs the marginal does, but REINFORCE points worse.
 # - A comparison needs the same budget, several seeds, and a statement of how each model looked when
 #   it was scored.
-# - A map says where the model looked, not what it saw.
+# - A map says where the model looked, not what it saw. Nor does it say whether the word came from
+#   there: see lab 10.
 #
 # **To think about.** Hard attention is cheaper in the end: it needs one vector per word instead of
 # 49. When would that matter?

@@ -235,5 +235,4 @@ print("the losses differ by less than 0.01:", difference < 0.01)
 # captions, and the graphics cards wait. Suppose that you make the batch larger instead. What
 # happens to the number of steps, and which learning rate suits the larger batch?
 #
-# **Next.** This was the last lab. [What came out](../book/results.md) compares soft with hard
-# attention on photographs.
+# **Next.** [Lab 10: do the maps explain the word?](10_do_the_maps_explain.ipynb)
