@@ -119,8 +119,8 @@ print([words_of[i] for i in captions["soft"][3].words])
 # %% [markdown]
 # Which objects does a caption name? `phrase_ending` (lab 8) reads a phrase, such as *a large green
 # circle*. We keep the phrases that fit exactly one object of the scene: if there were two green
-# circles, one would be left when the other is removed. The word that we ask about is the *colour*,
-# because nothing before it in its phrase says what it must be.
+# circles, one would be left when the other is removed. The word that we ask about is the *colour*:
+# the words before it in its phrase, *a large*, leave it open.
 #
 # A case has four parts: the number of the scene, the number of the object, the position of the
 # colour word in the caption, and the numbers of the scene's other objects.
@@ -154,6 +154,7 @@ print("those of scene 3:", [case for case in cases["soft"] if case[0] == 3])
 # *green* is gone? The new caption may speak of other objects for any reason. A better way: keep the
 # caption, word for word, and ask how likely its word *green* is now. This is teacher forcing
 # (lab 5), with the model's own caption.
+#
 # As in lab 7, `init_state` prepares a picture, and `step` takes a word and returns $\log p$ of each
 # next one.
 
@@ -243,9 +244,10 @@ for kind, found in removed.items():
 # To find out what a look does, change the look and nothing else. The picture stays whole.
 #
 # `image.intervene` may be set to a function. It gets each step before its context is computed. A
-# step holds `alpha`, the weights that the model computed, of shape $(N, K, L)$ for $N$ pictures with
-# $K$ captions each; and `weights` of the same shape, which the context is made with. For soft attention these are the same tensor. For hard attention
-# `weights` is one-hot. What the function returns is used in place of the step.
+# step holds `alpha`, the weights that the model computed, of shape $(N, K, L)$ for $N$ pictures
+# with $K$ captions each; and `weights` of the same shape, which the context is made with. For
+# soft attention these are the same tensor. For hard attention `weights` is one-hot. What the
+# function returns is used in place of the step.
 #
 # **Exercise 10.2.** Write `look_at(step, place)`. It returns a step that looks at the region
 # `place`, a number from 0 to $L - 1$, and at nothing else. Leave `alpha` as it is: it says where
@@ -388,10 +390,11 @@ for kind, rows in followed.items():
     print(f"{kind}: another object {rows[:, 0].mean():.1f}, control {own_object:.1f}")
 
 # %% [markdown]
-# Compare this with your guess. For soft attention the word follows the look. For hard attention it does so in three of ten cases
-# only. In the others the model was made to look at, say, the red triangle, and still wrote *green*.
+# Compare this with your guess. For soft attention the word follows the look. For hard attention it
+# does so in three of ten cases only. In the others the model was made to look at, say, the red
+# triangle, and still did not write *red*.
 #
-# Yet the map of the hard model is *true*: the context was made of that region and of no other. And
+# Yet the map of the hard model is *true*: the context is made of that region and of no other. And
 # it points well. Let us see where the models look at the colour word, and at the words before it.
 
 # %%
@@ -408,11 +411,13 @@ def points(kind, before):
 
 # %%
 for kind in models:
-    print(kind, *(f"{before} before: {points(kind, before):.1f}; " for before in (0, 1, 2, 3)))
+    print(f"{kind}, 0 to 3 words before:", *(f"{points(kind, b):.1f}" for b in range(4)))
 
 # %% [markdown]
 # The hard model looks at the object well before it writes the colour. So perhaps it has seen the
-# colour then, and remembers it. Test this: move the three looks before the word, too.
+# colour then, and remembers it. But the soft model looks there before, too, and its word follows
+# the last look. Looking early proves nothing either. Test it: move the three looks before the
+# word, too.
 
 # %%
 for kind in models:
@@ -437,7 +442,7 @@ for kind in models:
 # <details><summary>Quiz: why did both models follow when all steps were moved?</summary>
 #
 # Because the earlier looks were moved, too. An intervention on all steps says that the word comes
-# from *some* look, not from which.
+# from *some* look, not from which. It also says that the other place shows enough of its object.
 #
 # </details>
 #
@@ -457,6 +462,13 @@ for kind in models:
 # **Exercise 10.3.** Write `split(decoder, seen, first)`. It returns an image and a state, as
 # `init_state` does, but attention looks at the vectors `seen`, and the first state comes from the
 # vectors `first`. Both have the shape $(L, D)$.
+#
+# <details><summary>Hint</summary>
+#
+# `init_state` wants the vectors of $N$ pictures, $(N, L, D)$, and returns both an image and a
+# state. You may call it twice.
+#
+# </details>
 
 # %%
 def split(decoder, seen, first):  # (L, D), (L, D) -> image, state
@@ -500,12 +512,14 @@ for kind, rows in parts.items():
           f"first state alone within 0.2 of 0: {abs(first_state) < 0.2}")
 
 # %% [markdown]
-# The soft model does not notice if its first state misses the object. All that it says of the
-# object comes through attention. For the hard model both parts matter.
+# The words of the soft model lose nothing if the first state misses the object, and nearly all if
+# attention does. So the object reaches them through attention. For the hard model both parts
+# matter: it also uses what the first state knows of the object, before any look. Perhaps this is
+# why three of ten words did not follow.
 #
-# Its two losses do not add up to the loss of both. They need not: where either part is enough for
-# the word, neither is missed alone. So you cannot find the share of one part by subtracting that of
-# the other. You have to ask the model.
+# The two losses of the hard model do not add up to the loss of both. They need not: where either
+# part is enough for the word, neither is missed alone. So you cannot find the share of one part
+# by subtracting that of the other. You have to ask the model.
 #
 # This is the **confound** of the first state: an object that is removed for the whole model may be
 # missed by a part that has nothing to do with the map.
@@ -583,9 +597,9 @@ print(f"if scenes are drawn, the width is multiplied by {by_scenes:.1f}")
 print(f"if cases are drawn, the width is multiplied by {by_cases:.1f}")
 
 # %% [markdown]
-# Drawn by cases, the interval becomes narrow for no reason. Here, with the cases as they are, both
-# ways give nearly the same width: the cases of a scene are nearly independent in this measure. You
-# know that only after you have looked.
+# If cases are drawn, the interval becomes half as wide, for no reason. Here, with the cases as
+# they are, both ways give nearly the same width: the cases of a scene are nearly independent in
+# this measure. You know that only after you have looked.
 #
 # ## A third model
 #
@@ -638,9 +652,9 @@ claims = {
 check("10.5", claims)
 
 # %% [markdown]
-# The third model is the argmax of lab 6, trained for three epochs. Its maps have learned nothing.
-# What it knows of the objects, it knows from the first state. Had we only removed objects, with the
-# control and all, we would have praised its maps.
+# The third model has the argmax of lab 6, and was trained for three epochs. Its scores have learned
+# nothing. What it knows of the objects, it knows from the first state. Had we only removed objects,
+# with the right control, we would have thought that its words need its attention.
 
 # %% mystnb={"figure": {"caption": "Where three models look at the colour word, and whether the word follows that one look. The model that points best is not the one whose words follow.", "name": "fig:explain-summary"}, "image": {"alt": "Three pairs of bars: looks at the object, and follows one look. Soft attention 0.8 and 0.9, hard 0.9 and 0.3, the third model 0.2 and 0.1."}} tags=["nbval-ignore-output"]
 look = [points("soft", 0), points("hard", 0), 0.22]
@@ -663,8 +677,9 @@ plt.show()
 # labkit probe runs/mine --out probed-mine
 # ```
 #
-# Nothing can be removed from a photograph. So a model of photographs gets the first state of another
-# image, or its contexts, in place of its own. The book has a chapter on this question, too.
+# Nothing can be removed from a photograph. So a model of photographs gets the first state of
+# another image, or its contexts, in place of its own. The book's chapter *Do the maps explain the
+# word?* reports what came out.
 #
 # ## What others found
 #
@@ -672,18 +687,19 @@ plt.show()
 #
 # - Jain and Wallace, *Attention is not Explanation* (2019). They replace the weights of trained
 #   models, and find quite different ones with nearly the same output.
-# - Serrano and Smith, *Is Attention Interpretable?* (2019). They set weights to zero and see whether
-#   the decision changes. Attention predicts only noisily what matters.
-# - Wiegreffe and Pinter, *Attention is not not Explanation* (2019). They answer that this depends on
-#   what you call an explanation, and propose tests. One of them is a baseline with uniform weights.
+# - Serrano and Smith, *Is Attention Interpretable?* (2019). They set weights to zero and see
+#   whether the decision changes. Attention predicts only noisily what matters.
+# - Wiegreffe and Pinter, *Attention is not not Explanation* (2019). They answer that this depends
+#   on what you call an explanation, and propose tests. One of them is a baseline with uniform
+#   weights.
 #
 # ## Summary
 #
 # - A map says where a model looked. Whether the word comes from there, only a change can tell.
 # - Each effect needs a control: the same change where it should do nothing.
 # - A map can be true and point well while the word comes from an earlier look.
-# - The picture has two ways to the words: attention and the first state. Removing an object from both
-#   says nothing about attention alone.
+# - The picture has two ways to the words: attention and the first state. Removing an object from
+#   both says nothing about attention alone.
 # - The cases of a scene belong together. The bootstrap draws scenes.
 #
 # **To think about.** In some cases the map of the colour word points at another object than the one
