@@ -38,6 +38,8 @@ def effect(answer: Any) -> str | None:
     control = float(np.mean(each))
     missing = ("the control is missing: return two numbers, since without it nobody knows whether "
                "removing anything at all would do the same")  # fmt: skip
+    if isinstance(got, tuple | list) and any(map(np.ndim, got)):
+        return "return two numbers: if there are several others, the control is the mean over them"
     if np.ndim(got) == 0 or np.size(got) == 1:
         subtracted = compare(got, lost - control) is None
         return "return the loss and the control, not their difference" if subtracted else missing
@@ -72,7 +74,7 @@ def look_at(answer: Any) -> str | None:
     right[..., place] = 1
     added = alpha.clone()
     added[..., place] = 1
-    written = torch.equal(got.alpha, got.weights) and not torch.equal(got.alpha, alpha)
+    written = not torch.equal(given, alpha)
     return first_problem(
         "the look is the model's own: replace `weights`, which the context is made with"
         if torch.equal(got.weights, alpha) else None,
@@ -83,7 +85,8 @@ def look_at(answer: Any) -> str | None:
         }),
         "`alpha` has changed, too: make a new tensor, because for soft attention `alpha` and "
         "`weights` are the same one" if written else None,
-        compare(got.alpha, alpha, "alpha"),
+        "`alpha` is not the model's own any more: replace `weights` only"
+        if not torch.equal(got.alpha, alpha) else None,
         "the step has lost its other parts: `replace` keeps them" if got.entropy is None else None,
     )  # fmt: skip
 
@@ -149,6 +152,10 @@ def resampled_mean(answer: Any) -> str | None:
     if np.ndim(found[0]):
         return "return one number: the mean of all cases of the scenes that were drawn"
     found += [answer(VALUES.copy(), SCENES.copy(), rng) for _ in range(DRAWS)]
+    if not np.isfinite(found).all():
+        return (
+            "a draw has no cases: the numbers of the scenes have gaps, so draw from these numbers"
+        )
     got = {_rounded(mean) for mean in found}
     if len(got) == 1:
         unchanged = "all scenes are there once: draw with replacement"
