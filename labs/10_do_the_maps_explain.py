@@ -256,7 +256,7 @@ for kind, found in removed.items():
 # <details><summary>Hint</summary>
 #
 # `replace(step, weights=...)` copies a step with other weights. `torch.zeros_like` makes a tensor
-# of the same shape.
+# of the same shape, and `weights[..., place]` is one region of all its rows.
 #
 # </details>
 

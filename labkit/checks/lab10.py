@@ -78,7 +78,7 @@ def look_at(answer: Any) -> str | None:
     return first_problem(
         "the look is the model's own: replace `weights`, which the context is made with"
         if torch.equal(got.weights, alpha) else None,
-        compare(got.weights, right, "the weights", {
+        compare(got.weights, right, "`weights`", {
             "the other regions keep their weights: they must be 0": added,
             "the region keeps the model's own weight: it must be 1": alpha * right,
             "the region gets no weight, and all others do: it is the other way round": 1 - right,
