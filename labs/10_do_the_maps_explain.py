@@ -232,6 +232,16 @@ for kind, found in removed.items():
 # Seven or eight nats: the word becomes more than a thousand times less likely. Without another
 # object nothing happens. So both models need the object for its colour word.
 #
+# `RemovalViewer` shows both things for each word of a caption: on the left where the model looked,
+# on the right what the word loses without each object. Which words lose most? Do they lose anything
+# without an object that they do not name?
+
+# %% mystnb={"figure": {"caption": "Where the model with hard attention looked, and what each word loses when an object is removed. Point at a word.", "name": "fig:explain-losses"}} tags=["nbval-ignore-output"]
+from labkit.figures import RemovalViewer
+
+RemovalViewer(models["hard"], scene, alt="A white cross, a green circle and a red triangle.")
+
+# %% [markdown]
 # <details><summary>Quiz: is the first bullet of the list above now proved: that the model looked at
 # the circle, saw green there, and wrote <em>green</em>?</summary>
 #

@@ -262,6 +262,8 @@ def read_settings(path: str | Path) -> Settings:
 def compare_runs(old: Any, new: dict[str, Any], path: Path) -> None:
     """Check that a run is resumed with its own settings, except those that change nothing learned.
 
+    A setting that the run does not name is of a later version, and its default is what the run had.
+
     Args:
         old: What config.json holds.
         new: What it would hold now.
@@ -273,8 +275,10 @@ def compare_runs(old: Any, new: dict[str, Any], path: Path) -> None:
     if not isinstance(old, dict) or old.get("store") != new["store"]:
         raise ValueError(f"{path} was trained on another store: name that store to resume")
     free = free_settings(TrainingConfig)
-    for part in ("training", "model", "generation"):  # the store's fingerprint covers its encoder
-        was = old[part] if isinstance(old.get(part), dict) else {}
+    parts = {"training": TrainingConfig, "model": ModelConfig, "generation": GenerationConfig}
+    for part, config in parts.items():  # the store's fingerprint covers its encoder
+        was = {field.name: field.default for field in fields(config)}
+        was |= old[part] if isinstance(old.get(part), dict) else {}
         for name, value in new[part].items():
             if not (part == "training" and name in free) and was.get(name) != value:
                 raise ValueError(

@@ -365,6 +365,15 @@ def test_saved_settings_are_read_as_they_were(tmp_path):
     assert not FROM_DATA & found.model.keys()
 
 
+def test_a_run_of_an_earlier_version_had_the_defaults_of_later_settings(tmp_path):
+    old = json.loads(json.dumps(SAVED))
+    del old["model"]["first_state"], old["training"]["lambda_e"]
+    compare_runs(old, SAVED, tmp_path)
+    now = SAVED | {"model": SAVED["model"] | {"first_state": "learned"}}
+    with pytest.raises(ValueError, match="first_state = mean, not learned"):
+        compare_runs(old, now, tmp_path)
+
+
 @settings(max_examples=int(os.environ.get("SPOILED", "150")), deadline=None)
 @given(some.sampled_from(PLACES), ANYTHING)
 def test_a_damaged_config_gets_one_sentence(tmp_path_factory, place, value):
