@@ -688,8 +688,8 @@ plt.show()
 # ```
 #
 # Nothing can be removed from a photograph. So a model of photographs gets the first state of
-# another image, or its contexts, in place of its own. The book's chapter *Do the maps explain the
-# word?* reports what came out.
+# another image, or its contexts, in place of its own. The chapter
+# [Do the maps explain the word?](../book/do-the-maps-explain.md) reports what came out.
 #
 # ## What others found
 #

@@ -152,9 +152,10 @@ def side_by_side(found: Mapping[str, Sequence[dict[str, Any]]], images: str, run
     for name, rows in found.items():
         for row in rows:
             unit = "" if row["unit"] == "share" else f", {row['unit']}"
-            interval = "" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]"
+            mean, low, high = (row[k] and round(row[k], 2) + 0.0 for k in ("mean", "low", "high"))
+            interval = "" if low is None else f" [{low:.2f}, {high:.2f}]"  # and no -0.00
             line = cells.setdefault((row["question"] + unit, row["case"]), {})
-            line[name] = f"{row['mean']:.2f}{interval}"
+            line[name] = f"{mean:.2f}{interval}"
     lines = [f"| question | case | {' | '.join(found)} |", "|---" * (len(found) + 2) + "|"]
     questions = [*dict.fromkeys(question for question, _ in cells)]
     in_order = sorted(cells, key=lambda key: questions.index(key[0]))  # a case may come late

@@ -71,3 +71,15 @@ def test_every_chapter_of_the_ideas_has_a_quiz():
     folded = r"^## Quiz\n(?:.*\n)*?:::\{admonition\} .+\n:class: dropdown note$"
     missing = [n for n in chapters if not re.search(folded, text(ROOT / f"{n}.md"), re.MULTILINE)]
     assert chapters and not missing
+
+
+def test_the_short_table_of_probes_has_the_numbers_of_the_whole_one():
+    def rows(page: str) -> list[list[str]]:
+        lines = [line for line in text(ROOT / "book" / page).splitlines() if "[" in line]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+    whole = rows("measured/scenes-probes.md")
+    short = [row for row in rows("do-the-maps-explain.md") if len(row) == 7]  # six mechanisms
+    assert len(short) >= 10
+    for row in short:
+        assert row[1:] in [other[2:] for other in whole], row
