@@ -680,7 +680,7 @@ plt.show()
 # ## Your own model
 #
 # `labkit probe` asks all this of a model, and more: of the colour and of the shape word, with every
-# control, and with intervals over images. It draws 200 scenes and takes a minute.
+# control, and with intervals over images. It draws 200 scenes and takes about a minute.
 #
 # ```
 # labkit probe scenes-hard --out probed
