@@ -16,7 +16,7 @@ from typer import Argument, Option
 from labkit import console
 from labkit.cli import people as cli_people
 from labkit.cli import store as cli_store
-from labkit.cli.store import Out, Store
+from labkit.cli.store import Out, Overwrite, Store
 from labkit.files import outputs, write_json
 from labkit.model.config import GenerationConfig
 from labkit.validation import declared
@@ -49,7 +49,6 @@ ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
 Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",
                 help="Any other setting, see labkit.training.config; repeatable.")]  # fmt: skip
 Scores = Annotated[Path | None, Option("--json", help="Write the scores to this file.")]
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace existing files.")]
 
 
 def main() -> None:

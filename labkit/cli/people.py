@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
+from labkit.cli.store import Overwrite
 from labkit.files import outputs, write_json
 
 app = typer.Typer()
@@ -19,7 +20,7 @@ def people(
     captions: Annotated[list[Path] | None, Argument(help="Generated captions, to compare.")] = None,
     split: Annotated[str, Option(help="The split of a store.")] = "dev",
     json: Annotated[Path | None, Option(help="Write the scores of each turn to this file.")] = None,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace existing files.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Score one person's caption against the others'.
 

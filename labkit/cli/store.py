@@ -15,6 +15,7 @@ app.add_typer(prepare_app, name="prepare")
 
 Out = Annotated[Path, Option("--out", help="Folder to write; created if absent.")]
 Store = Annotated[Path, Argument(help="Folder of a feature store.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace existing files.")]
 Shard = Annotated[int, Option(min=1, help="Images in a full file of the store.")]
 Images = Annotated[Path | None, Option(help="Folder of the photographs, if they are elsewhere.")]
 MakeSplits = Annotated[str | None, Option(

@@ -10,7 +10,9 @@ from functools import partial
 
 import torch
 
+from labkit.data import scenes as drawn
 from labkit.data.scenes import is_true, make_scenes
+from labkit.data.vocabulary import SPECIAL
 from labkit.evaluation.probes import Probe, Row, answered, one_thread, rows_of
 from labkit.evaluation.removals import BOTH, WORDS, SceneProbe
 from labkit.model.captioner import Captioner
@@ -45,6 +47,11 @@ def probe_scenes(
     with one_thread() as threads:
         probe = SceneProbe(captioner, scenes, threads, progress)
         return answered([partial(one, probe) for one in questions], progress)
+
+
+def knows_only_scenes(captioner: Captioner) -> bool:
+    """Whether a model has no words but those of `labkit.data.scenes`."""
+    return drawn.WORDS.issuperset(captioner.vocabulary.words[len(SPECIAL) :])
 
 
 def captions_true(probe: SceneProbe) -> list[Row]:

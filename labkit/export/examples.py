@@ -17,8 +17,8 @@ import matplotlib
 from PIL import Image, ImageDraw
 
 from labkit.data.photos import read_photo
-from labkit.data.scenes import WORDS, draw, make_scenes, things_of
-from labkit.data.vocabulary import SPECIAL
+from labkit.data.scenes import draw, make_scenes, things_of
+from labkit.evaluation.scene_probes import knows_only_scenes
 from labkit.model.captioner import Captioner
 
 PIXELS = 512  # the longer side of a photograph
@@ -62,11 +62,6 @@ def examples_script(captioners: Sequence[Captioner]) -> str:
     facts = {"examples": examples, "limits": _limits(captioners, scenes)}
     lines = [f"labkit.{name} = {json.dumps(value, indent=1)};" for name, value in facts.items()]
     return "window.labkit = window.labkit || {};\n" + "\n".join(lines) + "\n"
-
-
-def knows_only_scenes(captioner: Captioner) -> bool:
-    """Whether a model has no words but those of `labkit.data.scenes`."""
-    return WORDS.issuperset(captioner.vocabulary.words[len(SPECIAL) :])
 
 
 def example_photo(name: str) -> Path | None:

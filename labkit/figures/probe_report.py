@@ -11,11 +11,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from labkit.data.scenes import WORDS
-from labkit.data.vocabulary import SPECIAL
 from labkit.evaluation.evaluate import compare_encoders
 from labkit.evaluation.probes import Row, probe_photos
-from labkit.evaluation.scene_probes import probe_scenes
+from labkit.evaluation.scene_probes import knows_only_scenes, probe_scenes
 from labkit.figures.strips import Picture
 from labkit.files import atomic_write, outputs, write_json
 from labkit.model.captioner import Captioner
@@ -85,15 +83,14 @@ def _seed_of_scenes(captioner: Captioner, store: str | Path | None) -> int | Non
     Raises:
         ValueError: No store is known, or the model does not know the words of its scenes.
     """
-    knows_scenes = WORDS.issuperset(captioner.vocabulary.words[len(SPECIAL) :])
     if store is None:
-        if not knows_scenes:
+        if not knows_only_scenes(captioner):
             raise ValueError(f"{captioner.name} comes without its data: name a store with --data")
         return 0
     source = source_of(store)
     if source.get("source") != "scenes":
         return None
-    if not knows_scenes:
+    if not knows_only_scenes(captioner):
         raise ValueError(
             f"{store} holds drawn scenes, and {captioner.name} was trained on photographs: name a "
             "store of photographs with --data"

@@ -44,19 +44,6 @@ def viewer(captioner):
     return RemovalViewer(captioner, SCENE)
 
 
-@pytest.fixture(scope="module")
-def page(viewer, tmp_path_factory):
-    path = tmp_path_factory.mktemp("viewer") / "page.html"
-    viewer.save(path)
-    return path
-
-
-@pytest.fixture
-def visit(browser, page):
-    with visits(browser, page) as open_page:
-        yield open_page
-
-
 def losses(probe, word, what=BOTH):
     """What the probe says, for each object."""
     return [probe.losses[what][0, j][word].item() for j in range(len(probe.things[0]))]

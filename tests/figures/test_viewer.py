@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import chosen, open_tab, sentences, serious_faults, visits
+from browsing import chosen, open_tab, sentences, serious_faults
 from PIL import Image
 
 from labkit import AttentionViewer, make_scenes
@@ -238,19 +238,6 @@ def test_a_file_is_not_overwritten_unless_asked(viewer, tmp_path):
 
 
 # What it does in a browser
-
-
-@pytest.fixture(scope="module")
-def page(viewer, tmp_path_factory):
-    path = tmp_path_factory.mktemp("viewer") / "page.html"
-    viewer.save(path)
-    return path
-
-
-@pytest.fixture
-def visit(browser, page):
-    with visits(browser, page) as open_page:
-        yield open_page
 
 
 def test_a_page_of_its_own(page):
