@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "figures.strips": ["attention_strip", "loss_curves"],
         "figures.viewer": ["AttentionViewer"],
         "training.config": ["TrainingConfig"],
-        "training.trainer": ["Trainer", "train"],
+        "training.train": ["train"],
+        "training.trainer": ["Trainer"],
     },
 )

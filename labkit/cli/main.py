@@ -110,7 +110,7 @@ def train(
     """
     from labkit.distributed import init_distributed
     from labkit.training.recipes import parse_settings, read_recipe
-    from labkit.training.trainer import train
+    from labkit.training.train import train
 
     options = {
         "attention": attention, "epochs": epochs, "batch_size": batch_size, "seed": seed,

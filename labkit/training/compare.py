@@ -37,7 +37,8 @@ from labkit.training.dev_split import DevSplit
 from labkit.training.gradient_variance import moments
 from labkit.training.recipes import parse_settings
 from labkit.training.schedule import with_splits
-from labkit.training.trainer import Trainer, train
+from labkit.training.train import train
+from labkit.training.trainer import Trainer
 
 TITLES = {
     "bleu4": "BLEU-4",
@@ -102,7 +103,7 @@ def compare(
         out: The folder to write, absent or empty; a comparison that was interrupted there is
             resumed.
         seeds: How many runs of each, with seeds 0, 1, 2, ...
-        overrides: Settings for all, see `labkit.training.trainer.train`.
+        overrides: Settings for all, see `labkit.training.train.train`.
         photos: Photographs for the strips; without any, a store of scenes shows some scenes.
         probe: Also ask each run where its words come from, of so many images, see
             `labkit.figures.probe_report`.

@@ -86,7 +86,25 @@ class TrainingConfig:
         means("reinforce: log p of the whole caption; of this word and those after it; of the "
               "caption, divided by its words"),
     ] = "caption"  # fmt: skip
-    samples: Annotated[int, means("how often each caption is in the batch", ge=1, le=1000)] = 1
+    samples: Annotated[
+        int, means("how often each caption is in the batch; of a caption_reward, how many captions "
+                   "of each image are sampled", ge=1, le=1000)
+    ] = 1  # fmt: skip
+    start: Annotated[
+        str | None, means("the model whose weights and words the training starts from; its name, "
+                          "or the folder of a run", min_length=1)
+    ] = None  # fmt: skip
+    caption_reward: Annotated[
+        str | None, means("learn from a reward of generated captions, not from references: truth, "
+                          "facts, cider, cider+meteor, or FILE.py:function", min_length=1)
+    ] = None  # fmt: skip
+    caption_baseline: Annotated[
+        Literal["none", "greedy", "others", "group"],
+        means("caption_reward: what is subtracted from it, see `labkit.training.rollout`"),
+    ] = "others"  # fmt: skip
+    kl_weight: Annotated[
+        Weight, means("caption_reward: weight of the KL divergence from the start, per word")
+    ] = 0.0
     min_count: Annotated[
         int, means("words that occur less often in training become <unk>", ge=1, le=1_000_000)
     ] = 4

@@ -7,6 +7,7 @@ with, no epoch is better than another: all are trained, and the last is kept.
 """
 
 from pathlib import Path
+from statistics import fmean
 
 from labkit.data.vocabulary import Vocabulary
 from labkit.distributed import ProcessGroup
@@ -15,6 +16,7 @@ from labkit.evaluation.teacher_forced import word_loss
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
 from labkit.store.shards import FeatureStore, splits
+from labkit.training.rewards import Reward, images_of
 
 ENOUGH = 50  # images with captions from which on CIDEr decides
 
@@ -25,13 +27,15 @@ class DevSplit:
     Args:
         store: Folder of a feature store.
         name: Its split; None if there is none.
+        reward: What a model learns from in the place of references; then its mean decides.
 
     Attributes:
         store: The split; None if there is none, or none with captions.
         notes: What a user should know about it, a sentence each.
     """
 
-    def __init__(self, store: str | Path, name: str | None):
+    def __init__(self, store: str | Path, name: str | None, reward: Reward | None = None):
+        self.reward = reward
         self.store, self.notes = None if name is None else FeatureStore(store, name), []
         self._images = 0 if name is None else sum(map(bool, self.store.captions))
         if self.store is None:
@@ -68,8 +72,13 @@ class DevSplit:
         config = config.updated({"num_beams": 1})
         found = evaluate(model, vocabulary, self.store, config, group, progress=False)
         scores = {k: v for k, v in found.as_dict().items() if isinstance(v, float)}
+        if self.reward is not None:
+            captions = [found.captions[image] for image in self.store.ids]
+            scores["reward"] = fmean(self.reward(captions, images_of(self.store)))
         return group.broadcast(scores | {"dev_loss": loss})
 
     def rank(self, scores: dict[str, float]) -> list[float]:
         """What an epoch is judged by, the more the better."""
+        if self.reward is not None:
+            return [scores["reward"], scores["cider"]]
         return [scores["cider"]] * (self._images >= ENOUGH) + [-scores["dev_loss"]]

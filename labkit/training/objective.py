@@ -90,9 +90,9 @@ class Objective:
     def sampling_loss(self, sampled: SampledPlaces) -> Tensor:
         """The terms of sampled regions, summed over the captions."""
         reward, words = self.reward(sampled)
-        advantage = (reward - self.baseline(sampled, reward, words)).detach()  # (B, T)
+        advantage = reward - self.baseline(sampled, reward, words)  # (B, T)
         # a sum whose gradient is what `equations.learning_rule` adds to that of log p(y|s,a)
-        loss = -self.config.lambda_r * (advantage * sampled.log_choice).sum()
+        loss = self.config.lambda_r * score_function_loss(advantage, sampled.log_choice)
         loss = loss - self.config.lambda_e * sampled.entropy.sum()
         if sampled.baseline is not None and sampled.baseline.requires_grad:
             # a learned baseline, from squared errors in nats per word
@@ -116,6 +116,15 @@ class Objective:
         others = self.config.samples - 1  # the other samples of the same caption
         groups = reward.unflatten(0, (-1, self.config.samples))
         return ((groups.sum(1, keepdim=True) - groups) / others).flatten(0, 1)
+
+
+def score_function_loss(advantage: Tensor, log_choice: Tensor) -> Tensor:
+    """-sum (R - b) log p(choice): its gradient is that of the expected reward, on average.
+
+    The choices are regions here, and words where a model learns from a reward
+    (`labkit.training.rollout`). No gradient passes through the advantage R - b.
+    """
+    return -(advantage.detach() * log_choice).sum()
 
 
 def to_go(x: Tensor) -> Tensor:

@@ -5,11 +5,9 @@ as one that was not. An epoch is saved before it is scored. See `labkit.training
 """
 
 import math
-import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +18,15 @@ from tqdm import tqdm
 from labkit.data.vocabulary import Vocabulary
 from labkit.data.words import tokenize
 from labkit.distributed import ProcessGroup
+from labkit.evaluation.evaluate import compare_encoders
 from labkit.evaluation.metrics import start_meteor
 from labkit.files import keep_freed_memory
 from labkit.model import checkpoint
+from labkit.model.captioner import Captioner
 from labkit.model.decoder import Decoder, pad_captions
 from labkit.store.loader import Batch, Loader
 from labkit.store.shards import FeatureStore, source_of
-from labkit.training.config import Overrides, Settings, defaults_for, flat, read_settings, resolve
+from labkit.training.config import Settings, defaults_for, resolve
 from labkit.training.dev_split import DevSplit
 from labkit.training.objective import Objective
 from labkit.training.run_folder import RunFolder
@@ -34,7 +34,7 @@ from labkit.training.schedule import DivergedError, Schedule, TrainState, check_
 
 
 class Trainer:
-    """One run: started from a store, or resumed from its folder. `train` makes it and runs it.
+    """One run: started from a store, or resumed from its folder. `labkit.train` runs it.
 
     Args:
         store: Folder of a feature store, with a split to learn from and perhaps a dev split.
@@ -45,6 +45,7 @@ class Trainer:
         progress: Show a bar, where the standard error is a terminal.
 
     Attributes:
+        start: The model that it started from, if any.
         settings: The settings in force; `config` is their training part.
         decoder: What is trained; `average` is the moving average of its weights, which is kept.
         state: Where the training stands; `state.rows` is its log.
@@ -61,22 +62,24 @@ class Trainer:
         self, store: str | Path, run: str | Path, settings: Settings | None = None,
         resume: bool = False, group: ProcessGroup | None = None, progress: bool = True,
     ):  # fmt: skip
-        self.group, self.progress = group or ProcessGroup(), progress
+        self.store, self.group, self.progress = store, group or ProcessGroup(), progress
         self.folder = RunFolder(run, self.group)
         settings = resolve(settings or defaults_for(source_of(store)))
         self.settings = settings = with_splits(store, settings)
         self.config = config = settings.training
         self.folder.claim(resume)
         self.train = FeatureStore(store, config.train_split)
-        self.judge = DevSplit(store, config.dev_split)
+        self.start = None if config.start is None else Captioner.from_pretrained(config.start)
+        if self.start is not None:
+            compare_encoders(self.train, self.start)
+        self.judge = self.make_judge()
         self.dev, self.notes = self.judge.store, [*self.judge.notes]
         keep_freed_memory()
         if self.dev is not None and self.group.is_main:
             start_meteor()  # it takes its time, and is not waited for
         self._encode_captions()
         with self.group.seeded(config.seed):  # every process begins with the same weights
-            shape = settings.model_config(len(self.vocabulary), self.train.dim)
-            self.decoder = Decoder(shape).to(self.group.device)
+            self.decoder = self.make_decoder().to(self.group.device)
         self.average = AveragedModel(self.decoder, multi_avg_fn=self._average)
         self.optimizer = torch.optim.AdamW(
             self.decoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay,
@@ -89,15 +92,17 @@ class Trainer:
         if self.folder.begin(self._facts(), self.vocabulary, resume):
             self.state = self.folder.restore(self.decoder, self.average, self.optimizer)
             self.loader.load_state_dict(self.state.loader)
-        self.model: nn.Module = self.decoder
+        self.model = self.make_model()
         if self.group.world_size > 1:
-            self.model = DistributedDataParallel(self.decoder)
+            self.model = DistributedDataParallel(self.model)
 
     def _encode_captions(self) -> None:
         """Make the vocabulary, and all captions of the training split as word ids."""
         texts = [caption for captions in self.train.captions for caption in captions]
         limit = self.settings.generation.max_length
         self.vocabulary = Vocabulary.build(texts, self.config.min_count)
+        if self.start is not None:
+            self.vocabulary = self.start.vocabulary
         self.cut = sum(len(tokenize(caption)) > limit for caption in texts)
         if self.cut:
             self.notes.append(f"{self.cut} captions are longer than {limit} words: the rest is cut")
@@ -105,6 +110,31 @@ class Trainer:
             [self.vocabulary.encode(caption, limit) for caption in captions]
             for captions in self.train.captions
         ]
+
+    def make_decoder(self) -> Decoder:
+        """The decoder as it starts.
+
+        Raises:
+            ValueError: The settings ask for another model than the start is.
+        """
+        decoder = Decoder(self.settings.model_config(len(self.vocabulary), self.train.dim))
+        if self.start is not None:
+            try:
+                decoder.load_state_dict(self.start.decoder.state_dict())
+            except RuntimeError:
+                raise ValueError(
+                    f"the settings ask for another model than {self.start.name}, from which it is "
+                    "to start: leave out those of its mechanism and its sizes"
+                ) from None
+        return decoder
+
+    def make_judge(self) -> DevSplit:
+        """What chooses the epoch."""
+        return DevSplit(self.store, self.config.dev_split)
+
+    def make_model(self) -> nn.Module:
+        """The module whose forward pass the loss comes from."""
+        return self.decoder
 
     def _facts(self) -> dict:
         """What config.json says of the run."""
@@ -252,46 +282,3 @@ class Trainer:
         self.state.loader = self.loader.state_dict()
         tensors = checkpoint.state_of(self.decoder, self.average, self.optimizer)
         self.group.once(partial(self.folder.save, tensors, asdict(self.state)))
-
-
-def train(
-    store: str | Path, run: str | Path, overrides: Overrides | None = None,
-    resume: bool = False, group: ProcessGroup | None = None, progress: bool = True, **settings: Any,
-) -> Trainer:  # fmt: skip
-    """Train a captioner, or resume a run. Standard error says how it ended.
-
-    Args:
-        store: Folder of a feature store.
-        run: The run's folder.
-        overrides: Settings other than the recommended ones, by field of `TrainingConfig`,
-            `ModelConfig` or `GenerationConfig`; or a configuration, all of whose fields count.
-            A resumed run keeps its own where none are given.
-        resume: Resume from the last checkpoint in ``run``, or start if there is none.
-        group: This process among those that train together.
-        progress: Show a bar, where the standard error is a terminal.
-        settings: More overrides, as keywords: ``learning_rate=3e-3, hidden_dim=64``, or
-            ``training=TrainingConfig(...)``, ``generation=GenerationConfig(...)``.
-
-    Returns:
-        The trainer, when it is done. `Captioner.from_pretrained(run)` loads the model.
-
-    Raises:
-        FileExistsError, ValueError: See `Trainer` and `Trainer.run`.
-
-    Example:
-        >>> from labkit import prepare_scenes, train
-        >>> store = prepare_scenes("stores/few", count=8, progress=False)
-        >>> trainer = train(store, "runs/tiny", epochs=1, hidden_dim=8, progress=False)
-        >>> trainer.state.step, trainer.config.learning_rate
-        (1, 0.003)
-    """
-    path = Path(run) / "config.json"
-    base = read_settings(path) if resume and path.exists() else defaults_for(source_of(store))
-    settings = resolve(base, flat(overrides) | flat(settings))
-    trainer = Trainer(store, run, settings, resume, group, progress)
-    say = partial(print, file=sys.stderr) if trainer.group.is_main else lambda line: None
-    for note in trainer.notes:
-        say(note)
-    trainer.run()
-    say(trainer.schedule.ending(trainer.state))
-    return trainer

@@ -1,0 +1,66 @@
+"""Training from a reward of whole captions, in the place of references."""
+
+import torch
+from torch import Tensor, nn
+
+from labkit.evaluation.evaluate import evaluating
+from labkit.model.generation import greedy
+from labkit.store.loader import Batch, Loader
+from labkit.training.dev_split import DevSplit
+from labkit.training.rewards import images_of, read_reward
+from labkit.training.rollout import Sampler, advantage, reward_loss
+from labkit.training.trainer import Trainer
+
+
+class RewardTrainer(Trainer):
+    """A run that learns from a reward. See `Trainer`; a "loss" in its log is minus a mean reward.
+
+    Each step samples captions of the next images of the training split. No reference is read,
+    unless the reward does so. The epoch with the highest mean reward on the dev split is kept.
+
+    Raises:
+        FileNotFoundError, ValueError: See `labkit.training.rewards.read_reward`.
+    """
+
+    def make_judge(self) -> DevSplit:
+        """What chooses the epoch: the reward."""
+        self.images = images_of(self.train)
+        self.reward = read_reward(self.config.caption_reward, self.images)
+        return DevSplit(self.store, self.config.dev_split, self.reward)
+
+    def make_loader(self) -> Loader:
+        """The images of the training split in this run's order, this process's share."""
+        return Loader(
+            self.train, self.config.batch_size, self.config.seed, rank=self.group.rank,
+            world_size=self.group.world_size, num_workers=self.config.num_workers, captions="none",
+        )  # fmt: skip
+
+    def make_model(self) -> nn.Module:
+        """The sampler of captions."""
+        start = None
+        if self.config.kl_weight and self.start is not None:
+            start = self.start.decoder.to(self.group.device)
+        return Sampler(self.decoder, start)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, float, float]:
+        """The loss of the batch's samples; minus their rewards, and how many, of all processes."""
+        config, share = self.config, float(batch.weight[0])
+        images = [self.images[n] for n in batch.indices.tolist()]
+        a = batch.features.float().to(self.group.device)  # (N, L, D)
+        limit = self.settings.generation.max_length
+        with evaluating(self.decoder):  # without dropout: its samples are the model's own
+            found = self.model(a, config.samples, limit)
+            best = None
+            if config.caption_baseline == "greedy":
+                best = self._worth([one.words for one in greedy(self.decoder, a, limit)], images)
+        repeated = [image for image in images for _ in range(config.samples)]
+        reward = self._worth(found.captions(), repeated).view(len(images), config.samples)
+        advantages = advantage(reward, config.caption_baseline, best)
+        total = reward_loss(found, advantages, config.kl_weight)
+        paid, count = -float(reward.sum()) * share, reward.numel() * share
+        paid, count = self.group.all_reduce_sum(paid, count)
+        return total * (share * self.group.world_size / count), paid, count
+
+    def _worth(self, captions: list[list[int]], images: list) -> Tensor:
+        texts = [self.vocabulary.decode(words) for words in captions]
+        return torch.tensor(self.reward(texts, images), device=self.group.device)
