@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from labkit.data.records import Box
-from labkit.data.scenes import SHAPES, Thing, is_true, objects_right, phrase_ending, things_of
+from labkit.data.scenes import (
+    SHAPES,
+    Thing,
+    is_true,
+    objects_right,
+    phrase_ending,
+    read_caption,
+    things_of,
+)
 from labkit.data.vocabulary import Vocabulary
 from labkit.data.words import tokenize
 from labkit.evaluation.teacher_forced import teacher_forced_maps
@@ -36,6 +44,10 @@ class SceneScores:
         mass: The mean weight on such an object, over the words that `pointing` counts.
         objects_right: Of the generated object words, the share that name an object of the scene.
         captions_true: Of the generated captions, the share in which everything is true.
+        relations_told: Of the generated captions, the share that says how two objects lie.
+        sizes_told: Of the generated phrases, the share that says how large its object is.
+        words_told: The mean number of words of a generated caption. These three are not about what
+            is right: a model that learns to be right may do so by saying less.
     """
 
     pointing: float
@@ -43,6 +55,9 @@ class SceneScores:
     mass: float
     objects_right: float
     captions_true: float
+    relations_told: float
+    sizes_told: float
+    words_told: float
 
 
 def points_at(alpha: Tensor, grid: tuple[int, int], box: Box) -> bool:
@@ -141,7 +156,22 @@ def scene_scores(
     pointing, mass = (pointed[:2] / pointed[2].clamp(min=1)).tolist()
     right = (named[0] / named[1].clamp(min=1)).item()
     human = known[0] / max(known[1], 1)
-    return SceneScores(pointing, human, mass, right, true / max(len(captions), 1))
+    telling = told([words for words, _ in captions])
+    return SceneScores(pointing, human, mass, right, true / max(len(captions), 1), *telling)
+
+
+def told(captions: Sequence[Sequence[str]]) -> tuple[float, float, float]:
+    """How much captions say, true or not: see the last three of `SceneScores`.
+
+    Args:
+        captions: The words of each.
+    """
+    parts = [read_caption(" ".join(words)) or ([], []) for words in captions]
+    related = sum(any(links) for _, links in parts)
+    phrases = [phrase for some, _ in parts for phrase in some]
+    sized = sum(phrase.size is not None for phrase in phrases)
+    count = max(len(captions), 1)
+    return related / count, sized / max(len(phrases), 1), sum(map(len, captions)) / count
 
 
 def score_scenes(

@@ -11,6 +11,7 @@ from labkit.evaluation.pointing_game import (
     pointing_of_generated,
     points_at,
     scene_scores,
+    told,
 )
 
 GRID = (2, 4)  # rows, columns: cells of 0.25 x 0.5
@@ -154,9 +155,19 @@ def test_scene_scores():
         mass=pytest.approx(2.5 / 6),
         objects_right=pytest.approx(6 / 7),
         captions_true=0.5,
+        relations_told=0.5,
+        sizes_told=0,
+        words_told=pytest.approx((7 + 3 + 8 + 8) / 4),
     )
+
+
+def test_how_much_captions_tell():
+    texts = ["a large red circle and a blue square", "a red circle above a small red star", "red a"]
+    found = told([text.split() for text in texts])
+    assert found == pytest.approx((1 / 3, 2 / 4, (8 + 8 + 2) / 3))
+    assert told([]) == (0, 0, 0)
 
 
 def test_an_empty_caption_scores_nothing():
     scores = scene_scores([([], looks())], [[RED, BLUE]], GRID, known=(0, 0))
-    assert scores == SceneScores(0, 0, 0, 0, 0)
+    assert scores == SceneScores(0, 0, 0, 0, 0, 0, 0, 0)
