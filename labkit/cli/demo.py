@@ -81,7 +81,7 @@ def _demo(
     before = evaluate(untrained, trainer.vocabulary, test, settings.generation, progress=False)
     say(f"3/4 training soft attention for {epochs} epochs; checkpoints are kept in {out}")
     trainer.run()
-    say(trainer.schedule.ending(trainer.state))
+    say(trainer.schedule.ending(trainer.state, trainer.judge.describe(trainer.state.best)))
     say("4/4 captioning held-out scenes after training")
     captioner = Captioner.from_pretrained(out / "run")
     decoder, vocabulary = captioner.decoder, captioner.vocabulary

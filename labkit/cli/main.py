@@ -95,6 +95,9 @@ def train(
     train_split: Annotated[str | None, Option(help="Learn from this split, not train.")] = None,
     dev_split: Annotated[str | None, Option(help="Choose the epoch by this one, not dev.")] = None,
     recipe: Annotated[str | None, Option(help="A file of settings, or its name.")] = None,
+    start: Annotated[str | None, Option("--from", help="Start from this model.")] = None,
+    reward: Annotated[str | None, Option(help="Learn from truth, facts, cider, cider+meteor or "
+                      "FILE.py:function.")] = None,
     settings: Set = None,
     resume: Annotated[bool, Option("--resume", help="Resume from the last checkpoint.")] = False,
 ) -> None:
@@ -115,7 +118,7 @@ def train(
     options = {
         "attention": attention, "epochs": epochs, "batch_size": batch_size, "seed": seed,
         "learning_rate": learning_rate, "precision": precision, "train_split": train_split,
-        "dev_split": dev_split,
+        "dev_split": dev_split, "start": start, "caption_reward": reward,
     }  # fmt: skip
     overrides = read_recipe(recipe) if recipe else {}
     overrides |= {name: value for name, value in options.items() if value is not None}

@@ -82,3 +82,13 @@ class DevSplit:
         if self.reward is not None:
             return [scores["reward"], scores["cider"]]
         return [scores["cider"]] * (self._images >= ENOUGH) + [-scores["dev_loss"]]
+
+    def describe(self, best: list[float] | None) -> str:
+        """Say in words what `rank` gave for the epoch that is kept."""
+        if best is None:
+            return "no score"
+        if self.reward is not None:
+            return f"a mean reward of {best[0]:.3f} (greedy)"
+        if len(best) > 1:
+            return f"CIDEr {best[0]:.3f} (greedy)"
+        return f"a loss of {-best[0]:.3f} nats per word"

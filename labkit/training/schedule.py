@@ -109,8 +109,8 @@ class Schedule:
         """Whether the training has come to its end."""
         return at.epoch >= self.config.epochs or at.waited >= self.config.patience
 
-    def ending(self, at: TrainState) -> str:
-        """Say in a sentence why it ended, and which epoch was kept."""
+    def ending(self, at: TrainState, score: str) -> str:
+        """Say in a sentence why it ended, and which epoch was kept, with which score."""
         if at.epoch >= self.config.epochs:
             why = f"all {at.epoch} epochs are done"
         else:
@@ -118,7 +118,4 @@ class Schedule:
             why += f"none of the last {at.waited} was better on the dev split"
         if at.best is None:
             return f"{why}; the last is kept, none was scored"
-        cider, loss = at.best[0], -at.best[-1]
-        greedy = f"CIDEr {cider:.3f} (greedy)"
-        score = greedy if len(at.best) > 1 else f"a loss of {loss:.3f} nats per word"
         return f"{why}; epoch {at.kept} is kept, with {score} on the dev split"

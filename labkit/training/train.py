@@ -85,5 +85,5 @@ def train(
     for note in trainer.notes:
         say(note)
     trainer.run()
-    say(trainer.schedule.ending(trainer.state))
+    say(trainer.schedule.ending(trainer.state, trainer.judge.describe(trainer.state.best)))
     return trainer

@@ -20,7 +20,8 @@ from labkit.training import dev_split
 from labkit.training.config import PHOTOS, TrainingConfig, resolve
 from labkit.training.dev_split import ENOUGH
 from labkit.training.schedule import DivergedError, Schedule, TrainState
-from labkit.training.trainer import Trainer, train
+from labkit.training.train import train
+from labkit.training.trainer import Trainer
 
 torch.set_num_threads(1)
 ENOUGH_SECONDS = 240
@@ -277,7 +278,7 @@ def test_patience_waits_for_the_end_of_the_warm_up():
         at.judge([0.5 if at.epoch == 1 else 0.1, -3.0], counts=at.step > schedule.warmup_steps)
         at.epoch += 1
     assert (at.epoch, at.kept) == (18, 2)
-    assert schedule.ending(at) == (
+    assert schedule.ending(at, "CIDEr 0.500 (greedy)") == (
         "stopped after epoch 18 of 30: none of the last 3 was better on the dev split; "
         "epoch 2 is kept, with CIDEr 0.500 (greedy) on the dev split"
     )

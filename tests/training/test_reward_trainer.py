@@ -1,0 +1,156 @@
+"""Training from a reward of whole captions, and from a model that is trained already.
+
+Slow: real trainings, and Java for the scores.
+"""
+
+import json
+
+import pytest
+import torch
+from commands import TRAINING, assert_one_sentence, labkit, torchrun
+from test_trainer import SMALL, make_store
+
+from labkit import Captioner
+from labkit.training.config import PHOTOS, resolve
+from labkit.training.reward_trainer import RewardTrainer
+from labkit.training.train import starting_point, train
+
+torch.set_num_threads(1)
+
+REWARD = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 6, "samples": 4, "save_every": 2,
+          "log_every": 3}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A store, a model trained on it, and a reward that pays for captions without 'there'."""
+    folder = tmp_path_factory.mktemp("base")
+    store = make_store(folder / "store", dev=True)
+    train(store, folder / "start", SMALL | {"epochs": 6}, progress=False)
+    file = folder / "mine.py"
+    file.write_text("def plain(caption, references, facts):\n    return 'there' not in caption\n")
+    return store, {"start": str(folder / "start"), "caption_reward": f"{file}:plain"} | REWARD
+
+
+def rewards(rows: list[dict]) -> list[float]:
+    return [-row["loss"] for row in rows if "loss" in row]
+
+
+@pytest.mark.parametrize("more", [
+    {}, {"caption_baseline": "greedy"}, {"caption_baseline": "group"}, {"caption_baseline": "none"},
+    {"kl_weight": 0.01},
+], ids=str)  # fmt: skip
+def test_the_reward_rises(base, tmp_path, more):
+    store, settings = base
+    done = train(store, tmp_path / "run", settings | more, progress=False)
+    paid = rewards(done.state.rows)
+    assert paid[0] < 0.8 and paid[-1] > paid[0] + 0.15
+    best = max(row["reward"] for row in done.state.rows if "reward" in row)
+    assert done.state.best[0] == pytest.approx(best, abs=1e-4)
+    assert Captioner.from_pretrained(tmp_path / "run").vocabulary.words == done.start.vocabulary.words
+
+
+def test_kl_keeps_it_near_its_start(base, tmp_path):
+    store, settings = base
+    paid = {}
+    for weight in (0.0, 5.0):
+        run = tmp_path / str(weight)
+        done = train(store, run, settings | {"kl_weight": weight}, progress=False)
+        paid[weight] = rewards(done.state.rows)[-1]
+    assert paid[5.0] < paid[0.0] - 0.1
+
+
+def test_words_and_regions_are_learned_at_once(base, tmp_path):
+    store, settings = base
+    hard = SMALL | {"attention": "reinforce", "soft_share": 0.0, "epochs": 6}
+    train(store, tmp_path / "start", hard, progress=False)
+    settings = settings | {"start": str(tmp_path / "start")}
+    done = train(store, tmp_path / "run", settings, progress=False)
+    before = done.start.decoder.attention
+    for name in ("W_a.weight", "v"):
+        one, other = done.decoder.attention.state_dict()[name], before.state_dict()[name]
+        assert (one - other).abs().max() > 0.01, name
+    assert rewards(done.state.rows)[-1] > rewards(done.state.rows)[0]
+
+
+def test_a_stopped_run_resumes_exactly(base, tmp_path):
+    store, settings = base
+    settings = settings | {"kl_weight": 0.01, "caption_baseline": "greedy", "epochs": 2}
+    whole = train(store, tmp_path / "whole", settings, progress=False)
+
+    class StoppedError(Exception):
+        pass
+
+    class Stopping(RewardTrainer):
+        def save(self):
+            super().save()
+            if self.state.step >= 4:
+                raise StoppedError
+
+    with pytest.raises(StoppedError):
+        given = resolve(starting_point(store, settings), settings)
+        Stopping(store, tmp_path / "cut", given, progress=False).run()
+    done = train(store, tmp_path / "cut", settings, resume=True, progress=False)
+    assert done.state.rows == whole.state.rows
+    for name, value in done.decoder.state_dict().items():
+        assert torch.equal(value, whole.decoder.state_dict()[name]), name
+
+
+def test_two_processes_share_the_samples(base, tmp_path):
+    """Real processes under torchrun. Each samples for its images; the weights stay the same."""
+    store, settings = base
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys, json, torch\ntorch.set_num_threads(1)\n"
+        "from labkit.training.train import train\n"
+        "from labkit.distributed import init_distributed\n"
+        "store, run, overrides = *sys.argv[1:3], json.loads(sys.argv[3])\n"
+        "group = init_distributed()\n"
+        "done = train(store, run, overrides, group=group, progress=False)\n"
+        "total = sum(float(p.double().abs().sum()) for p in done.decoder.parameters())\n"
+        "print('weights', repr(total))\n"
+    )
+    words = store, tmp_path / "group", json.dumps(settings)
+    done = torchrun(2, script, *words, first=TRAINING)
+    assert done.returncode == 0, done.stderr
+    sums = [line for line in done.stdout.splitlines() if line.startswith("weights")]
+    assert len(sums) == 2 and len(set(sums)) == 1
+    rows = [json.loads(line) for line in (tmp_path / "group" / "metrics.jsonl").read_text().splitlines()]
+    assert rewards(rows)[-1] > rewards(rows)[0] + 0.1
+
+
+def test_a_model_may_go_on_from_another(base, tmp_path):
+    """Without a reward: its weights and words are the start's, and it learns from references."""
+    store, settings = base
+    more = {"start": settings["start"], "epochs": 1, "learning_rate": 1e-6, "precision": "fp32"}
+    done = train(store, tmp_path / "run", more, progress=False)
+    for name, value in done.start.decoder.state_dict().items():
+        torch.testing.assert_close(done.decoder.state_dict()[name], value, atol=1e-4, rtol=0)
+    assert done.decoder.config.hidden_dim == SMALL["hidden_dim"]  # as the start has it
+
+
+def test_what_cannot_be_started_is_said_in_a_sentence(base, tmp_path):
+    store, settings = base
+    run = tmp_path / "run"
+    for more, says in (
+        ({"start": str(tmp_path / "none")}, "is not a trained model"),
+        ({"start": "scenes-soft"}, "another encoder than scenes-soft"),
+        ({"hidden_dim": 32}, "the settings ask for another model than"),
+        ({"caption_reward": "truth"}, "the reward truth needs drawn scenes"),
+        ({"caption_reward": "bleu"}, "no reward 'bleu'"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=says):
+            train(store, run, settings | more, progress=False)
+        assert not (run / "checkpoint.safetensors").exists()
+    assert resolve(PHOTOS).training.caption_reward is None
+
+
+def test_the_command(base, tmp_path):
+    store, settings = base
+    words = ["train", store, "--out", tmp_path / "run", "--from", settings["start"], "--reward"]
+    done = labkit(*words, settings["caption_reward"], "--epochs", 1)
+    assert done.returncode == 0, done.stderr
+    assert "with a mean reward of" in done.stderr
+    facts = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
+    assert facts["samples"] == 4 and facts["caption_reward"] == settings["caption_reward"]
+    assert_one_sentence(labkit(*words[:3], tmp_path / "no", *words[4:], "nonsense"))
