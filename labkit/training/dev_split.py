@@ -46,7 +46,7 @@ class DevSplit:
             self.store = None
             self.notes.append(f"the split {name} has no captions, so no epoch is scored and the "
                               "last is kept")  # fmt: skip
-        elif self._images < ENOUGH:
+        elif self._images < ENOUGH and reward is None:
             images = f"{self._images} image{'s' * (self._images > 1)}"
             self.notes.append(f"the split {name} has captions of {images}, too few for CIDEr to "
                               "decide: the epoch of the lowest loss on them is kept")  # fmt: skip
