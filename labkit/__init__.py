@@ -34,7 +34,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "figures.strips": ["attention_strip", "loss_curves"],
         "figures.viewer": ["AttentionViewer"],
         "training.config": ["TrainingConfig"],
-        "training.train": ["train"],
+        "training.run": ["train"],
         "training.trainer": ["Trainer"],
     },
 )

@@ -12,7 +12,7 @@ import pytest
 from labkit import console
 from labkit.cli.main import app
 
-TRAINING = "labkit.training.train, torch._dynamo"  # the latter is imported by optimizers
+TRAINING = "labkit.training.run, torch._dynamo"  # the latter is imported by optimizers
 
 
 def new_process(*words, cwd=None) -> subprocess.CompletedProcess:

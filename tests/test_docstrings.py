@@ -30,7 +30,7 @@ WITH_EXAMPLES = [  # modules whose docstrings have examples; add yours
     "labkit.figures.strips",
     "labkit.figures.viewer",
     "labkit.training.config",
-    "labkit.training.train",
+    "labkit.training.run",
 ]
 
 

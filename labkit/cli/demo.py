@@ -47,7 +47,7 @@ def demo(
         out: A folder, absent or empty; an interrupted demo there is resumed.
         count: The number of training scenes.
         seed: The seed of the scenes and the training.
-        overrides: Settings other than the recommended ones, see `labkit.training.train.train`.
+        overrides: Settings other than the recommended ones, see `labkit.training.run.train`.
         say: Receives each line of progress.
 
     Returns:

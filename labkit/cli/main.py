@@ -6,7 +6,6 @@ error says what, and what to do); 2 the command was not understood; 130 interrup
 
 import gc
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +13,11 @@ import typer
 from typer import Argument, Option
 
 from labkit import console
-from labkit.cli import people as cli_people
+from labkit.cli import scoring as cli_scoring
 from labkit.cli import store as cli_store
+from labkit.cli.scoring import Scores, show
 from labkit.cli.store import Out, Overwrite, Store
-from labkit.files import outputs, write_json
+from labkit.files import outputs
 from labkit.model.config import GenerationConfig
 from labkit.validation import declared
 
@@ -28,7 +28,7 @@ app = typer.Typer(
     help="Build, train and explore image captioners with visual attention.",
 )  # fmt: skip
 app.add_typer(cli_store.app)
-app.add_typer(cli_people.app)
+app.add_typer(cli_scoring.app)
 
 
 def generation_option(name: str) -> Any:
@@ -48,7 +48,8 @@ Mode = Annotated[str | None, generation_option("attention_mode")]
 ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
 Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",
                 help="Any other setting, see labkit.training.config; repeatable.")]  # fmt: skip
-Scores = Annotated[Path | None, Option("--json", help="Write the scores to this file.")]
+Suppress = Annotated[list[str] | None, Option(
+    metavar="WORD", help="Never generate this word; repeatable.")]
 
 
 def main() -> None:
@@ -56,15 +57,6 @@ def main() -> None:
     gc.set_threshold(10_000)  # imports make many objects, and nothing to collect
     leave = console.leave_at_once()
     leave(console.run(app))
-
-
-def show(scores: dict[str, Any], json: Path | None, overwrite: bool) -> None:
-    """Print a line for each score that is not None, and write all of them to a file, if asked."""
-    for name, value in scores.items():
-        if value is not None:
-            print(f"{name:14} {value:.3f}" if isinstance(value, float) else f"{name:14} {value}")
-    if json:
-        write_json(json, scores, new=not overwrite)
 
 
 @app.command()
@@ -113,7 +105,7 @@ def train(
     """
     from labkit.distributed import init_distributed
     from labkit.training.recipes import parse_settings, read_recipe
-    from labkit.training.train import train
+    from labkit.training.run import train
 
     options = {
         "attention": attention, "epochs": epochs, "batch_size": batch_size, "seed": seed,
@@ -161,6 +153,7 @@ def evaluate(
     max_length: Length = None,
     length_penalty: Penalty = None,
     attention_mode: Mode = None,
+    suppress: Suppress = None,
     json: Scores = None,
     captions: Annotated[Path | None, Option(help="Write the captions as COCO results.")] = None,
     overwrite: Overwrite = False,
@@ -179,35 +172,10 @@ def evaluate(
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,
     }  # fmt: skip
-    found = evaluate_model(run, data, split, **overrides)
+    found = evaluate_model(run, data, split, suppress=suppress or (), **overrides)
     show(found.as_dict(), json, overwrite)
     if captions:
         write_results(captions, found.captions, new=not overwrite)
-
-
-@app.command()
-def score(
-    references: Annotated[Path, Argument(help="A store, or a captions file in any format.")],
-    captions: Annotated[Path, Argument(help="Generated captions: COCO results, CSV, or JSON.")],
-    split: Annotated[str, Option(help="The split of a store.")] = "dev",
-    json: Scores = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Score captions of any system against human captions.
-
-    Example: labkit score annotations/captions_val2017.json captions.json
-    """
-    from labkit.data.records import DataReport
-    from labkit.evaluation.results import score_file
-
-    outputs(json, overwrite=overwrite, inputs=(references, captions))
-    report = DataReport()
-    found, images, left = score_file(references, captions, split, report)
-    if report:
-        print(report, file=sys.stderr)
-    if left:
-        print(f"{captions} has no caption for {left} more images of {references}", file=sys.stderr)
-    show({"images": images} | asdict(found), json, overwrite)
 
 
 @app.command()
@@ -256,6 +224,7 @@ def caption(
     max_length: Length = None,
     length_penalty: Penalty = None,
     attention_mode: Mode = None,
+    suppress: Suppress = None,
 ) -> None:
     """Caption photographs, and draw where the model looked.
 
@@ -271,7 +240,7 @@ def caption(
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,
     }  # fmt: skip
-    if caption_photos(run, photos, out, **overrides):
+    if caption_photos(run, photos, out, None, suppress or (), **overrides):
         sys.exit(1)
 
 

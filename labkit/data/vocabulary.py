@@ -107,6 +107,17 @@ class Vocabulary:
                 words.append(self.words[i])
         return " ".join(words)
 
+    def ids(self, words: Iterable[str]) -> list[int]:
+        """The ids of single words.
+
+        Raises:
+            ValueError: The vocabulary does not have one of them.
+        """
+        words = list(words)
+        if unknown := [word for word in words if word not in self._ids]:
+            raise ValueError(f"the vocabulary has no word {unknown[0]!r}")
+        return [self._ids[word] for word in words]
+
     def __len__(self) -> int:
         return len(self.words)
 

@@ -64,7 +64,7 @@ class Evaluation:
 
 def caption_split(
     decoder: Decoder, store: FeatureStore, config: GenerationConfig,
-    group: ProcessGroup | None = None, progress: bool = True,
+    group: ProcessGroup | None = None, progress: bool = True, suppress_tokens: Sequence[int] = (),
 ) -> list[Caption]:  # fmt: skip
     """Caption every image of a store.
 
@@ -76,6 +76,7 @@ def caption_split(
         config: How to generate captions.
         group: The processes that share the work; None is this process alone.
         progress: Show a progress bar, if standard error is a terminal.
+        suppress_tokens: Ids of words that are not to be generated.
 
     Returns:
         A caption for each image, in the order of the store, on every process.
@@ -88,7 +89,7 @@ def caption_split(
         for start in range(0, len(mine), count):
             rows = mine[start : start + count]
             a = torch.from_numpy(store.read(rows)).float().to(group.device)  # (N, L, D)
-            captions += generate(decoder, a, config)
+            captions += generate(decoder, a, config, suppress_tokens)
             bar.update(len(rows))
     return captions if group.world_size == 1 else _gather(group, mine, captions, store.length)
 
@@ -126,7 +127,7 @@ def evaluating(decoder: Decoder) -> Iterator[None]:
 def evaluate(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore,
     config: GenerationConfig | None = None, group: ProcessGroup | None = None,
-    progress: bool = True,
+    progress: bool = True, suppress_tokens: Sequence[int] = (),
 ) -> Evaluation:  # fmt: skip
     """Score a model on a split.
 
@@ -138,6 +139,7 @@ def evaluate(
         group: The processes that share the work; None is this process alone. Rank 0 computes the
             scores while the others wait, so only one Java program is started; all get the scores.
         progress: Show a progress bar, if standard error is a terminal.
+        suppress_tokens: Ids of words that are not to be generated.
 
     Returns:
         The scores and the captions, on every process.
@@ -163,14 +165,16 @@ def evaluate(
     if group.is_main:
         start_meteor()  # it takes its time, and is not waited for
     with evaluating(decoder):
-        generated = caption_split(decoder, store, config, group, progress)
+        generated = caption_split(decoder, store, config, group, progress, suppress_tokens)
         found = group.once(lambda: _all_scores(decoder, vocabulary, store, generated, mode))
     scores, maps, scenes = Scores(**found[0]), MapScores(**found[1]), None
     if found[2] is not None:
         scenes = SceneScores(**found[2])
     images = sum(map(bool, store.captions))
     texts = _texts(vocabulary, store, generated)
-    return Evaluation(store.split, images, str(config), scores, maps, scenes, texts)
+    never = [vocabulary.words[word] for word in suppress_tokens]
+    decoding = f"{config}{', never ' + ', '.join(never) if never else ''}"
+    return Evaluation(store.split, images, decoding, scores, maps, scenes, texts)
 
 
 def _texts(
@@ -194,7 +198,8 @@ def _all_scores(
 
 def evaluate_model(
     run: str | Path, store: str | Path | None = None, split: str | None = None,
-    config: GenerationConfig | None = None, progress: bool = True, **overrides: Any,
+    config: GenerationConfig | None = None, progress: bool = True, suppress: Sequence[str] = (),
+    **overrides: Any,
 ) -> Evaluation:  # fmt: skip
     """Score a trained model on a split of a store. Nothing is written.
 
@@ -204,6 +209,7 @@ def evaluate_model(
         split: The split; None uses the one that chose the run's epoch, or dev.
         config: How to generate captions; None uses the model's own configuration.
         progress: Show a progress bar, if standard error is a terminal.
+        suppress: Words that are not to be generated.
         overrides: Fields of `GenerationConfig` to change, such as ``num_beams=3``; None changes
             nothing.
 
@@ -212,7 +218,7 @@ def evaluate_model(
 
     Raises:
         ValueError: The split has no references, its features come from another encoder, no store is
-            known, or an override is unknown or out of range.
+            known, the vocabulary has no such word, or an override is unknown or out of range.
     """
     captioner = Captioner.from_pretrained(run)
     if (store := store or captioner.data) is None:
@@ -221,7 +227,8 @@ def evaluate_model(
     compare_encoders(features, captioner)
     config = (config or captioner.generation).updated(overrides)
     decoder, vocabulary = captioner.decoder, captioner.vocabulary
-    found = evaluate(decoder, vocabulary, features, config, progress=progress)
+    never = vocabulary.ids(suppress)
+    found = evaluate(decoder, vocabulary, features, config, None, progress, never)
     references = (text for texts in features.captions for text in texts)
     warn_if_not_english(found.captions.values(), references)
     return found

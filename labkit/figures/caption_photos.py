@@ -17,7 +17,7 @@ FAST = {"pil_kwargs": {"compress_level": 1}}  # faster than 6, a seventh larger
 
 def caption_photos(
     run: str | Path, photos: Sequence[str | Path], out: str | Path,
-    config: GenerationConfig | None = None, **overrides: Any,
+    config: GenerationConfig | None = None, suppress: Sequence[str] = (), **overrides: Any,
 ) -> list[str]:  # fmt: skip
     """Caption photographs: print each caption, and save its attention strip.
 
@@ -30,6 +30,7 @@ def caption_photos(
         photos: Files, or folders of photographs.
         out: The folder for the strips; created if absent.
         config: How to generate captions; None uses the model's own configuration.
+        suppress: Words that are not to be generated.
         overrides: Fields of `GenerationConfig` to change, such as ``num_beams=3``; None changes
             nothing.
 
@@ -38,7 +39,7 @@ def caption_photos(
 
     Raises:
         FileNotFoundError, ValueError: There is no such model, one of its files is damaged, or an
-            override is unknown or out of range.
+            override is unknown or out of range, or the vocabulary has no such word.
         OSError: ``out`` cannot be written to.
     """
     out, captioner, unread = writable_folder(out), Captioner.from_pretrained(run), []
@@ -50,7 +51,7 @@ def caption_photos(
             complain(error)
             unread.append(str(photo))
             continue
-        caption = captioner.caption(image, config)
+        caption = captioner.caption(image, config, suppress)
         print(f"{photo}\t{caption.text}", flush=True)
         strip = io.BytesIO()
         attention_strip(image, caption.words, caption.alpha).savefig(strip, **FAST)

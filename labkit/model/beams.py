@@ -1,5 +1,6 @@
 """Beam search: the most likely beginnings of each caption, side by side."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from labkit.data.vocabulary import BOS, EOS
 from labkit.model.attention import EncodedImage
-from labkit.model.captions import NEVER_GENERATED, Caption, forbid_repeats, minimum_bayes_risk
+from labkit.model.captions import Caption, forbid, forbid_repeats, minimum_bayes_risk
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder, State
 
@@ -108,7 +109,7 @@ class _Beams:
 def beam_search(
     decoder: Decoder, a: Tensor, num_beams: int = 5, max_length: int = 24,
     length_penalty: float = 0.7, attention_mode: str | None = None, no_repeat_ngram_size: int = 0,
-    mbr: bool = False,
+    mbr: bool = False, suppress_tokens: Sequence[int] = (),
 ) -> list[Caption]:  # fmt: skip
     """Keep the ``num_beams`` most likely beginnings of each caption; return the best ended one.
 
@@ -128,6 +129,7 @@ def beam_search(
         attention_mode: See `labkit.model.attention.Attention.encode`.
         no_repeat_ngram_size: No n-gram of this size is repeated in a caption (Paulus et al. 2018
             use three), and no word directly; 0 allows all.
+        suppress_tokens: As in `labkit.model.generation.generate`.
         mbr: Return, of the captions that ended, the one of `minimum_bayes_risk`.
 
     Raises:
@@ -143,7 +145,7 @@ def beam_search(
     beams = _Beams.start(state, a.shape[1])
     for t in range(max_length + 1):
         log_p, beams.state, step = decoder.step(beams.words, image, beams.state)
-        log_p[..., NEVER_GENERATED] = -torch.inf
+        forbid(log_p, suppress_tokens)
         if no_repeat_ngram_size and t:
             forbid_repeats(log_p, beams.generated, no_repeat_ngram_size)
         if t == max_length:  # no word more: only <eos> is left

@@ -1,5 +1,6 @@
 """A trained model as one thing: photograph in, words and where they attended out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -139,42 +140,46 @@ class Captioner:
     @torch.inference_mode()
     def caption(
         self, photo: str | Path | Image.Image | np.ndarray, config: GenerationConfig | None = None,
-        **overrides: Any,
+        suppress: Sequence[str] = (), **overrides: Any,
     ) -> CaptionedPhoto:  # fmt: skip
         """Caption one photograph.
 
         Args:
             photo: A file, a PIL image of any mode, or an array (height, width, 3) of uint8.
             config: How; by default as the model's `generation` says.
+            suppress: Words that are not to be generated.
             overrides: Fields of `GenerationConfig` to change, such as ``num_beams=3``.
 
         Raises:
             FileNotFoundError: There is no such file.
             TypeError: It is a tensor.
             DataError: The file is not a photograph that can be read.
-            ValueError: An override is unknown or out of range.
+            ValueError: An override is unknown or out of range, or the vocabulary has no such word.
         """
         if isinstance(photo, torch.Tensor):
             raise TypeError("caption takes a photograph, not a tensor: features go to `generate`")
         image = photo if isinstance(photo, Image.Image | np.ndarray) else read_photo(photo)
         pixels = torch.from_numpy(to_input(image, self.encoder.config.size))[None]
-        return self.generate(self.encoder(pixels), config, **overrides)[0]
+        return self.generate(self.encoder(pixels), config, suppress, **overrides)[0]
 
     __call__ = caption  # as a pipeline or a torch module is used
 
     def generate(
-        self, features: torch.Tensor, config: GenerationConfig | None = None, **overrides: Any
-    ) -> list[CaptionedPhoto]:
+        self, features: torch.Tensor, config: GenerationConfig | None = None,
+        suppress: Sequence[str] = (), **overrides: Any,
+    ) -> list[CaptionedPhoto]:  # fmt: skip
         """Caption N images from their annotation vectors.
 
         Args:
             features: (N, L, encoder_dim), as `Encoder` gives them.
             config: As in `caption`.
+            suppress: As in `caption`.
             overrides: As in `caption`.
 
         Raises:
             TypeError: These are not features.
-            ValueError: The features have another shape, or an override is out of range.
+            ValueError: The features have another shape, an override is out of range, or the
+                vocabulary has no such word.
         """
         config = (config or self.generation).updated(overrides)
         if not isinstance(features, torch.Tensor):
@@ -186,7 +191,8 @@ class Captioner:
             expected = f"(N, {rows * columns}, {dim})"
             raise ValueError(f"{self.name} needs features {expected}, not {shape}")
         photos = []
-        for caption in generate(self.decoder, features.float(), config):
+        never = self.vocabulary.ids(suppress)
+        for caption in generate(self.decoder, features.float(), config, never):
             words = [self.vocabulary.words[word] for word in caption.words]
             alpha = caption.alpha.reshape(-1, rows, columns).numpy()
             photos.append(CaptionedPhoto(words, caption.score, alpha))

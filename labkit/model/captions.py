@@ -64,6 +64,21 @@ def minimum_bayes_risk(
     return int((agreement @ shares).argmax())
 
 
+def forbid(log_p: Tensor, suppress_tokens: Sequence[int]) -> None:
+    """Take all probability from words: from `NEVER_GENERATED`, and from those that are named.
+
+    Args:
+        log_p: (..., V) of the next words, changed in place.
+        suppress_tokens: Word ids.
+
+    Raises:
+        ValueError: There is no such word.
+    """
+    if wrong := [word for word in suppress_tokens if not 0 <= word < log_p.shape[-1]]:
+        raise ValueError(f"suppress_tokens has {wrong[0]}: ids go from 0 to {log_p.shape[-1] - 1}")
+    log_p[..., [*NEVER_GENERATED, *suppress_tokens]] = -torch.inf
+
+
 def forbid_repeats(log_p: Tensor, generated: Tensor, n: int) -> None:
     """Take all probability from the last word, and from those that would repeat an n-gram.
 

@@ -4,41 +4,48 @@ All three return `labkit.model.captions.Caption`: the words, their log probabili
 word attended. None of them ever generates ``<pad>``, ``<bos>`` or ``<unk>``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from labkit.data.vocabulary import BOS, EOS
 from labkit.model.beams import beam_search
-from labkit.model.captions import NEVER_GENERATED, Caption, forbid_repeats
+from labkit.model.captions import Caption, forbid, forbid_repeats
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
 
 
-def generate(decoder: Decoder, a: Tensor, config: GenerationConfig | None = None) -> list[Caption]:
+def generate(
+    decoder: Decoder, a: Tensor, config: GenerationConfig | None = None,
+    suppress_tokens: Sequence[int] = (),
+) -> list[Caption]:  # fmt: skip
     """Caption N images as a configuration says.
 
     Args:
         decoder: In evaluation mode.
         a: Annotation vectors (N, L, D).
         config: How; a plain beam search if None.
+        suppress_tokens: Ids of words that are not to be generated; without ``<eos>``, a caption
+            has `max_length` words.
 
     Raises:
-        ValueError: The mechanism has no such attention mode.
+        ValueError: The mechanism has no such attention mode, or there is no such word.
     """
     config = config or GenerationConfig()
     mode, ngram = config.attention_mode, config.no_repeat_ngram_size
     beams = config.mbr_candidates or config.num_beams
     if beams == 1:
-        return greedy(decoder, a, config.max_length, mode, ngram)
-    mbr = config.mbr_candidates > 0
-    return beam_search(decoder, a, beams, config.max_length, config.penalty, mode, ngram, mbr)
+        return greedy(decoder, a, config.max_length, mode, ngram, suppress_tokens)
+    return beam_search(
+        decoder, a, beams, config.max_length, config.penalty, mode, ngram,
+        config.mbr_candidates > 0, suppress_tokens,
+    )  # fmt: skip
 
 
 def greedy(
     decoder: Decoder, a: Tensor, max_length: int = 24, attention_mode: str | None = None,
-    no_repeat_ngram_size: int = 0,
+    no_repeat_ngram_size: int = 0, suppress_tokens: Sequence[int] = (),
 ) -> list[Caption]:  # fmt: skip
     """Take the most likely word at each step.
 
@@ -48,6 +55,7 @@ def greedy(
         max_length: A caption without ``<eos>`` ends after so many words; 1 to 1,000.
         attention_mode: See `labkit.model.attention.Attention.encode`.
         no_repeat_ngram_size: As in `beam_search`.
+        suppress_tokens: As in `generate`.
 
     Raises:
         ValueError: A number is out of range.
@@ -55,12 +63,14 @@ def greedy(
     def pick(log_p: Tensor) -> Tensor:
         return log_p.argmax(-1)
 
-    return _follow(decoder, a, max_length, pick, attention_mode, no_repeat_ngram_size)
+    ngram = no_repeat_ngram_size
+    return _follow(decoder, a, max_length, pick, attention_mode, ngram, suppress_tokens)
 
 
 def sample(
     decoder: Decoder, a: Tensor, max_length: int = 24, temperature: float = 1.0,
     generator: torch.Generator | None = None, attention_mode: str | None = None,
+    suppress_tokens: Sequence[int] = (),
 ) -> list[Caption]:  # fmt: skip
     """Sample each word from p(y_t) ** (1 / temperature).
 
@@ -71,6 +81,7 @@ def sample(
         temperature: 1 samples as the model believes, less prefers likely words.
         generator: The source of randomness; torch's own if None.
         attention_mode: See `labkit.model.attention.Attention.encode`.
+        suppress_tokens: As in `generate`.
 
     Raises:
         ValueError: A number is out of range.
@@ -82,13 +93,13 @@ def sample(
         p = (log_p / temperature).softmax(-1)
         return torch.multinomial(p[:, 0], 1, generator=generator)  # (N, 1)
 
-    return _follow(decoder, a, max_length, pick, attention_mode)
+    return _follow(decoder, a, max_length, pick, attention_mode, 0, suppress_tokens)
 
 
 @torch.inference_mode()
 def _follow(
     decoder: Decoder, a: Tensor, max_length: int, pick: Callable[[Tensor], Tensor],
-    attention_mode: str | None, no_repeat_ngram_size: int = 0,
+    attention_mode: str | None, no_repeat_ngram_size: int, suppress_tokens: Sequence[int],
 ) -> list[Caption]:  # fmt: skip
     """Caption N images word by word; ``pick`` turns log p (N, 1, V) into words (N, 1)."""
     GenerationConfig(max_length=max_length, no_repeat_ngram_size=no_repeat_ngram_size)  # in range
@@ -99,7 +110,7 @@ def _follow(
     unfinished = torch.ones_like(words, dtype=torch.bool)
     for _ in range(max_length):
         log_p, state, step = decoder.step(words, image, state)
-        log_p[..., NEVER_GENERATED] = -torch.inf
+        forbid(log_p, suppress_tokens)
         if no_repeat_ngram_size and generated:
             forbid_repeats(log_p, torch.stack(generated, -1), no_repeat_ngram_size)
         words = pick(log_p).masked_fill(~unfinished, EOS)

@@ -36,8 +36,8 @@ from labkit.training.config import defaults_for, resolve
 from labkit.training.dev_split import DevSplit
 from labkit.training.gradient_variance import moments
 from labkit.training.recipes import parse_settings
+from labkit.training.run import train
 from labkit.training.schedule import with_splits
-from labkit.training.train import train
 from labkit.training.trainer import Trainer
 
 TITLES = {
@@ -106,7 +106,7 @@ def compare(
         out: The folder to write, absent or empty; a comparison that was interrupted there is
             resumed.
         seeds: How many runs of each, with seeds 0, 1, 2, ...
-        overrides: Settings for all, see `labkit.training.train.train`.
+        overrides: Settings for all, see `labkit.training.run.train`.
         photos: Photographs for the strips; without any, a store of scenes shows some scenes.
         probe: Also ask each run where its words come from, of so many images, see
             `labkit.figures.probe_report`.

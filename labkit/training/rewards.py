@@ -82,11 +82,9 @@ class Cider:
         corpus = [texts for texts in corpus if texts]
         if not corpus:
             raise ValueError("CIDEr needs references, and the training split has none")
-        texts = [*dict.fromkeys(text for texts in corpus for text in texts)]
-        words = [*dict.fromkeys(word for text in texts for word in tokenize(text))]
-        found = tokenized({"texts": texts, "words": words})[0]  # as the metric has them
-        self._references = dict(zip(texts, found["texts"], strict=True))
-        self._words = dict(zip(words, found["words"], strict=True))
+        self._references: dict[str, str] = {}
+        self._words: dict[str, str] = {}
+        self._learn(corpus)
         self._documents = Counter(
             ngram for texts in corpus
             for ngram in {one for text in texts for one in ngrams(self._references[text])}
@@ -96,10 +94,20 @@ class Cider:
 
     def __call__(self, captions: Sequence[str], images: Sequence[ImageFacts]) -> list[float]:
         """CIDEr-D of each caption, 0 to 10; 0 without references."""
+        self._learn([image.references for image in images])
         return [
             self.score(caption, [self._references[text] for text in image.references])
             for caption, image in zip(captions, images, strict=True)
         ]
+
+    def _learn(self, corpus: Sequence[Sequence[str]]) -> None:
+        """Have the metric's tokenizer divide the texts and words that are new."""
+        new = (text for texts in corpus for text in texts if text not in self._references)
+        if texts := [*dict.fromkeys(new)]:
+            words = [*dict.fromkeys(word for text in texts for word in tokenize(text))]
+            found = tokenized({"texts": texts, "words": words})[0]
+            self._references |= zip(texts, found["texts"], strict=True)
+            self._words |= zip(words, found["words"], strict=True)
 
     def score(self, caption: str, references: Sequence[str]) -> float:
         """The score of one caption against references as the metric's tokenizer has them."""

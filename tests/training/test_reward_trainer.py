@@ -13,7 +13,7 @@ from test_trainer import SMALL, make_store
 from labkit import Captioner
 from labkit.training.config import PHOTOS, resolve
 from labkit.training.reward_trainer import RewardTrainer
-from labkit.training.train import starting_point, train
+from labkit.training.run import starting_point, train
 
 torch.set_num_threads(1)
 
@@ -103,7 +103,7 @@ def test_two_processes_share_the_samples(base, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, json, torch\ntorch.set_num_threads(1)\n"
-        "from labkit.training.train import train\n"
+        "from labkit.training.run import train\n"
         "from labkit.distributed import init_distributed\n"
         "store, run, overrides = *sys.argv[1:3], json.loads(sys.argv[3])\n"
         "group = init_distributed()\n"

@@ -19,8 +19,8 @@ from labkit.model.captioner import Captioner
 from labkit.training import dev_split
 from labkit.training.config import PHOTOS, TrainingConfig, resolve
 from labkit.training.dev_split import ENOUGH
+from labkit.training.run import train
 from labkit.training.schedule import DivergedError, Schedule, TrainState
-from labkit.training.train import train
 from labkit.training.trainer import Trainer
 
 torch.set_num_threads(1)

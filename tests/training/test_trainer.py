@@ -20,7 +20,7 @@ from labkit.store.shards import FeatureStore
 from labkit.store.writer import StoreWriter
 from labkit.training.config import PHOTOS, TrainingConfig, resolve
 from labkit.training.dev_split import ENOUGH
-from labkit.training.train import train
+from labkit.training.run import train
 from labkit.training.trainer import Trainer
 
 SMALL = {
@@ -187,7 +187,7 @@ def test_several_processes_train_as_one(store, tmp_path, world_size, more, first
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, json, torch\ntorch.set_num_threads(1)\n"
-        "from labkit.training.train import train\n"
+        "from labkit.training.run import train\n"
         "from labkit.distributed import init_distributed\n"
         "store, run, overrides = *sys.argv[1:3], json.loads(sys.argv[3])\n"
         "train(store, run, overrides, group=init_distributed(), progress=False)"

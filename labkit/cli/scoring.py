@@ -1,9 +1,9 @@
-"""The command that scores people's captions, and a model's beside them."""
+"""The commands that score captions: those of any system, and those of people."""
 
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -12,6 +12,41 @@ from labkit.cli.store import Overwrite
 from labkit.files import outputs, write_json
 
 app = typer.Typer()
+Scores = Annotated[Path | None, Option("--json", help="Write the scores to this file.")]
+
+
+def show(scores: dict[str, Any], json: Path | None, overwrite: bool) -> None:
+    """Print a line for each score that is not None, and write all of them to a file, if asked."""
+    for name, value in scores.items():
+        if value is not None:
+            print(f"{name:14} {value:.3f}" if isinstance(value, float) else f"{name:14} {value}")
+    if json:
+        write_json(json, scores, new=not overwrite)
+
+
+@app.command()
+def score(
+    references: Annotated[Path, Argument(help="A store, or a captions file in any format.")],
+    captions: Annotated[Path, Argument(help="Generated captions: COCO results, CSV, or JSON.")],
+    split: Annotated[str, Option(help="The split of a store.")] = "dev",
+    json: Scores = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score captions of any system against human captions.
+
+    Example: labkit score annotations/captions_val2017.json captions.json
+    """
+    from labkit.data.records import DataReport
+    from labkit.evaluation.results import score_file
+
+    outputs(json, overwrite=overwrite, inputs=(references, captions))
+    report = DataReport()
+    found, images, left = score_file(references, captions, split, report)
+    if report:
+        print(report, file=sys.stderr)
+    if left:
+        print(f"{captions} has no caption for {left} more images of {references}", file=sys.stderr)
+    show({"images": images} | asdict(found), json, overwrite)
 
 
 @app.command()

@@ -1,0 +1,254 @@
+"""What a captioner learns to say from a reward, and what it stops saying: drawn scenes.
+
+    python benchmarks/rewards.py table --out DIR [--seeds 3] [--steps 240]
+    python benchmarks/rewards.py variance --out DIR [--draws 100]
+
+Each run starts from `scenes-soft` and learns from one reward: 25 fresh scenes a step, four sampled
+captions of each, the recommended settings of `labkit.training.run`. "table" measures each run on
+400 scenes that no run has learned from, by greedy captions and by one sampled caption of each; it
+writes DIR/rewards.json and DIR/rewards.md. A run that is finished in DIR is not repeated. About two
+minutes for each run on one thread.
+
+"variance" measures how much the estimated gradient varies from sample to sample, for one batch: the
+variances of all its numbers, summed, over those without a baseline. It does so at the start, and at
+the run that learned from truth in DIR; it writes DIR/variance.json and DIR/variance.md. About six
+minutes.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from labkit import Captioner, FeatureStore, prepare_scenes
+from labkit.data.scenes import RELATIONS, is_true, things_of
+from labkit.evaluation.pointing_game import scene_scores, told
+from labkit.files import read_json, write_json
+from labkit.model.decoder import Decoder
+from labkit.model.generation import greedy, sample
+from labkit.store.loader import Batch
+from labkit.training.config import resolve
+from labkit.training.reward_trainer import RewardTrainer
+from labkit.training.rewards import Cider, images_of, read_reward
+from labkit.training.rollout import Sampler, advantage, reward_loss
+from labkit.training.run import starting_point
+
+START, HELD_OUT, EARLY, MAX = "scenes-soft", 400, 20, 24
+OWN = '''"""Two rewards of our own, for `labkit train --reward FILE.py:NAME`."""
+
+from labkit.data.scenes import is_true, read_caption, things_of
+
+
+def relate(caption, references, facts):
+    """1 for a caption that is true and says how two objects lie to each other."""
+    links = (read_caption(caption) or ([], []))[1]
+    return is_true(caption, things_of(facts)) and any(links)
+'''
+COMPARED = ("none", "greedy", "others")  # "group" divides, too: its gradient has another length
+RUNS: dict[str, dict[str, Any]] = {
+    "truth": {"caption_reward": "truth"},
+    "truth, greedy baseline": {"caption_reward": "truth", "caption_baseline": "greedy"},
+    "truth, group baseline": {"caption_reward": "truth", "caption_baseline": "group"},
+    "truth, KL 0.2": {"caption_reward": "truth", "kl_weight": 0.2},
+    "true, with a relation": {"caption_reward": "relate"},
+    "facts": {"caption_reward": "facts"},
+    "facts, KL 0.02": {"caption_reward": "facts", "kl_weight": 0.02},
+    "CIDEr": {"caption_reward": "cider"},
+}
+COLUMNS = {
+    "true": "true", "relations": "relation", "pointing": "points right", "words": "words",
+    "sizes": "sizes", "cider": "CIDEr", "sampled_true": "true, sampled",
+    "sampled_relations": "relation, sampled", "sampled_sizes": "sizes, sampled",
+}  # fmt: skip
+
+
+class Examiner:
+    """Measures what a decoder says of scenes that no run learns from."""
+
+    def __init__(self, store: Path):
+        self.captioner = Captioner.from_pretrained(START)
+        self.test = FeatureStore(store, "test")
+        count = min(HELD_OUT, len(self.test))
+        self.a = torch.from_numpy(self.test.read(range(count))).float()  # (400, L, D)
+        self.images = images_of(self.test)[:count]
+        self.scenes = [things_of(image.facts) for image in self.images]
+        self.cider = Cider([image.references for image in self.images])
+
+    def __call__(self, decoder: Decoder, suppress: Sequence[str] = ()) -> dict[str, float]:
+        """Return the columns of the table."""
+        decoder.eval()
+        never = self.captioner.vocabulary.ids(suppress)
+        drawn = torch.Generator().manual_seed(0)
+        grid = tuple(self.captioner.encoder_facts["grid"])
+        best = greedy(decoder, self.a, MAX, suppress_tokens=never)
+        some = sample(decoder, self.a, MAX, generator=drawn, suppress_tokens=never)
+        words = [self._words(one.words) for one in best]
+        found = scene_scores(
+            [*zip(words, (one.alpha for one in best), strict=True)], self.scenes, grid, (0, 0)
+        )
+        other = [self._words(one.words) for one in some]
+        relations, sizes, _ = told(other)
+        true = [is_true(" ".join(one), things)
+                for one, things in zip(other, self.scenes, strict=True)]  # fmt: skip
+        cider = self.cider([" ".join(one) for one in words], self.images)
+        return {
+            "true": found.captions_true, "relations": found.relations_told,
+            "pointing": found.pointing, "words": found.words_told, "sizes": found.sizes_told,
+            "cider": fmean(cider), "sampled_true": fmean(true), "sampled_relations": relations,
+            "sampled_sizes": sizes,
+        }  # fmt: skip
+
+    def _words(self, ids: Sequence[int]) -> list[str]:
+        return [self.captioner.vocabulary.words[word] for word in ids]
+
+
+class Watched(RewardTrainer):
+    """A run that is also measured early, before it ends."""
+
+    examiner: Examiner
+    early: dict[str, float] | None = None
+
+    def train_step(self, batch: Batch) -> float:
+        """Learn from one batch, and measure the weights after the twentieth."""
+        paid = super().train_step(batch)
+        if self.state.step == EARLY:
+            self.early = self.examiner(self.average.module)
+        return paid
+
+
+def prepare(out: Path, steps: int) -> tuple[Path, Path]:
+    """The scenes, and the file with our own rewards."""
+    own = out / "own.py"
+    own.write_text(OWN, encoding="utf-8")
+    return prepare_scenes(out / "scenes", count=steps * 25, seed=1000), own
+
+
+def settings_of(store: Path, own: Path, options: dict[str, Any], seed: int) -> Any:
+    """A run's settings: one pass over the scenes."""
+    given = {"start": START, "epochs": 1, "seed": seed, "save_every": 10_000, "num_workers": 0}
+    given |= options
+    if given["caption_reward"] == "relate":
+        given["caption_reward"] = f"{own}:relate"
+    return resolve(starting_point(store, given), given)
+
+
+def make_table(out: Path, seeds: int, steps: int) -> None:
+    """Train all, measure all, write the table."""
+    store, own = prepare(out, steps)
+    examiner = Examiner(store)
+    start = examiner.captioner.decoder
+    links = [*RELATIONS, "is", "there"]  # without "is", it would begin what it cannot end
+    found = {
+        "start": [examiner(start)],
+        "start, relation words forbidden": [examiner(start, links)],
+    }
+    for seed in range(seeds):
+        for name, options in RUNS.items():
+            run = out / "runs" / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            if not (run / "measured.json").exists():
+                trainer = Watched(store, run, settings_of(store, own, options, seed), resume=True)
+                trainer.examiner = examiner
+                trainer.run()
+                last = examiner(trainer.average.module)
+                write_json(run / "measured.json", {"early": trainer.early, "last": last})
+            scores = read_json(run / "measured.json")
+            if name == "truth":
+                found.setdefault(f"truth, {EARLY} steps", []).append(scores["early"])
+            found.setdefault(name, []).append(scores["last"])
+            report(out, found, steps)
+
+
+def report(out: Path, found: dict[str, list[dict]], steps: int) -> None:
+    """Write the means over the seeds, and print them."""
+    table = {
+        name: {
+            key: {"mean": fmean(values), "std": stdev(values) if len(values) > 1 else None}
+            for key in COLUMNS
+            for values in [[one[key] for one in runs]]
+        }
+        for name, runs in found.items()
+    }
+    write_json(out / "rewards.json", table)
+    lines = [f"| reward | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, row in table.items():
+        lines.append(f"| {name} | {' | '.join(cell(one) for one in row.values())} |")
+    counts = ", ".join(f"{name} {len(runs)}" for name, runs in found.items() if len(runs) > 1)
+    lines += ["", f"{steps} steps of 25 scenes and 4 captions of each, from {START}; measured on "
+                  f"{HELD_OUT} other scenes. Mean ± standard deviation over the runs "
+                  f"({counts or 'one run each'})."]  # fmt: skip
+    (out / "rewards.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines), flush=True)
+
+
+def cell(score: dict[str, float | None]) -> str:
+    """A mean, and its spread if there is one: three digits at most."""
+    digits = 2 if score["mean"] < 9.995 else 1
+    mean = f"{score['mean']:.{digits}f}"
+    return mean if score["std"] is None else f"{mean} ± {score['std']:.{digits}f}"
+
+
+def make_variances(out: Path, draws: int) -> None:
+    """Measure the estimators at two models, for three rewards, and write the table."""
+    store, _ = prepare(out, len(FeatureStore(out / "scenes", "train")) // 25)
+    examiner = Examiner(store)
+    images, a = examiner.images[:25], examiner.a[:25]
+    everything = images_of(FeatureStore(store, "train"))
+    rewards = {name: read_reward(name, everything) for name in ("truth", "facts", "cider")}
+    models = {"start": START, "after truth": out / "runs" / "truth-0"}
+    table: dict[str, dict[str, float]] = {}
+    for model, place in models.items():
+        captioner = Captioner.from_pretrained(place)
+        decoder, vocabulary = captioner.decoder, captioner.vocabulary
+        learned = [one for name, one in decoder.named_parameters() if one.requires_grad]
+        best = [vocabulary.decode(one.words) for one in greedy(decoder, a, MAX)]
+        sums: dict[tuple[str, str], Any] = {}
+        for draw in range(1, draws + 1):
+            torch.manual_seed(draw)
+            rollout = Sampler(decoder)(a, 4, MAX)
+            texts = [vocabulary.decode(words) for words in rollout.captions()]
+            repeated = [image for image in images for _ in range(4)]
+            for name, reward in rewards.items():
+                paid = torch.tensor(reward(texts, repeated)).view(25, 4)
+                expected = torch.tensor(reward(best, images))
+                for kind in COMPARED:
+                    loss = reward_loss(rollout, advantage(paid, kind, expected)) / paid.numel()
+                    grads = torch.autograd.grad(loss, learned, retain_graph=True, allow_unused=True)
+                    grad = torch.cat([g.flatten() for g in grads if g is not None]).double()
+                    mean, squares = sums.setdefault((name, kind), [torch.zeros_like(grad), 0.0])
+                    step = grad - mean
+                    mean += step / draw
+                    sums[name, kind][1] = squares + float(step @ (grad - mean))
+        for name in rewards:
+            base = sums[name, "none"][1]
+            table[f"{name}, {model}"] = {kind: sums[name, kind][1] / base for kind in COMPARED[1:]}
+            write_json(out / "variance.json", table)
+    lines = ["| reward, model | greedy | others |", "|---|---|---|"]
+    for name, row in table.items():
+        lines.append(f"| {name} | {row['greedy']:.2f} | {row['others']:.2f} |")
+    (out / "variance.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=["table", "variance"])
+    parser.add_argument("--out", type=Path, required=True, help="a folder; what is done is kept")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--draws", type=int, default=100)
+    given = parser.parse_args()
+    if min(given.seeds, given.steps, given.draws - 1) < 1:
+        parser.error("--seeds and --steps must be at least 1, --draws at least 2")
+    torch.set_num_threads(1)
+    given.out.mkdir(parents=True, exist_ok=True)
+    if given.what == "table":
+        make_table(given.out, given.seeds, given.steps)
+    else:
+        make_variances(given.out, given.draws)
+
+
+if __name__ == "__main__":
+    main()
