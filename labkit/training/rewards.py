@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, log, sqrt
+from math import exp, isfinite, log, sqrt
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def read_reward(name: str, images: Sequence[ImageFacts]) -> Reward:
     if not file.endswith(".py"):
         known = ", ".join(REWARDS)
         raise ValueError(f"there is no reward {name!r}: choose {known}, or FILE.py:function")
-    return _of_each(_function(Path(file), function))
+    return _of_each(_function(Path(file), function), name)
 
 
 def _function(file: Path, name: str) -> Callable[..., float]:
@@ -193,16 +194,26 @@ def _function(file: Path, name: str) -> Callable[..., float]:
         raise FileNotFoundError(f"there is no file {file}")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if not callable(found):
         raise ValueError(f"{file} has no function {name!r}")
     return found
 
 
-def _of_each(function: Callable[..., float]) -> Reward:
-    def reward(captions: Sequence[str], images: Sequence[ImageFacts]) -> list[float]:
-        pairs = zip(captions, images, strict=True)
-        return [float(function(text, one.references, one.facts)) for text, one in pairs]
+def _of_each(function: Callable[..., float], name: str) -> Reward:
+    def of_one(caption: str, image: ImageFacts) -> float:
+        try:
+            found = function(caption, image.references, image.facts)
+        except Exception as error:
+            problem = f"fails with {type(error).__name__}: {error}"
+            raise ValueError(f"{name} {problem}, for the caption {caption!r}") from error
+        if not isinstance(found, Real) or not isfinite(found):
+            raise ValueError(f"{name} gives {found!r} for the caption {caption!r}: a reward is a "
+                             "finite number")  # fmt: skip
+        return float(found)
 
-    return reward
+    return lambda captions, images: [*map(of_one, captions, images)]

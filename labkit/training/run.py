@@ -19,6 +19,7 @@ from labkit.training.config import (
     resolve,
 )
 from labkit.training.reward_trainer import RewardTrainer
+from labkit.training.rewards import REWARDS
 from labkit.training.trainer import Trainer
 
 REWARDED = {"epochs": 2, "batch_size": 25, "samples": 4, "learning_rate": 3e-4, "warmup_ratio": 0.0,
@@ -65,6 +66,7 @@ def train(
         The trainer, when it is done. `Captioner.from_pretrained(run)` loads the model.
 
     Raises:
+        ValueError: A resumed run has a reward of your own, and it is not named again.
         FileExistsError, FileNotFoundError, ValueError: See `labkit.training.trainer.Trainer` and
             its `run`, and `labkit.training.rewards.read_reward`.
 
@@ -79,6 +81,12 @@ def train(
     begun = resume and path.exists()
     base = read_settings(path) if begun else starting_point(store, given)
     settings = resolve(base, given)
+    reward = settings.training.caption_reward
+    if begun and reward not in (None, *REWARDS) and "caption_reward" not in given:
+        raise ValueError(
+            f"{path} learns from {reward}, and a folder does not start a program: name the reward "
+            "again, with --reward, to resume"
+        )
     kind = RewardTrainer if settings.training.caption_reward else Trainer
     trainer = kind(store, run, settings, resume, group, progress)
     say = partial(print, file=sys.stderr) if trainer.group.is_main else lambda line: None

@@ -77,6 +77,16 @@ def test_options_by_name_are_a_configuration():
     assert described(captioner.generate(features, num_beams=3)[0]) == three
 
 
+def test_words_can_be_suppressed():
+    captioner = Captioner.from_pretrained("scenes-soft")
+    scene = make_scenes(1, seed=5)[0].image
+    words = captioner.caption(scene).words
+    without = captioner.caption(scene, suppress=words[1:3])
+    assert without.words and not {*words[1:3]} & {*without.words}
+    with pytest.raises(ValueError, match="the vocabulary has no word 'zebra'"):
+        captioner.caption(scene, suppress=["zebra"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -396,6 +396,35 @@ def test_pad_bos_and_unk_are_never_generated(caption_images):
     assert all(math.isfinite(caption.score) for caption in captions)
 
 
+@pytest.mark.parametrize("caption_images", [greedy, sample, beam_search])
+def test_suppressed_words_are_never_generated(caption_images):
+    """And the others keep their log p: it is the caption's own, without renormalisation."""
+    decoder, a = make(eos=-3), images(10)
+    torch.manual_seed(0)
+    free = {word for one in caption_images(decoder, a, max_length=5) for word in one.words}
+    never = sorted(free)[:2]
+    captions = caption_images(decoder, a, max_length=5, suppress_tokens=never)
+    words = {word for caption in captions for word in caption.words}
+    assert words and not words & {*never, *NEVER_GENERATED}
+    if caption_images is greedy:
+        for caption, one in zip(captions, a, strict=True):
+            ends = len(caption.words) < 5
+            score, _ = teacher_forced(decoder, one, caption.words, ends)
+            assert caption.score == pytest.approx(score, abs=1e-4)
+    for wrong in (-1, 9):
+        with pytest.raises(ValueError, match=f"suppress_tokens has {wrong}: ids go from 0 to 8"):
+            caption_images(decoder, a, max_length=5, suppress_tokens=[wrong])
+
+
+def test_generate_suppresses_in_every_way():
+    decoder, a = make(eos=-3), images(10)
+    for config in (GenerationConfig(num_beams=1), GenerationConfig(num_beams=3),
+                   GenerationConfig(mbr_candidates=5)):  # fmt: skip
+        free = {word for one in generate(decoder, a, config) for word in one.words}
+        found = generate(decoder, a, config, [min(free)])
+        assert min(free) not in {word for one in found for word in one.words}
+
+
 @pytest.mark.parametrize("caption_images", [greedy, beam_search])
 def test_images_do_not_influence_each_other(caption_images):
     decoder, a = make(eos=3), images(9)

@@ -97,6 +97,17 @@ def test_a_stopped_run_resumes_exactly(base, tmp_path):
         assert torch.equal(value, whole.decoder.state_dict()[name]), name
 
 
+def test_a_folder_does_not_start_a_program(base, tmp_path):
+    """A resumed run reads its settings from its folder; a reward in them is a file of code."""
+    store, settings = base
+    run = tmp_path / "run"
+    train(store, run, settings | {"epochs": 1}, progress=False)
+    with pytest.raises(ValueError, match=r"mine\.py:plain, and a folder does not start a program"):
+        train(store, run, resume=True, progress=False)
+    named = {"caption_reward": settings["caption_reward"]}
+    train(store, run, named, resume=True, progress=False)
+
+
 def test_two_processes_share_the_samples(base, tmp_path):
     """Real processes under torchrun. Each samples for its images; the weights stay the same."""
     store, settings = base

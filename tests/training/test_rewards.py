@@ -54,6 +54,17 @@ def test_cider_is_pycocoevalcaps_to_six_digits():
     assert ours(["a dog"], [ImageFacts([], {})]) == [0]
 
 
+def test_cider_knows_references_that_are_not_in_its_corpus():
+    """The frequencies stay those of the corpus: the dev split does not change what is rare."""
+    other = ImageFacts(["a zebra -- it's small", "a small zebra runs"], {})
+    both = Cider([image.references for image in IMAGES])
+    once = both(["a small zebra"], [other])
+    assert once[0] > 1 and both(["a small zebra"], [other]) == once
+    assert both(["a small red circle"], IMAGES[:1]) == Cider(
+        [image.references for image in IMAGES]
+    )(["a small red circle"], IMAGES[:1])
+
+
 def test_cider_and_meteor_are_added_as_shares_of_one():
     reward = read_reward("cider+meteor", IMAGES)
     captions = [scene.captions[0] for scene in SCENES]
@@ -74,6 +85,23 @@ def test_a_function_of_ones_own(tmp_path):
     assert reward(["a b", ""], IMAGES[:2]) == pytest.approx(
         [5 / 3 + len(IMAGES[0].facts["things"]), 5 + len(IMAGES[1].facts["things"])]
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("return float('nan')", "gives nan for the caption 'a b': a reward is a finite number"),
+        ("return None", "gives None for the caption 'a b'"),
+        ("return '1'", "gives '1' for the caption 'a b'"),
+        ("return facts['size']", "fails with KeyError: 'size', for the caption 'a b'"),
+        ("return (", r"mine\.py cannot be run: SyntaxError"),
+    ],
+)
+def test_a_function_that_gives_no_number_is_named(tmp_path, code, says):
+    file = tmp_path / "mine.py"
+    file.write_text(f"def f(caption, references, facts):\n    {code}\n")
+    with pytest.raises(ValueError, match=says):
+        read_reward(f"{file}:f", IMAGES)(["a b"], IMAGES[:1])
 
 
 @pytest.mark.parametrize(
