@@ -22,7 +22,6 @@ from labkit.validation import (
     Weight,
     check_values,
     checked,
-    free_settings,
     from_file,
     from_text,
     means,
@@ -225,6 +224,12 @@ def resolve(base: Settings, overrides: Mapping[str, Any] | None = None) -> Setti
     model = settings.model_config(vocab_size=1, encoder_dim=1)
     if model.baseline == "others" and training.samples < 2:
         raise ValueError("baseline = others needs several samples of a caption: set samples=2")
+    if training.caption_reward is not None:
+        if training.caption_baseline in ("others", "group") and training.samples < 2:
+            raise ValueError(f"caption_baseline = {training.caption_baseline} needs several "
+                             "captions of an image: set samples=2")  # fmt: skip
+        if training.kl_weight and training.start is None:
+            raise ValueError("kl_weight keeps a model near its start: name one, with --from")
     return settings
 
 
@@ -275,31 +280,3 @@ def read_settings(path: str | Path) -> Settings:
         from_file(TrainingConfig, facts.get("training"), path),
         from_file(GenerationConfig, facts.get("generation"), path),
     )
-
-
-def compare_runs(old: Any, new: dict[str, Any], path: Path) -> None:
-    """Check that a run is resumed with its own settings, except those that change nothing learned.
-
-    A setting that the run does not name is of a later version, and its default is what the run had.
-
-    Args:
-        old: What config.json holds.
-        new: What it would hold now.
-        path: The file, for the message.
-
-    Raises:
-        ValueError: They differ; the sentence names the first difference.
-    """
-    if not isinstance(old, dict) or old.get("store") != new["store"]:
-        raise ValueError(f"{path} was trained on another store: name that store to resume")
-    free = free_settings(TrainingConfig)
-    parts = {"training": TrainingConfig, "model": ModelConfig, "generation": GenerationConfig}
-    for part, config in parts.items():  # the store's fingerprint covers its encoder
-        was = {field.name: field.default for field in fields(config)}
-        was |= old[part] if isinstance(old.get(part), dict) else {}
-        for name, value in new[part].items():
-            if not (part == "training" and name in free) and was.get(name) != value:
-                raise ValueError(
-                    f"{path} has {name} = {was.get(name)}, not {value}: resume with its settings, "
-                    "or start another run"
-                )

@@ -14,6 +14,7 @@ without one holds nothing that was learned, so another run may be started in it.
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from labkit.distributed import ProcessGroup
 from labkit.figures.strips import loss_curves
 from labkit.files import atomic_write, only_one, own_folder, read_json, write_json
 from labkit.model import checkpoint
-from labkit.training.config import compare_runs
+from labkit.model.config import GenerationConfig, ModelConfig
+from labkit.training.config import TrainingConfig
 from labkit.training.schedule import TrainState
+from labkit.validation import free_settings
 
 MARK = ".labkit-run"  # a file that says whose folder it is
 
@@ -130,3 +133,31 @@ class RunFolder:
             raise ValueError(
                 f"{self.checkpoint} is of another version of labkit: start another run"
             ) from None
+
+
+def compare_runs(old: Any, new: dict[str, Any], path: Path) -> None:
+    """Check that a run is resumed with its own settings, except those that change nothing learned.
+
+    A setting that the run does not name is of a later version, and its default is what the run had.
+
+    Args:
+        old: What config.json holds.
+        new: What it would hold now.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: They differ; the sentence names the first difference.
+    """
+    if not isinstance(old, dict) or old.get("store") != new["store"]:
+        raise ValueError(f"{path} was trained on another store: name that store to resume")
+    free = free_settings(TrainingConfig)
+    parts = {"training": TrainingConfig, "model": ModelConfig, "generation": GenerationConfig}
+    for part, config in parts.items():  # the store's fingerprint covers its encoder
+        was = {field.name: field.default for field in fields(config)}
+        was |= old[part] if isinstance(old.get(part), dict) else {}
+        for name, value in new[part].items():
+            if not (part == "training" and name in free) and was.get(name) != value:
+                raise ValueError(
+                    f"{path} has {name} = {was.get(name)}, not {value}: resume with its settings, "
+                    "or start another run"
+                )

@@ -20,13 +20,13 @@ from labkit.training.config import (
     SCENES,
     Settings,
     TrainingConfig,
-    compare_runs,
     defaults_for,
     flat,
     read_settings,
     resolve,
 )
 from labkit.training.recipes import RECIPES, parse_settings, read_recipe
+from labkit.training.run_folder import compare_runs
 from labkit.training.schedule import Schedule
 
 MODEL = ModelConfig(vocab_size=9, encoder_dim=4)
@@ -36,7 +36,9 @@ DEFAULTS = {
     for name, value in asdict(config).items()
     if name not in FROM_DATA
 }
-OPTIONAL = {"train_split", "dev_split", "length_penalty", "attention_mode"}  # None by default
+OPTIONAL = {  # None by default
+    "train_split", "dev_split", "length_penalty", "attention_mode", "start", "caption_reward",
+}  # fmt: skip
 
 
 # ------------------------------------------------------------------------ the three configurations
@@ -75,9 +77,10 @@ def test_an_override_goes_into_its_own_configuration():
         "first_state": "learned", "scores_see_word": True, "gate": False,
         "captions": "one", "reward": "to_go", "precision": "fp32", "train_split": "train2017",
         "dev_split": "val", "attention_mode": "expectation",
-        "length_penalty": 0.5, "places": 3,
+        "length_penalty": 0.5, "places": 3, "start": "scenes-soft", "caption_reward": "truth",
+        "caption_baseline": "none", "samples": 5,
     }  # fmt: skip
-    base = replace(base, training=replace(base.training, precision="bf16"))
+    base = replace(base, training=replace(base.training, precision="bf16", samples=2))
     for name, default in DEFAULTS.items():
         value = changed.get(name)
         if value is None:
@@ -121,6 +124,8 @@ def test_a_configuration_is_an_override_of_all_its_fields():
         ({"vocab_size": 3}, "^there is no setting 'vocab_size': choose from "),
         ({"epochs": 3, "hiden_dim": 9}, "^there is no setting 'hiden_dim': choose from "),
         ({"num_beams": 0}, "^num_beams is a whole number from 1 to 100, not 0$"),
+        ({"caption_reward": "cider", "samples": 1}, "^caption_baseline = others needs several"),
+        ({"caption_reward": "cider", "samples": 2, "kl_weight": 0.1}, "^kl_weight .* name one"),
         ({"baseline": "others"}, "^baseline = others needs several samples .* set samples=2$"),
     ],
     ids=str,
@@ -157,7 +162,7 @@ def test_settings_are_read_with_their_types():
 def test_every_setting_can_be_typed():
     values = DEFAULTS | {
         "train_split": "train2017", "dev_split": "val", "length_penalty": 0.5,
-        "attention_mode": "argmax",
+        "attention_mode": "argmax", "start": "scenes-soft", "caption_reward": "mine.py:f",
     }  # fmt: skip
     assert parse_settings([f"{name}={value}" for name, value in values.items()]) == values
 
@@ -188,8 +193,8 @@ SIZES = ("feature_dim", "embed_dim", "hidden_dim", "attention_dim")
 COUNTED = (*SIZES, "samples", "places", "epochs", "batch_size", "min_count", "max_length",
            "patience", "log_every", "save_every", "num_beams")  # fmt: skip
 NUMBERS = ("lambda_r", "lambda_e", "doubly_stochastic", "doubly_target", "max_grad_norm",
-           "weight_decay", "length_penalty")  # fmt: skip
-CHOICES = ("attention", "reward", "baseline", "cooling", "first_state")
+           "weight_decay", "length_penalty", "kl_weight")  # fmt: skip
+CHOICES = ("attention", "reward", "baseline", "cooling", "first_state", "caption_baseline")
 SWITCHES = ("one_coin", "scores_see_word", "gate")
 FROM_0 = ("no_repeat_ngram_size", "mbr_candidates", "num_workers")
 BAD = (
@@ -204,7 +209,7 @@ BAD = (
     | {name: ["", "foo", "none"] for name in ("captions", "precision")}
     | {name: ["", "1", "yes"] for name in SWITCHES}
     | {"attention_mode": ["", "foo", "one"]}
-    | {"train_split": [""], "dev_split": [""]}
+    | {name: [""] for name in ("train_split", "dev_split", "start", "caption_reward")}
 )
 
 
