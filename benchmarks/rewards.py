@@ -38,16 +38,7 @@ from labkit.training.rollout import Sampler, advantage, reward_loss
 from labkit.training.run import starting_point
 
 START, HELD_OUT, EARLY, MAX = "scenes-soft", 400, 20, 24
-OWN = '''"""Two rewards of our own, for `labkit train --reward FILE.py:NAME`."""
-
-from labkit.data.scenes import is_true, read_caption, things_of
-
-
-def relate(caption, references, facts):
-    """1 for a caption that is true and says how two objects lie to each other."""
-    links = (read_caption(caption) or ([], []))[1]
-    return is_true(caption, things_of(facts)) and any(links)
-'''
+OWN = Path(__file__).with_name("own_rewards.py")
 COMPARED = ("none", "greedy", "others")  # "group" divides, too: its gradient has another length
 RUNS: dict[str, dict[str, Any]] = {
     "truth": {"caption_reward": "truth"},
@@ -55,6 +46,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "truth, group baseline": {"caption_reward": "truth", "caption_baseline": "group"},
     "truth, KL 0.2": {"caption_reward": "truth", "kl_weight": 0.2},
     "true, with a relation": {"caption_reward": "relate"},
+    "true and complete": {"caption_reward": "complete"},
     "facts": {"caption_reward": "facts"},
     "facts, KL 0.02": {"caption_reward": "facts", "kl_weight": 0.02},
     "CIDEr": {"caption_reward": "cider"},
@@ -120,25 +112,18 @@ class Watched(RewardTrainer):
         return paid
 
 
-def prepare(out: Path, steps: int) -> tuple[Path, Path]:
-    """The scenes, and the file with our own rewards."""
-    own = out / "own.py"
-    own.write_text(OWN, encoding="utf-8")
-    return prepare_scenes(out / "scenes", count=steps * 25, seed=1000), own
-
-
-def settings_of(store: Path, own: Path, options: dict[str, Any], seed: int) -> Any:
+def settings_of(store: Path, options: dict[str, Any], seed: int) -> Any:
     """A run's settings: one pass over the scenes."""
     given = {"start": START, "epochs": 1, "seed": seed, "save_every": 10_000, "num_workers": 0}
     given |= options
-    if given["caption_reward"] == "relate":
-        given["caption_reward"] = f"{own}:relate"
+    if given["caption_reward"] in ("relate", "complete"):
+        given["caption_reward"] = f"{OWN}:{given['caption_reward']}"
     return resolve(starting_point(store, given), given)
 
 
 def make_table(out: Path, seeds: int, steps: int) -> None:
     """Train all, measure all, write the table."""
-    store, own = prepare(out, steps)
+    store = prepare_scenes(out / "scenes", count=steps * 25, seed=1000)
     examiner = Examiner(store)
     start = examiner.captioner.decoder
     links = [*RELATIONS, "is", "there"]  # without "is", it would begin what it cannot end
@@ -150,7 +135,7 @@ def make_table(out: Path, seeds: int, steps: int) -> None:
         for name, options in RUNS.items():
             run = out / "runs" / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             if not (run / "measured.json").exists():
-                trainer = Watched(store, run, settings_of(store, own, options, seed), resume=True)
+                trainer = Watched(store, run, settings_of(store, options, seed), resume=True)
                 trainer.examiner = examiner
                 trainer.run()
                 last = examiner(trainer.average.module)
@@ -193,10 +178,9 @@ def cell(score: dict[str, float | None]) -> str:
 
 def make_variances(out: Path, draws: int) -> None:
     """Measure the estimators at two models, for three rewards, and write the table."""
-    store, _ = prepare(out, len(FeatureStore(out / "scenes", "train")) // 25)
-    examiner = Examiner(store)
+    examiner = Examiner(out / "scenes")
     images, a = examiner.images[:25], examiner.a[:25]
-    everything = images_of(FeatureStore(store, "train"))
+    everything = images_of(FeatureStore(out / "scenes", "train"))
     rewards = {name: read_reward(name, everything) for name in ("truth", "facts", "cider")}
     models = {"start": START, "after truth": out / "runs" / "truth-0"}
     table: dict[str, dict[str, float]] = {}
