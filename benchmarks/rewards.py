@@ -2,6 +2,7 @@
 
     python benchmarks/rewards.py table --out DIR [--seeds 3] [--steps 240]
     python benchmarks/rewards.py variance --out DIR [--draws 100]
+    python benchmarks/rewards.py share --out DIR
 
 Each run starts from `scenes-soft` and learns from one reward: 25 fresh scenes a step, four sampled
 captions of each, the recommended settings of `labkit.training.run`. "table" measures each run on
@@ -14,18 +15,25 @@ variances of all its numbers, summed, over those without a baseline. It does so 
 the run that learned from truth in DIR; it writes DIR/variance.json and DIR/variance.md. The last
 column says how much longer the gradient of log p is for captions that are not true than for true
 ones, by its mean square. About six minutes.
+
+"share" says what part of a step each reward takes, and how much faster CIDEr-D is than
+pycocoevalcap's, which gives the same numbers: medians of 20 steps after three that do
+not count.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
+from time import perf_counter
 from typing import Any
 
 import torch
+from pycocoevalcap.cider.cider import Cider as PycocoCider
 
 from labkit import Captioner, FeatureStore, prepare_scenes
 from labkit.data.scenes import RELATIONS, is_true, things_of
+from labkit.evaluation.metrics import tokenized
 from labkit.evaluation.pointing_game import scene_scores, told
 from labkit.files import read_json, write_json
 from labkit.model.decoder import Decoder
@@ -33,7 +41,7 @@ from labkit.model.generation import greedy, sample
 from labkit.store.loader import Batch
 from labkit.training.config import resolve
 from labkit.training.reward_trainer import RewardTrainer
-from labkit.training.rewards import Cider, images_of, read_reward, truth
+from labkit.training.rewards import REWARDS, Cider, images_of, read_reward, truth
 from labkit.training.rollout import Sampler, advantage, reward_loss
 from labkit.training.run import starting_point
 
@@ -130,6 +138,7 @@ def make_table(out: Path, seeds: int, steps: int) -> None:
     found = {
         "start": [examiner(start)],
         "start, relation words forbidden": [examiner(start, links)],
+        "start, 'and' forbidden": [examiner(start, ["and"])],
     }
     for seed in range(seeds):
         for name, options in RUNS.items():
@@ -219,6 +228,39 @@ def make_variances(out: Path, draws: int) -> None:
     print("\n".join(lines))
 
 
+def share_of_step(out: Path) -> None:
+    """Print the share of a step that each reward takes, and CIDEr's time beside pycocoevalcap's."""
+    examiner = Examiner(out / "scenes")
+    decoder, vocabulary = examiner.captioner.decoder, examiner.captioner.vocabulary
+    images = [image for image in examiner.images[:25] for _ in range(4)]
+    everything = images_of(FeatureStore(out / "scenes", "train"))
+    rewards = {name: read_reward(name, everything) for name in REWARDS}
+    steps, times = [], {name: [] for name in [*rewards, "pycocoevalcap"]}
+    for draw in range(23):
+        torch.manual_seed(draw)
+        began = perf_counter()
+        rollout = Sampler(decoder)(examiner.a[:25], 4, MAX)
+        reward_loss(rollout, torch.randn(25, 4)).backward()
+        steps.append(perf_counter() - began)
+        texts = [vocabulary.decode(words) for words in rollout.captions()]
+        for name, reward in rewards.items():
+            began = perf_counter()
+            reward(texts, images)
+            times[name].append(perf_counter() - began)
+        began = perf_counter()
+        references = {str(n): image.references for n, image in enumerate(images)}
+        divided = tokenized(references, {str(n): [text] for n, text in enumerate(texts)})
+        PycocoCider().compute_score(*divided)
+        times["pycocoevalcap"].append(perf_counter() - began)
+    step = median(steps[3:])
+    print(f"sampling and learning: {step:.3f} s a step of 100 captions")
+    for name in rewards:
+        share = median(times[name][3:]) / (step + median(times[name][3:]))
+        print(f"{name:13} {share:5.3f} of a step")
+    ratio = median(times["pycocoevalcap"][3:]) / median(times["cider"][3:])
+    print(f"CIDEr-D is {ratio:.0f} times as fast as pycocoevalcap with its tokenizer")
+
+
 def false_over_true(decoder: Decoder, a, images, vocabulary, learned) -> float:
     """The mean squared length of d log p(y) of captions that are not true, over that of true ones.
 
@@ -237,7 +279,7 @@ def false_over_true(decoder: Decoder, a, images, vocabulary, learned) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["table", "variance"])
+    parser.add_argument("what", choices=["table", "variance", "share"])
     parser.add_argument("--out", type=Path, required=True, help="a folder; what is done is kept")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=240)
@@ -249,8 +291,10 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     if given.what == "table":
         make_table(given.out, given.seeds, given.steps)
-    else:
+    elif given.what == "variance":
         make_variances(given.out, given.draws)
+    else:
+        share_of_step(given.out)
 
 
 if __name__ == "__main__":
