@@ -3,6 +3,7 @@
     python benchmarks/rewards.py table --out DIR [--seeds 3] [--steps 240]
     python benchmarks/rewards.py variance --out DIR [--draws 100]
     python benchmarks/rewards.py share --out DIR
+    python benchmarks/rewards.py metrics --out DIR
 
 Each run starts from `scenes-soft` and learns from one reward: 25 fresh scenes a step, four sampled
 captions of each, the recommended settings of `labkit.training.run`. "table" measures each run on
@@ -19,6 +20,10 @@ ones, by its mean square. About six minutes.
 "share" says what part of a step each reward takes, and how much faster CIDEr-D is than
 pycocoevalcap's, which gives the same numbers: medians of 20 steps after three that do
 not count.
+
+"metrics" scores a human caption of each scene against the scene's others, as it is, and with one
+word changed so that it is no longer true: a colour that the scene does not have, or the opposite
+relation.
 """
 
 import argparse
@@ -32,8 +37,8 @@ import torch
 from pycocoevalcap.cider.cider import Cider as PycocoCider
 
 from labkit import Captioner, FeatureStore, prepare_scenes
-from labkit.data.scenes import RELATIONS, is_true, things_of
-from labkit.evaluation.metrics import tokenized
+from labkit.data.scenes import COLOURS, RELATIONS, is_true, things_of
+from labkit.evaluation.metrics import score, tokenized
 from labkit.evaluation.pointing_game import scene_scores, told
 from labkit.files import read_json, write_json
 from labkit.model.decoder import Decoder
@@ -41,12 +46,13 @@ from labkit.model.generation import greedy, sample
 from labkit.store.loader import Batch
 from labkit.training.config import resolve
 from labkit.training.reward_trainer import RewardTrainer
-from labkit.training.rewards import REWARDS, Cider, images_of, read_reward, truth
+from labkit.training.rewards import REWARDS, Cider, ImageFacts, images_of, read_reward, truth
 from labkit.training.rollout import Sampler, advantage, reward_loss
 from labkit.training.run import starting_point
 
 START, HELD_OUT, EARLY, MAX = "scenes-soft", 400, 20, 24
 OWN = Path(__file__).with_name("own_rewards.py")
+OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 COMPARED = ("none", "greedy", "others")  # "group" divides, too: its gradient has another length
 RUNS: dict[str, dict[str, Any]] = {
     "truth": {"caption_reward": "truth"},
@@ -170,10 +176,9 @@ def report(out: Path, found: dict[str, list[dict]], steps: int) -> None:
     lines = [f"| reward | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, row in table.items():
         lines.append(f"| {name} | {' | '.join(cell(one) for one in row.values())} |")
-    counts = ", ".join(f"{name} {len(runs)}" for name, runs in found.items() if len(runs) > 1)
+    count = max(map(len, found.values()))
     lines += ["", f"{steps} steps of 25 scenes and 4 captions of each, from {START}; measured on "
-                  f"{HELD_OUT} other scenes. Mean ± standard deviation over the runs "
-                  f"({counts or 'one run each'})."]  # fmt: skip
+              f"{HELD_OUT} other scenes. Mean ± standard deviation over {count} runs."]  # fmt: skip
     (out / "rewards.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines), flush=True)
 
@@ -261,6 +266,36 @@ def share_of_step(out: Path) -> None:
     print(f"CIDEr-D is {ratio:.0f} times as fast as pycocoevalcap with its tokenizer")
 
 
+def score_falsehoods(out: Path) -> None:
+    """Print what metrics give to captions that are true, and to those that one word makes false."""
+    rows: dict[str, list[tuple[list[str], str]]] = {"true": [], "colour": [], "relation": []}
+    for image in Examiner(out / "scenes").images:
+        for number, caption in enumerate(image.references):
+            others = [text for k, text in enumerate(image.references) if k != number]
+            said = [word for word in caption.split() if word in OPPOSITE]
+            if not said:
+                continue
+            there = {thing.colour for thing in things_of(image.facts)}
+            colour = next(word for word in caption.split() if word in there)
+            new = next(one for one in COLOURS if one not in there)
+            wrong = {"true": caption, "colour": caption.replace(colour, new, 1),
+                     "relation": caption.replace(said[0], OPPOSITE[said[0]])}  # fmt: skip
+            if [is_true(text, things_of(image.facts)) for text in wrong.values()].count(True) > 1:
+                continue  # two objects are alike
+            for kind, text in wrong.items():
+                rows[kind].append((others, text))
+            break
+    cider = Cider([others for others, _ in rows["true"]])
+    print(f"{len(rows['true'])} captions, against four others: CIDEr, METEOR, BLEU-4")
+    for kind, pairs in rows.items():
+        references = {str(n): others for n, (others, _) in enumerate(pairs)}
+        captions = {str(n): text for n, (_, text) in enumerate(pairs)}
+        found = score(references, captions)
+        images = [ImageFacts(others, {}) for others, _ in pairs]
+        ciders = fmean(cider([text for _, text in pairs], images))
+        print(f"{kind:9} {ciders:.2f} {found.meteor:.3f} {found.bleu4:.3f}")
+
+
 def false_over_true(decoder: Decoder, a, images, vocabulary, learned) -> float:
     """The mean squared length of d log p(y) of captions that are not true, over that of true ones.
 
@@ -279,7 +314,7 @@ def false_over_true(decoder: Decoder, a, images, vocabulary, learned) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["table", "variance", "share"])
+    parser.add_argument("what", choices=["table", "variance", "share", "metrics"])
     parser.add_argument("--out", type=Path, required=True, help="a folder; what is done is kept")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=240)
@@ -293,8 +328,10 @@ def main() -> None:
         make_table(given.out, given.seeds, given.steps)
     elif given.what == "variance":
         make_variances(given.out, given.draws)
-    else:
+    elif given.what == "share":
         share_of_step(given.out)
+    else:
+        score_falsehoods(given.out)
 
 
 if __name__ == "__main__":

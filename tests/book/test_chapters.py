@@ -83,3 +83,11 @@ def test_the_short_table_of_probes_has_the_numbers_of_the_whole_one():
     assert len(short) >= 10
     for row in short:
         assert row[1:] in [other[2:] for other in whole], row
+
+
+def test_the_numbers_of_the_chapter_on_rewards_are_those_of_its_table():
+    """Each mean with its spread stands in the whole table."""
+    spread = re.compile(r"\d+\.\d+ ± \d+\.\d+")
+    whole = set(spread.findall(text(ROOT / "book" / "measured" / "rewards.md")))
+    said = spread.findall(text(ROOT / "book" / "learning-from-a-reward.md"))
+    assert len(said) > 20 and set(said) <= whole
