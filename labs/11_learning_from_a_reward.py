@@ -24,8 +24,9 @@
 #
 # **Before you start.** Lab 6. You do not need labs 9 and 10.
 #
-# **The question.** In lab 6 nobody told the model where to look. It sampled a region, and the region
-# became more likely if the next word was likely. Can a model learn in the same way what to *say*?
+# **The question.** In lab 6 nobody told the model where to look. It sampled a region, and the
+# region became more likely if the next word was likely. Can a model learn in the same way what to
+# *say*?
 
 # %%
 from copy import deepcopy
@@ -98,8 +99,8 @@ for text in texts_of(rollout):
     print(f"{is_true(text, things[0])!s:5} {text}")
 
 # %% [markdown]
-# The captions differ, and some are true. That is all that learning needs: what is true should become
-# more likely, what is false less.
+# The captions differ, and some are true. That is all that learning needs: what is true should
+# become more likely, what is false less.
 #
 # **Exercise 11.1.** Write the reward: `truth(caption, things)` is 1 if the whole caption is true of
 # a scene with these shapes, else 0. You may use `is_true`.
@@ -225,7 +226,8 @@ def loss(advantage, log_p, mask):
 check("11.3", loss)
 
 # %% [markdown]
-# <details><summary>Quiz: why is <code>&lt;eos&gt;</code> in the sum, though nobody reads it?</summary>
+# <details><summary>Quiz: why is <code>&lt;eos&gt;</code> in the sum, though nobody reads
+# it?</summary>
 #
 # It is a choice like any other: to stop here. A caption that stops too early, or goes on until it
 # says something false, has that from this choice.
@@ -305,17 +307,17 @@ def measures(texts):
 
 def curves(said):
     *shares, words = np.array([measures(texts) for texts in said.values()]).T
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     for values, name in zip(shares, ("true", "relation told", "size told"), strict=True):
         left.plot(list(said), values, marker=".", label=name)
     left.set(xlabel="step", ylabel="share", ylim=(-0.05, 1.05))
-    left.legend(loc="center right")
+    figure.legend(loc="outside upper center", ncols=3)
     right.plot(list(said), words, marker=".", color="black")
     right.set(xlabel="step", ylabel="words per caption", ylim=(6, 12))
     plt.show()
 
 
-# %% mystnb={"figure": {"caption": "Learning from truth: what the captions of 300 held-out scenes say, and how much of it is true.", "name": "fig:reward-truth"}, "image": {"alt": "Left: the share of true captions rises from 0.6 to 0.8. That of captions with a relation falls from 0.6 to 0 within ten steps. That of phrases with a size falls slowly from 1 to about 0.8. Right: the number of words falls from about 10 to 9 at once, then slowly on."}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Learning from truth: what the captions of 300 held-out scenes say, and how much of it is true.", "name": "fig:reward-truth"}, "image": {"alt": "Left: the share of true captions rises from 0.6 to 0.8. That of captions with a relation falls from 0.6 to 0 within ten steps. That of phrases with a size falls slowly from 1 to 0.7. Right: the number of words falls from about 10 to 9 at once, then slowly on."}} tags=["nbval-ignore-output"]
 curves(said)
 
 # %%
@@ -431,19 +433,19 @@ print(f"different captions of four: {different(samples_before):.0f} before, "
 #
 # ## Mend the reward
 #
-# The model does what it is paid for. So pay for what you want. A caption of two shapes can tell five
-# facts: two shapes, the size of each, and how they lie to each other. Let a true caption be worth the
-# share of these facts that it tells.
+# The model does what it is paid for. So pay for what you want. A caption of two shapes can tell
+# five facts: two shapes, the size of each, and how they lie to each other. Let a true caption be
+# worth the share of these facts that it tells.
 #
 # **Exercise 11.6.** Write `worth(caption, things, relation)`: the truth, times the share of facts
-# told. A shape counts 1, and so does a size. The relation counts `relation`, so that a caption which
-# tells everything gets $(4 + \mathtt{relation}) / (4 + \mathtt{relation}) = 1$. More than two shapes,
-# two sizes and one relation are not paid.
+# told. A shape counts 1, and so does a size. The relation counts `relation`, so that a caption
+# which tells everything gets $(4 + \mathtt{relation}) / (4 + \mathtt{relation}) = 1$. More than two
+# shapes, two sizes and one relation are not paid.
 #
 # <details><summary>Hint</summary>
 #
-# `read_caption(caption)` returns the phrases and the links between them, or None if the caption does
-# not follow the grammar. `phrase.size` is None if no size is told, and a link is None if it is
+# `read_caption(caption)` returns the phrases and the links between them, or None if the caption
+# does not follow the grammar. `phrase.size` is None if no size is told, and a link is None if it is
 # *and*.
 #
 # </details>
@@ -485,9 +487,9 @@ curves(said_mended)
 # ## What must a fact pay?
 #
 # Take a caption that tells everything. It is worth 1 if it is true. Say less, and it is worth only
-# 4/5 if it is true, but it is true more often. How much more often? Ask the samples of the model at
-# the start, since they are what it learns from: those that tell a relation, as they are and without
-# it.
+# 4/5 if it is true; but then it is true more often. How much more often? Ask the samples of the
+# model at the start, since they are what it learns from: those that tell a relation, as they are
+# and without it. (Some of them leave out a size. We let this pass.)
 
 # %%
 def has_relation(text):
@@ -498,23 +500,24 @@ def has_relation(text):
 pairs = [pair for pair in zip(samples_before, four_each, strict=True) if has_relation(pair[0])]
 p_told = np.mean([truth(text, some) for text, some in pairs])
 p_untold = np.mean([truth(say_less(text), some) for text, some in pairs])
-print(f"true: {p_told:.1f} with the relation, {p_untold:.1f} without")
+print("without the relation they are true more often:", p_untold > 1.3 * p_told)
 
 # %% tags=["nbval-ignore-output"]
+print(f"true: {p_told:.2f} with the relation, {p_untold:.2f} without")
 print(f"expected reward: {p_told * 1:.2f} with the relation, {p_untold * 4 / 5:.2f} without")
 
 # %% [markdown]
 # So to leave the relation out is the better deal, and that could be known before the run.
 #
-# **Exercise 11.7.** Write `least_weight(told, untold)`. `told` is the share of captions that are true
-# with their relation, `untold` the share of the same captions that are true without it. All of them
-# name two shapes and both sizes. Return the weight `relation` at which both are worth the same. Above
-# it, telling pays.
+# **Exercise 11.7.** Write `least_weight(told, untold)`. `told` is the share of captions that are
+# true with their relation, `untold` the share of the same captions that are true without it. All of
+# them name two shapes and both sizes. Return the weight `relation` at which both are worth the
+# same. Above it, telling pays.
 #
 # <details><summary>Hint</summary>
 #
-# With the weight $w$, a true caption without the relation is worth $4 / (4 + w)$. Set the two expected
-# rewards equal, and solve for $w$.
+# With the weight $w$, a true caption without the relation is worth $4 / (4 + w)$. Set the two
+# expected rewards equal, and solve for $w$.
 #
 # </details>
 
@@ -541,15 +544,15 @@ print("more than 1:", least > 1, "and less than 4:", least < 4)
 print(f"the least weight: {least:.1f}")
 
 # %% [markdown]
-# **Predict** once more. Let the relation count 4, as much as all other facts together. What will the
-# three curves do? Will more captions be true than at the start?
+# **Predict** once more. Let the relation count 4, as much as all other facts together. What will
+# the three curves do? Will more captions be true than at the start?
 
 # %%
 told_all, said_all = learn(lambda text, some: worth(text, some, relation=4))
 _, relations, sizes, _ = measures(said_all[100])
 print(f"relations stay: {relations > 0.9}, sizes stay: {sizes > 0.8}")
 
-# %% mystnb={"figure": {"caption": "Learning from truth times the share of facts told, where the relation counts as much as all others.", "name": "fig:reward-weighed"}, "image": {"alt": "ALT"}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Learning from truth times the share of facts told, where the relation counts as much as all others.", "name": "fig:reward-weighed"}, "image": {"alt": "Left: the share of true captions stays a little below 0.6. That of captions with a relation rises from 0.6 to 1 within ten steps, and that of phrases with a size stays at 1. Right: the number of words rises from about 10 to 10.5 and falls a little."}} tags=["nbval-ignore-output"]
 curves(said_all)
 
 # %% [markdown]
@@ -574,18 +577,27 @@ for name, texts in ends.items():
     print(f"{name:11} {row} {full(texts):18.2f}")
 
 # %% [markdown]
-# The last model says *more* than the one that it started from, and errs no more often. Judged by the
-# share of true captions, it would be the worst of the three that have learned. A reward, once it is
-# learned from, is no good measure of what has been learned. Keep another.
+# The last model says *more* than the one that it started from, and errs about as often. The
+# captions that tell everything and are true are nearly twice as many. Judged by the share of true
+# captions, it would be the worst of the three that have learned. A reward, once it is learned from,
+# is no good measure of what has been learned. Keep another.
 #
-# <details><summary>Quiz: can the last model be said to cheat?</summary>
-#
-# It may still choose. Each scene has several pairs of shapes and several relations, and it may name
-# those of which it is sure, such as the two largest. In our run the relations that it tells are not
-# those that it told at the start. Count them with `read_caption`. Whether this is a cheat depends on
-# what you wanted. The reward cannot know what you have not put into it.
-#
-# </details>
+# Is the last model honest, then? It must tell a relation, but it may choose which. Often two are
+# true: one shape is left of the other, and above it.
+
+# %% tags=["nbval-ignore-output"]
+from collections import Counter
+
+
+def relations_in(texts):
+    return Counter(link for text in texts for link in (read_caption(text) or ([], []))[1] if link)
+
+
+for name in ("start", "weighed"):
+    print(f"{name:8}", dict(relations_in(ends[name])))
+
+# %% [markdown]
+# COUNTS
 #
 # ## Going on
 #
@@ -597,15 +609,15 @@ for name, texts in ends.items():
 #   divergence from the start at each word, with its gradient. Add `0.1 * rollout.kl.sum()` to the
 #   loss, and learn from `truth`. Do the relations stay? What does it cost?
 # - **A metric as the reward.** `Cider` in `labkit.training.rewards` scores a caption against the
-#   references of its scene: draw the scenes with five captions, and keep them. In lab 7 CIDEr hardly
-#   noticed when *left* became *right*. What will the model do with that?
+#   references of its scene: draw the scenes with five captions, and keep them. In lab 7 CIDEr
+#   hardly noticed when *left* became *right*. What will the model do with that?
 # - **Pay for relations only.** Let a true caption be worth 1 if it tells a relation, else 0. What
 #   goes now?
 #
 # `labkit train` does all this with stores of any size, in the place of references:
 #
 # ```
-# labkit train STORE RUN --start scenes-soft --reward truth
+# labkit train STORE RUN --from scenes-soft --reward truth
 # ```
 #
 # ## What others found
@@ -614,8 +626,8 @@ for name, texts in ends.items():
 #   Learning* (1992). The estimator, and its name: REINFORCE.
 # - Ranzato et al., *Sequence Level Training with Recurrent Neural Networks* (2016). They learn from
 #   BLEU and ROUGE what to say, by this estimator.
-# - Rennie et al., *Self-Critical Sequence Training for Image Captioning* (2017). The baseline is the
-#   greedy caption, the reward is CIDEr. Most captioners after it were trained this way.
+# - Rennie et al., *Self-Critical Sequence Training for Image Captioning* (2017). The baseline is
+#   the greedy caption, the reward is CIDEr. Many captioners after it were trained this way.
 # - Kool, van Hoof and Welling, *Buy 4 REINFORCE Samples, Get a Baseline for Free!* (2019). The
 #   baseline of exercise 11.2.
 #
@@ -627,8 +639,8 @@ for name, texts in ends.items():
 #   caption that it is subtracted for.
 # - A model that is paid for truth says less. Whatever can be false and need not be said goes first,
 #   within a few steps.
-# - So measure what a caption tells beside whether it is true, and ask what the gain would be without
-#   any learning.
+# - So measure what a caption tells beside whether it is true, and ask what the gain would be
+#   without any learning.
 # - A fact stays if it pays more than it risks. Both can be estimated before the run.
 #
 # **To think about.** People who describe a picture are not paid for each true fact, either. Why do

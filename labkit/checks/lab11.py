@@ -1,13 +1,12 @@
-"""Checks of lab 11: rewards of whole captions, the loss that learns from them, and what they pay.
-
-The model is not needed: captions are judged on a made-up scene, gradients on a table of numbers.
-"""
+"""Checks of lab 11: rewards of whole captions, a loss that learns from them, and their price."""
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,15 +29,12 @@ FALSE = [
     "a large red circle is below a large blue star",  # the relation alone is false
     "a small red circle and a small blue star",  # one phrase is false
     "a blue star and a large blue star",  # one shape, named twice
-    "a small green square and a white cross",
-    "a red circle red",
-    "",
+    *("a small green square and a white cross", "a red circle red", ""),
 ]
 CAPTIONS = [*TRUE, *FALSE]
-Worth = Callable[[str], float]
 
 
-def _each(worth: Worth) -> list[float]:
+def _each(worth: Callable[[str], float]) -> list[float]:
     return [float(worth(caption)) for caption in CAPTIONS]
 
 
@@ -49,10 +45,6 @@ def _true(caption: str) -> float:
 def _phrases_right(caption: str) -> float:
     right, count = objects_right(caption, SCENE)
     return right / max(count, 1)
-
-
-def _true_but_for_relations(caption: str) -> bool:
-    return is_true(_with_and(caption), SCENE)
 
 
 def _true_of_one_shape_twice(caption: str) -> bool:
@@ -80,7 +72,7 @@ def truth(answer: Any) -> str | None:
         "one right phrase is enough for you: the whole caption must be true":
             _each(lambda caption: _phrases_right(caption) > 0),
         "you judge the phrases only: how two shapes lie must be true, too":
-            _each(_true_but_for_relations),
+            _each(lambda caption: is_true(_with_and(caption), SCENE)),
         "a shape may be named twice: two phrases must fit two different shapes":
             _each(_true_of_one_shape_twice),
         "that rewards each caption that can be read: it must also be true of the scene":
@@ -96,17 +88,15 @@ def advantage(answer: Any) -> str | None:
     reward = torch.rand(3, 4, generator=rng, dtype=torch.float64).round(decimals=2)
     mean, count = reward.mean(1, keepdim=True), reward.shape[1]
     others = (reward.sum(1, keepdim=True) - reward) / (count - 1)
-    n = len(reward)
-    of_other_pictures = (reward.sum(0, keepdim=True) - reward) / (n - 1)
-    deviation = reward.std(1, keepdim=True)
-    each = reward.std(1, correction=0, keepdim=True)
-    return compare(run(answer, reward.clone(), name="advantage"), reward - others, "the advantage", {
+    of_other_pictures = (reward.sum(0, keepdim=True) - reward) / (len(reward) - 1)
+    got = run(answer, reward.clone(), name="advantage")
+    return compare(got, reward - others, "the advantage", {
         "the sign is wrong: a caption that is better than the others has a positive advantage":
             others - reward,
         "that is the baseline: subtract it from the reward": others,
         "the baseline is missing: that is the reward itself": reward,
-        "your baseline knows the sample: the mean contains the caption's own reward. All "
-        "advantages are (K - 1) / K of the right ones; take the mean of the others":
+        "your baseline knows the sample: the mean contains the caption's own reward. That only "
+        "makes all advantages (K - 1) / K of the right ones, but take the mean of the others":
             reward - mean,
         "that is the sum of the others: take their mean": reward - others * (count - 1),
         "the others are divided by K: there are K - 1 of them":
@@ -115,14 +105,12 @@ def advantage(answer: Any) -> str | None:
             reward - of_other_pictures,
         "that is one mean for all pictures: some are harder than others, so compare within a row":
             reward - reward.mean(),
-        "that is one mean for each column: the samples of a picture are a row":
-            reward - reward.mean(0, keepdim=True),
         "your baseline knows the sample: the best caption of a picture is one of those that are "
         "judged": reward - reward.amax(1, keepdim=True),
         "do not divide by the standard deviation: it depends on the sample":
-            (reward - mean) / deviation,
-        "do not divide by the standard deviation, it depends on the sample":
-            (reward - mean) / each,
+            (reward - mean) / reward.std(1, keepdim=True),
+        "do not divide by the standard deviation, which depends on the sample":
+            (reward - mean) / reward.std(1, correction=0, keepdim=True),
     })  # fmt: skip
 
 
@@ -138,32 +126,31 @@ def loss(answer: Any) -> str | None:
     found = run(answer, given, log_p, mask, name="loss")
     if not (torch.is_tensor(found) and found.shape == ()):
         return compare(found, torch.zeros(()), "the loss")
-    got, through = _gradient(found, log_p), _gradient(found, given)
-    a, p = given.detach()[..., None], log_p.detach().exp()
+    got, a = _gradient(found, log_p), given.detach()[..., None]
     right = -a * mask
     before_the_end = (torch.arange(t) < lengths[..., None] - 1).float()
     by_length = right / lengths[..., None]
+    pays_for_length = ("that is a mean over each caption's words, which pays for length: in a long "
+                       "false caption each word")  # fmt: skip
     return first_problem(
-        compare(got, right, "the gradient of log p", {
+        _multiple(got, right) or compare(got, right, "the gradient of log p", {
             "its gradient makes good captions less likely: a loss is minimised, mind the sign":
                 -right,
             "words after <eos> count: multiply by the mask": -a.expand_as(mask),
-            "words after <eos> count, and the sign is wrong": a.expand_as(mask),
             "<eos> itself is a choice, too: when to stop is learned by it": -a * before_the_end,
-            "that is a mean over each caption's words, which pays for length: in a long false "
-            "caption each word is blamed less": by_length,
-            "that is a mean over each caption's words, which pays for length: in a long false "
-            "caption, each word is blamed less": by_length / (n * k),
+            f"{pays_for_length} is blamed less": by_length,
+            f"{pays_for_length} has less of the blame": by_length / (n * k),
             "the advantage is missing: all captions become more likely, good or bad": -mask,
-            "that is p, not log p: keep the logarithm": -a * p * mask,
+            "that is p, not log p: keep the logarithm": -a * log_p.exp() * mask,
             "log p gets no gradient: detach the advantage, not the choice":
                 torch.zeros_like(right),
             "only the first word learns: all words of a caption have earned its reward":
                 -a * mask * (torch.arange(t) == 0),
-            "that learns from the caption's reward only if it is good: keep negative advantages":
+            "captions that are worse than the others teach nothing: keep negative advantages":
                 right * (a > 0),
-        }) if not _multiple(got, right) else _multiple(got, right),
-        "a gradient flows through the advantage: detach it" if through.any() else None,
+        }),
+        "a gradient flows through the advantage: detach it"
+        if _gradient(found, given).any() else None,
     )  # fmt: skip
 
 
@@ -178,9 +165,9 @@ def _gradient(value: Tensor, wrt: Tensor) -> Tensor:
 def _multiple(got: Tensor, right: Tensor) -> str | None:
     """What to say if `got` is a fraction of `right`: a mean in the place of a sum."""
     factor = float((got * right).sum() / right.square().sum())
-    if not 0 < factor < 0.999 or not torch.allclose(got, factor * right, atol=1e-5):
-        return None
-    return f"its gradient is {factor:.3g} times the right one: take a sum, not a mean"
+    if 0 < factor < 0.999 and torch.allclose(got, factor * right, atol=1e-5):
+        return f"its gradient is {factor:.3g} times the right one: take a sum, not a mean"
+    return None
 
 
 GUESSES = {
@@ -197,7 +184,6 @@ def guesses(answer: Any) -> str | None:
     """Check the guesses against what the run has shown."""
     if not isinstance(answer, Mapping) or {..., None} & set(answer.values()):
         raise Unanswered
-    missing = [guess for guess in GUESSES if guess not in answer]
     fewer, shorter, sizes, single, none = GUESSES
     why = {
         fewer: "look at the curve of relations: a relation can be false, *and* cannot",
@@ -207,11 +193,10 @@ def guesses(answer: Any) -> str | None:
                 "and what is never sampled is never rewarded",
         none: "it says nothing that is true, so it has no reward",
     }  # fmt: skip
-    wrong = (f"'{one}': {why[one]}" for one, right in GUESSES.items() if answer.get(one) != right)
-    return first_problem(
-        f"the guess '{missing[0]}' is missing: keep the keys as they are" if missing else None,
-        next(wrong, None),
-    )
+    if missing := [guess for guess in GUESSES if guess not in answer]:
+        return f"the guess '{missing[0]}' is missing: keep the keys as they are"
+    wrong = (f"'{one}': {why[one]}" for one, right in GUESSES.items() if answer[one] != right)
+    return next(wrong, None)
 
 
 def _with_and(caption: str) -> str:
@@ -240,23 +225,17 @@ def say_less(answer: Any) -> str | None:
 
 
 def _said_less(caption: str, made: str) -> str | None:
-    (before, links), after = read_caption(caption), read_caption(made)
+    (before, _), after = read_caption(caption), read_caption(made)
     if after is None:
         return "that is no caption of the grammar: take away all words of the relation, and *is*"
-    phrases, kept = after
+    phrases, links = after
+    sizeless = [replace(phrase, size=None) for phrase in before]
     return first_problem(
-        "the relation is still there" if any(kept) else None,
+        "the relation is still there" if any(links) else None,
         "a shape is missing: keep both phrases" if len(phrases) < len(before) else None,
-        "the sizes are gone: only the relation goes"
-        if [p.size for p in phrases] != [p.size for p in before] and _kinds(phrases) == _kinds(before)
-        else None,
-        "the shapes are in another order" if phrases != before and phrases == before[::-1] else None,
+        "the sizes are gone: only the relation goes" if phrases == sizeless != before else None,
         "the phrases have changed: only the relation goes" if phrases != before else None,
     )
-
-
-def _kinds(phrases: list) -> list:
-    return [(phrase.colour, phrase.shape) for phrase in phrases]
 
 
 @exercise("11.6", "Write `worth(caption, things, relation)`: truth times the share of facts told.")
@@ -267,22 +246,21 @@ def worth(answer: Any) -> str | None:
 
 def _worth(answer: Any, relation: int) -> str | None:
     got = [run(answer, one, list(SCENE), relation, name="worth") for one in CAPTIONS]
-    parts = {caption: _told(caption) for caption in CAPTIONS}
+    total = 4 + relation
 
     def each(formula: Callable[[float, int, int, int], float]) -> list[float]:
-        return [float(formula(_true(one), *parts[one])) for one in CAPTIONS]
+        told = [map(min, _told(one), (2, 2, 1)) for one in CAPTIONS]
+        return [formula(_true(one), *some) for one, some in zip(CAPTIONS, told, strict=True)]
 
-    total = 4 + relation
     right = each(lambda true, n, sizes, links: true * (n + sizes + relation * links) / total)
-    own = each(lambda true, n, sizes, links: true * (n + sizes + relation * links)
-               / max(2 * n + relation * links, 1))  # fmt: skip
-    return compare(got, right, f"the list of all rewards, with relation={relation}", {
+    mistakes = {
         "false captions are paid, too: multiply by the truth":
             each(lambda true, n, sizes, links: (n + sizes + relation * links) / total),
-        "truth and share are added: a false caption that tells much is paid; multiply them":
+        "truth and share are added, so false captions are paid, too: multiply them":
             each(lambda true, n, sizes, links: true + (n + sizes + relation * links) / total),
         "that is a number of facts: divide by 4 + relation": [one * total for one in right],
-        "all true captions get the same: multiply by the share of facts": each(lambda true, *_: true),
+        "all true captions get the same: multiply by the share of facts":
+            each(lambda true, *_: true),
         "the sizes are not counted":
             each(lambda true, n, sizes, links: true * (n + relation * links) / total),
         "the shapes are not counted":
@@ -292,26 +270,18 @@ def _worth(answer: Any, relation: int) -> str | None:
             [one * total / 5 for one in right],
         "the relation counts 1, whatever its weight":
             each(lambda true, n, sizes, links: true * (n + sizes + links) / total),
-        "that is the share of what the caption could have told with as many shapes: divide by "
-        "4 + relation": own,
         "more than two shapes, two sizes and one relation are not paid":
-            [_true(one) * _uncapped(one, relation) / total for one in CAPTIONS],
-        "words are no facts: count shapes, sizes and the relation":
-            [_true(one) * len(one.split()) / total for one in CAPTIONS],
-    })  # fmt: skip
+            [_true(one) * float(np.dot(_told(one), (1, 1, relation))) / total for one in CAPTIONS],
+    }  # fmt: skip
+    mistakes = {sentence: each for sentence, each in mistakes.items() if each != right}
+    return compare(got, right, f"the list of all rewards, with relation={relation}", mistakes)
 
 
 def _told(caption: str) -> tuple[int, int, int]:
-    """How many shapes, sizes and relations a caption tells, at most 2, 2 and 1."""
+    """How many shapes, sizes and relations a caption tells."""
     phrases, links = read_caption(caption) or ([], [])
     sizes = sum(phrase.size is not None for phrase in phrases)
-    return min(len(phrases), 2), min(sizes, 2), int(any(links))
-
-
-def _uncapped(caption: str, relation: int) -> float:
-    phrases, links = read_caption(caption) or ([], [])
-    sizes = sum(phrase.size is not None for phrase in phrases)
-    return len(phrases) + sizes + relation * any(links)
+    return len(phrases), sizes, sum(link is not None for link in links)
 
 
 @exercise("11.7", "Write `least_weight(told, untold)`: from which weight on a relation pays.")
@@ -324,9 +294,7 @@ def least_weight(answer: Any) -> str | None:
             4 * (told / untold - 1),
         "that is the difference of the shares: compare the rewards": untold - told,
         "that is what a relation costs of the truth: solve for its weight": 1 - told / untold,
-        "that is the ratio of the shares: solve for the weight": untold / told,
         "without the relation four facts are told, not one": untold / told - 1,
-        "without the relation four facts are told, not five": 5 * (untold / told - 1),
         "the weight is in the divisor, too: the share without the relation is 4 / (4 + w)":
             4 * untold / told,
     })  # fmt: skip
