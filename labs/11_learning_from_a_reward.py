@@ -597,7 +597,12 @@ for name in ("start", "weighed"):
     print(f"{name:8}", dict(relations_in(ends[name])))
 
 # %% [markdown]
-# COUNTS
+# At the start *above* and *below* were half of the relations. In our run they are now four of five.
+# Nobody asked for that, either. Are these relations more often true, or were they only the first
+# that paid? You can find out: ask for each relation how many captions of the start are true.
+#
+# Is this a cheat? It depends on what you wanted. The reward cannot know what you have not put into
+# it.
 #
 # ## Going on
 #

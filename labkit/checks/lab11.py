@@ -86,8 +86,7 @@ def advantage(answer: Any) -> str | None:
     """Check the leave-one-out baseline."""
     rng = torch.Generator().manual_seed(1)
     reward = torch.rand(3, 4, generator=rng, dtype=torch.float64).round(decimals=2)
-    mean, count = reward.mean(1, keepdim=True), reward.shape[1]
-    others = (reward.sum(1, keepdim=True) - reward) / (count - 1)
+    mean, others = reward.mean(1, keepdim=True), (reward.sum(1, keepdim=True) - reward) / 3
     of_other_pictures = (reward.sum(0, keepdim=True) - reward) / (len(reward) - 1)
     got = run(answer, reward.clone(), name="advantage")
     return compare(got, reward - others, "the advantage", {
@@ -98,9 +97,9 @@ def advantage(answer: Any) -> str | None:
         "your baseline knows the sample: the mean contains the caption's own reward. That only "
         "makes all advantages (K - 1) / K of the right ones, but take the mean of the others":
             reward - mean,
-        "that is the sum of the others: take their mean": reward - others * (count - 1),
+        "that is the sum of the others: take their mean": reward - others * 3,
         "the others are divided by K: there are K - 1 of them":
-            reward - others * (count - 1) / count,
+            reward - others * 3 / 4,
         "that compares a caption with those of other pictures: the samples of a picture are a row":
             reward - of_other_pictures,
         "that is one mean for all pictures: some are harder than others, so compare within a row":
