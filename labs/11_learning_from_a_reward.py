@@ -47,7 +47,7 @@ print(len(vocabulary), "words")
 # ## Why a reward?
 #
 # So far each model has learned from references, one word at a time (lab 5). To this loss all words
-# matter alike. A model that says *left* in place of *right* loses one word of twelve, though its
+# matter alike. A model that says *left* in place of *right* loses one word of ten, though its
 # caption is false.
 #
 # On drawn scenes we can ask for what we want: a caption is true of its scene, or it is not. This
