@@ -716,5 +716,4 @@ plt.show()
 # that the word names. If maps explain words, what should happen to the word when *this* object is
 # removed? Write down your answer, then measure it. (`labkit probe` measures it, too.)
 #
-# **Next.** This was the last lab. [What came out](../book/results.md) compares soft with hard
-# attention on photographs.
+# **Next.** [Lab 11: learning from a reward](11_learning_from_a_reward.ipynb)

@@ -17,7 +17,7 @@ from labkit.model.captioner import Captioner
 
 torch.set_num_threads(1)
 
-LABS = {lab: import_module(f"answers_lab{lab:02}") for lab in range(11)}
+LABS = {lab: import_module(f"answers_lab{lab:02}") for lab in range(12)}
 RIGHT = [pair for answers in LABS.values() for pair in answers.RIGHT]
 WRONG = [case for answers in LABS.values() for case in answers.WRONG]
 OPEN = {number: value for a in LABS.values() for number, value in getattr(a, "OPEN", {}).items()}
