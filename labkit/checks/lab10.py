@@ -261,8 +261,8 @@ def conclusions(answer: Any) -> str | None:
         need: "compare what the word loses without its object with the control",
         maps: "its loss comes through the first state, and its word does not follow a look",
         share: "losses of parts need not add up; attention alone was measured, and loses 0.1",
-        false: "its context was made of that region alone: the map is true, but the word came from "
-               "an earlier look",
+        false: "its context was made of that region alone: the map is true, but the word mostly "
+               "came from elsewhere",
         points: "compare soft with hard: where do they look at the colour word, and what follows?",
     }  # fmt: skip
     wrong = (f"'{c}': {why[c]}" for c, right in CLAIMS.items() if answer.get(c) != right)
