@@ -22,7 +22,8 @@
 #
 # **Time.** About 60 minutes, of which your machine needs one.
 #
-# **Before you start.** Labs 7 and 8, and lab 4 for the first state. You do not need lab 9.
+# **Before you start.** Labs 7 and 8, and what they build on: the first state (lab 4), teacher
+# forcing (lab 5), the argmax and hard attention (lab 6). You do not need lab 9.
 #
 # **The question.** A model writes *green*, and its map is bright on a green circle. Did it write
 # *green* because it looked there?
@@ -98,14 +99,15 @@ for j in range(3):
 # %% [markdown]
 # So the circle matters for *green*, for both models. One scene is no measurement. We take 100
 # scenes, and compute the annotation vectors of each scene and of each scene without one of its
-# objects. Both models have the same encoder.
+# objects. Both models have the same encoder. It wants pictures of 112 x 112 pixels, prepared by
+# `to_input` (lab 2), and returns $L = 7 \times 7$ vectors for each.
 
 # %%
 from labkit.data.photos import to_input
 
 things = [things_of(scene.facts) for scene in scenes]
 keys = [(n, j) for n, some in enumerate(things) for j in (None, *range(len(some)))]
-pictures = [to_input(redraw(scenes[n].id, j), 112) for n, j in keys]
+pictures = [to_input(redraw(scenes[n].id, j), 112) for n, j in keys]  # j = None: the whole scene
 encoded = models["soft"].encoder(torch.from_numpy(np.stack(pictures)))
 vectors = dict(zip(keys, encoded, strict=True))  # vectors[n, j] (L, D): scene n without object j
 print(len(scenes), "scenes, and", len(keys) - len(scenes), "with an object removed")
@@ -120,10 +122,11 @@ print([words_of[i] for i in captions["soft"][3].words])
 # Which objects does a caption name? `phrase_ending` (lab 8) reads a phrase, such as *a large green
 # circle*. We keep the phrases that fit exactly one object of the scene: if there were two green
 # circles, one would be left when the other is removed. The word that we ask about is the *colour*:
-# the words before it in its phrase, *a large*, leave it open.
+# the words before it in its phrase, *a large*, say nothing of the colour.
 #
-# A case has four parts: the number of the scene, the number of the object, the position of the
-# colour word in the caption, and the numbers of the scene's other objects.
+# Each colour word of this kind is a **case**. A case has four parts: the number of the scene, the
+# number of the object, the position of the colour word in the caption, and the numbers of the
+# scene's other objects.
 
 # %%
 from labkit.data.scenes import phrase_ending
@@ -160,7 +163,7 @@ print("those of scene 3:", [case for case in cases["soft"] if case[0] == 3])
 
 # %%
 def log_p_of(decoder, words, k, image, state):
-    """log p of word number k of a caption, in nats."""
+    """log p of word number k of a caption, in nats; words are numbers here."""
     for word in [BOS, *words[:k]]:
         log_p, state, _ = decoder.step(torch.tensor([[word]]), image, state)
     return log_p[0, 0, words[k]].item()
@@ -192,12 +195,13 @@ print(f"log p in the whole scene: {log_p(None):.1f}, without the circle: {log_p(
 # **Exercise 10.1.** Write `effect(log_p, own, others)`. `log_p` is a function: `log_p(j)` is
 # $\log p$ of the word in the scene without object `j`, and `log_p(None)` that in the whole scene.
 # `own` is the number of the object that the word names, and `others` lists the numbers of the other
-# objects. Return two numbers: what the word loses without its own object, and the control.
+# objects. Return two numbers: what the word loses without its own object, and the control. If
+# there are several other objects, the control is a mean over them.
 #
 # <details><summary>Hint</summary>
 #
 # A loss is positive if the word became less likely. The control is the same loss with another
-# object removed. If there are several others, take the mean.
+# object removed: one loss for each of `others`, and then the mean.
 #
 # </details>
 
@@ -217,6 +221,10 @@ def effect(log_p, own, others):
 
 check("10.1", effect)
 
+# %% [markdown]
+# Now all cases of both models. Each is a caption that is read again for each object of its scene.
+# This takes about ten seconds.
+
 # %%
 def effects(kind):  # -> (cases, 2)
     found = [effect(log_p_without(kind, n, k), own, others) for n, own, k, others in cases[kind]]
@@ -229,8 +237,8 @@ for kind, found in removed.items():
     print(f"      control within 0.2 of 0: {abs(found[:, 1].mean()) < 0.2}")
 
 # %% [markdown]
-# Seven or eight nats: the word becomes more than a thousand times less likely. Without another
-# object nothing happens. So both models need the object for its colour word.
+# Seven or eight nats, on average: a word that loses seven becomes a thousand times less likely.
+# Without another object nothing happens. So both models need the object for its colour word.
 #
 # `RemovalViewer` shows both things for each word of a caption: on the left where the model looked,
 # on the right what the word loses without each object. Which words lose most? Do they lose anything
@@ -253,11 +261,12 @@ RemovalViewer(models["hard"], scene, alt="A white cross, a green circle and a re
 #
 # To find out what a look does, change the look and nothing else. The picture stays whole.
 #
-# `image.intervene` may be set to a function. It gets each step before its context is computed. A
-# step holds `alpha`, the weights that the model computed, of shape $(N, K, L)$ for $N$ pictures
-# with $K$ captions each; and `weights` of the same shape, which the context is made with. For
-# soft attention these are the same tensor. For hard attention `weights` is one-hot. What the
-# function returns is used in place of the step.
+# `image.intervene` may be set to a function. It is called at each word, before the context is
+# computed, and gets an object that says where the model attends: here we call this object a
+# *step*. A step holds `alpha`, the weights that the model computed, of shape $(N, K, L)$ for $N$
+# pictures with $K$ captions each (in this lab both are 1); and `weights` of the same shape, which
+# the context is made with. For soft attention these are the same tensor. For hard attention
+# `weights` is one-hot. What the function returns is used in place of the step.
 #
 # **Exercise 10.2.** Write `look_at(step, place)`. It returns a step that looks at the region
 # `place`, a number from 0 to $L - 1$, and at nothing else. Leave `alpha` as it is: it says where
@@ -291,8 +300,8 @@ def look_at(step, place):
 check("10.2", look_at)
 
 # %% [markdown]
-# Now steer a model by hand: at each step it has to look at the same place. The place is the cell
-# in which the centre of an object lies.
+# Now steer a model by hand: at each step it has to look at the same place. The place is the cell,
+# of 7 x 7, in which the centre of an object lies.
 
 # %%
 def centre(thing):
@@ -324,8 +333,9 @@ for thing in things[3]:
 
 # %% [markdown]
 # And in all scenes? We count the captions whose first phrase names the object that the model is
-# made to look at. The control: the captions that the models write when nobody steers them. By
-# chance they name the object, too, in about one of three cases.
+# made to look at, by colour and shape. The control: the captions that the models write when nobody
+# steers them. By chance they name the object, too, in about one of three cases, for a scene has
+# about three objects. The next cell but one takes about ten seconds.
 
 # %%
 def names_first(words, thing):
@@ -350,22 +360,24 @@ for kind in models:
     print(f"{kind}: steered {made:.1f}, control {free:.1f}")
 
 # %% [markdown]
-# Look here: what do you say? Both models say what is there, in about nine of ten cases. So the
-# first bullet is true of both?
+# Made to look at an object, both models name it in about nine of ten cases. So is the first bullet
+# true of both?
 #
 # ## One look
 #
 # Not yet. We changed *all* looks of the caption. The map of *green* is only one of them. So change
 # this one look, and leave the words before it and their looks as they were. The model then writes
-# its next word. If it names the colour of the object that it was made to look at, the word follows
-# the look.
+# its next word. If it is the colour of the object that it was made to look at, the word *follows*
+# the look. If it is still the colour of its own object, the word *stays*.
+#
+# A case now is a colour word together with one other object, of another colour. So there are more
+# of them than colour words.
 #
 # The control: the step is made to look at its own object. That should change nothing.
 
 # %%
-def word_at(decoder, a, words, k, place, before=0):
+def word_at(decoder, image, state, words, k, place, before=0):
     """The likeliest word number k, if its step looks at a place, and some steps before, too."""
-    image, state = decoder.init_state(a[None])
     for t, word in enumerate([BOS, *words[:k]]):
         forced = t >= k - before
         image.intervene = (lambda step: look_at(step, place)) if forced else None
@@ -374,21 +386,27 @@ def word_at(decoder, a, words, k, place, before=0):
 
 
 # %%
-def follows(kind, elsewhere=True, before=0):
-    """Does the word name what it was made to look at? A row for each: 1 or 0, its scene."""
+def whole_scene(decoder, n, own):  # -> image, state
+    return decoder.init_state(vectors[n, None][None])
+
+
+def follows(kind, elsewhere=True, before=0, start=whole_scene):
+    """Does the word follow its look, and does it stay? A row for each case: 1 or 0, 1 or 0, n."""
     decoder, rows = models[kind].decoder, []
     for n, own, k, others in cases[kind]:
+        words, my_colour = captions[kind][n].words, things[n][own].colour
         for j in others:
-            seen, words = things[n][j if elsewhere else own], captions[kind][n].words
-            if things[n][j].colour != things[n][own].colour:
-                word = word_at(decoder, vectors[n, None], words, k, centre(seen), before)
-                rows.append((word == seen.colour, n))
-    return np.array(rows, float)
+            if things[n][j].colour != my_colour:
+                seen = things[n][j if elsewhere else own]
+                image, state = start(decoder, n, own)
+                word = word_at(decoder, image, state, words, k, centre(seen), before)
+                rows.append((word == seen.colour, word == my_colour, n))
+    return np.array(rows, int)
 
 
 # %% [markdown]
 # **Predict.** In which share of the cases will the colour word follow this one look, for soft and
-# for hard attention? Enter two numbers from 0 to 1.
+# for hard attention? Enter two numbers from 0 to 1. (The measurement takes about ten seconds.)
 
 # %%
 my_guess = {"soft": ..., "hard": ...}
@@ -397,12 +415,13 @@ my_guess = {"soft": ..., "hard": ...}
 followed = {kind: follows(kind) for kind in models}
 for kind, rows in followed.items():
     own_object = follows(kind, elsewhere=False)[:, 0].mean()
-    print(f"{kind}: another object {rows[:, 0].mean():.1f}, control {own_object:.1f}")
+    follow, stay, _ = rows.mean(0)
+    print(f"{kind}: follows {follow:.1f}, stays {stay:.1f}, control {own_object:.1f}")
 
 # %% [markdown]
 # Compare this with your guess. For soft attention the word follows the look. For hard attention it
-# does so in three of ten cases only. In the others the model was made to look at, say, the red
-# triangle, and still did not write *red*.
+# does so in three of ten cases only. In six of ten it stays: the model was made to look at, say,
+# the red triangle, and still wrote *green*.
 #
 # Yet the map of the hard model is *true*: the context is made of that region and of no other. And
 # it points well. Let us see where the models look at the colour word, and at the words before it.
@@ -414,7 +433,7 @@ from labkit.evaluation.pointing_game import cells_in  # the cells of a box
 def points(kind, before):
     hits = []
     for n, own, k, _ in cases[kind]:
-        place = captions[kind][n].alpha[max(k - before, 0)].argmax()
+        place = captions[kind][n].alpha[max(k - before, 0)].argmax()  # or at the first word
         hits.append(bool(cells_in(things[n][own].box, (7, 7))[place]))
     return np.mean(hits)
 
@@ -431,15 +450,16 @@ for kind in models:
 
 # %%
 for kind in models:
-    found = follows(kind, before=3)[:, 0].mean()
-    print(f"{kind}: another object, three steps before too: {found:.1f}")
+    follow, stay, _ = follows(kind, before=3).mean(0)
+    print(f"{kind}: three steps before too: follows {follow:.1f}, stays {stay:.1f}")
 
 # %% [markdown]
-# Now the hard model follows in seven of ten cases. It had looked earlier, and remembered. So the
-# second bullet is true of it, most of the time: at the colour word its map is true, and points at
-# the right object, but the word does not come from that look. A pointing game cannot find this out.
+# Now the hard model follows in seven of ten cases, in place of three. So in about four of ten
+# cases the colour came from an earlier look, and was remembered. There, the second bullet is true:
+# at the colour word the map is true, and points at the right object, but the word does not come
+# from that look. A pointing game cannot find this out.
 #
-# In three of ten cases the hard model does not follow even then. We come back to these.
+# In two of ten cases the colour stays even then. We come back to these.
 #
 # <details><summary>Quiz: in training, the soft model has never seen a single region. Could its
 # answers be an accident of that?</summary>
@@ -453,16 +473,18 @@ for kind in models:
 #
 # Because the earlier looks were moved, too. An intervention on all steps says that the word comes
 # from *some* look, not from which. It also says that the other place shows enough of its object.
+# And it asked for less: the place was sometimes that of the object that the caption began with
+# anyway.
 #
 # </details>
 #
 # ## The second way in
 #
-# The third bullet is left: a model might know of the green circle without looking. How? Read the
-# line again with which each measurement begins:
+# The third bullet is left: a model might know of the green circle without looking. How? Each
+# measurement begins with a line like this one, of `log_p_without`:
 #
 # ```
-# image, state = decoder.init_state(vectors[n, j][None])  # in log_p_without
+# image, state = decoder.init_state(vectors[n, j][None])
 # ```
 #
 # The picture comes out of it twice. `image` is what attention looks at. `state` is the first state
@@ -499,7 +521,7 @@ check("10.3", split)
 
 # %% [markdown]
 # Now each part can miss the object alone. **Predict:** through which part does the soft model lose
-# its eight nats? And the hard model its seven?
+# its eight nats? And the hard model its seven? (About ten seconds.)
 
 # %%
 def lost_by_part(kind):
@@ -524,8 +546,29 @@ for kind, rows in parts.items():
 # %% [markdown]
 # The words of the soft model lose nothing if the first state misses the object, and nearly all if
 # attention does. So the object reaches them through attention. For the hard model both parts
-# matter: it also uses what the first state knows of the object, before any look. Perhaps this is
-# why three of ten words did not follow.
+# matter: it also uses what the first state knows of the object, before any look. Is this why two
+# of ten words stayed, even with the three looks before moved? Test it: move the looks again, and
+# let the first state come from the scene without the word's own object. The control: without
+# another object.
+
+# %%
+def first_without(own_object):
+    def start(decoder, n, own):
+        gone = own if own_object else (own + 1) % len(things[n])
+        return split(decoder, vectors[n, None], vectors[n, gone])
+
+    return start
+
+
+for own_object in (True, False):
+    follow, stay, _ = follows("hard", before=3, start=first_without(own_object)).mean(0)
+    name = "its own" if own_object else "another"
+    print(f"first state without {name} object: follows {follow:.1f}, stays {stay:.1f}")
+
+# %% [markdown]
+# Without its own object hardly any word stays, and the control changes nothing. So in about two of
+# ten cases the first state kept the colour: there, the third bullet is true. In one model a word
+# may come from its look, from an earlier one, or from no look.
 #
 # The two losses of the hard model do not add up to the loss of both. They need not: where either
 # part is enough for the word, neither is missed alone. So you cannot find the share of one part
@@ -536,19 +579,20 @@ for kind, rows in parts.items():
 #
 # ## How sure?
 #
-# The word followed the look in 0.28 of 347 cases, for the hard model. With 100 other scenes the
+# The word of the hard model followed its look in three of ten cases. With 100 other scenes the
 # share would be a little different. How different? We cannot draw all scenes of the world, but we
-# can draw from those that we have, with replacement. This is the *bootstrap*. Some scenes are drawn
-# twice, some not at all, and the share changes. Do that 1,000 times, and take the interval that
-# holds 95% of the shares.
+# can draw from those that we have, with replacement. This is the *bootstrap*. Some scenes are
+# drawn twice, some not at all, and the share changes. Do that 1,000 times, and take the interval
+# that holds 95% of the shares.
 #
 # What is drawn: cases, or scenes? A scene gives several cases. They share one picture and one
 # caption, so they are no independent samples.
 #
 # **Exercise 10.4.** Write `resampled_mean(values, scenes, rng)`. `values` is an array with a value
-# for each case, and `scenes` an array with the number of its scene. Draw once: as many scenes as
-# there are, with replacement. Return the mean of all cases of the scenes that were drawn. `rng` is
-# a random generator of numpy.
+# for each case (1 if its word follows, or 0), and `scenes` an array of the same length with the
+# number of its scene. Scenes without a case do not occur. Draw once: as many scenes as occur in
+# `scenes`, with replacement. Return the mean of all cases of the scenes that were drawn. Draw with
+# `rng`, a random generator of numpy.
 #
 # <details><summary>Hint</summary>
 #
@@ -581,16 +625,18 @@ def interval(values, scenes, draws=1000):
     return np.percentile(means, [2.5, 97.5])
 
 
-ends = {kind: interval(*rows.T) for kind, rows in followed.items()}
+ends = {kind: interval(rows[:, 0], rows[:, 2]) for kind, rows in followed.items()}
 print("the intervals are far apart:", ends["soft"][0] - ends["hard"][1] > 0.4)
 
 # %% tags=["nbval-ignore-output"]
 for kind, (low, high) in ends.items():
-    print(f"{kind}: {followed[kind][:, 0].mean():.2f}, from {low:.2f} to {high:.2f}")
+    values = followed[kind][:, 0]
+    print(f"{kind}: {values.mean():.2f} of {len(values)} cases, from {low:.2f} to {high:.2f}")
 
 # %% [markdown]
 # Does it matter what is drawn? Suppose that a careless colleague enters each case four times.
-# Nothing new is known. Which of the two bootstraps notices?
+# Nothing new is known, so the interval should stay as wide as it is. With which of the two ways to
+# draw does it?
 
 # %%
 def width(values, scenes):
@@ -599,17 +645,18 @@ def width(values, scenes):
 
 
 # %%
-values, numbers = followed["hard"].T
+values, _, numbers = followed["hard"].T
 copied, of_scene = np.repeat(values, 4), np.repeat(numbers, 4)
-by_scenes = width(copied, of_scene) / width(values, numbers)
-by_cases = width(copied, np.arange(len(copied))) / width(values, np.arange(len(values)))
-print(f"if scenes are drawn, the width is multiplied by {by_scenes:.1f}")
-print(f"if cases are drawn, the width is multiplied by {by_cases:.1f}")
+by_scenes, by_cases = width(values, numbers), width(values, np.arange(len(values)))
+wrong_scenes, wrong_cases = width(copied, of_scene), width(copied, np.arange(len(copied)))
+print(f"if scenes are drawn, the copies multiply the width by {wrong_scenes / by_scenes:.1f}")
+print(f"if cases are drawn, the copies multiply the width by {wrong_cases / by_cases:.1f}")
+print("without copies, the two widths are nearly the same:", abs(by_cases / by_scenes - 1) < 0.2)
 
 # %% [markdown]
-# If cases are drawn, the interval becomes half as wide, for no reason. Here, with the cases as
-# they are, both ways give nearly the same width: the cases of a scene are nearly independent in
-# this measure. You know that only after you have looked.
+# If cases are drawn, the interval becomes half as wide, for no reason. Without the copies, both
+# ways give nearly the same width here: the cases of a scene are nearly independent in this
+# measure. You know that only after you have looked.
 #
 # ## A third model
 #
@@ -662,9 +709,10 @@ claims = {
 check("10.5", claims)
 
 # %% [markdown]
-# The third model has the argmax of lab 6, and was trained for three epochs. Its scores have learned
-# nothing. What it knows of the objects, it knows from the first state. Had we only removed objects,
-# with the right control, we would have thought that its words need its attention.
+# The third model has the argmax of lab 6, and was trained for three epochs. The part that scores
+# the regions has learned nothing. What the model knows of the objects, it knows from the first
+# state. Had we only removed objects, with the right control, we would have thought that its words
+# need its attention.
 
 # %% mystnb={"figure": {"caption": "Where three models look at the colour word, and whether the word follows that one look. The model that points best is not the one whose words follow.", "name": "fig:explain-summary"}, "image": {"alt": "Three pairs of bars: looks at the object, and follows one look. Soft attention 0.8 and 0.9, hard 0.9 and 0.3, the third model 0.2 and 0.1."}} tags=["nbval-ignore-output"]
 look = [points("soft", 0), points("hard", 0), 0.22]

@@ -1,7 +1,7 @@
 """Checks of lab 10: effects with their controls, interventions, and the bootstrap over scenes."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations, combinations_with_replacement, product
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,9 @@ CLAIMS = {
 
 @exercise("10.1", "Write `effect(log_p, own, others)`: the loss without its object, the control.")
 def effect(answer: Any) -> str | None:
-    """Check both losses, on one word of a scene with four objects."""
-    table = {None: -0.2, 0: -0.9, 1: -6.2, 2: -0.3, 3: -0.6}
-    own, others = 1, [0, 2, 3]
+    """Check both losses, on one word of a scene with five objects: each mistake gives others."""
+    table = {None: -0.4, 0: -0.2, 1: -6.4, 2: -1.8, 3: -0.7, 4: -1.0}
+    own, others = 1, [0, 2, 3, 4]
 
     def log_p(j: int | None) -> float:
         if j is not None and np.ndim(j):
@@ -54,10 +54,26 @@ def effect(answer: Any) -> str | None:
             (lost, table[None]),
         "your control removes the word's own object, too: take the others only":
             (lost, float(np.mean([lost, *each]))),
-        "your control removes one of the other objects: take the mean over all": (lost, each[0]),
+        **{f"your control removes {one} of the other objects: take the mean over all":
+           (lost, each[k]) for one, k in (("the first", 0), ("the last", -1))},
+        "your control is the largest loss without another object: take the mean": (lost, max(each)),
+        "your control is the median over the other objects: take the mean":
+            (lost, float(np.median(each))),
+        "a word may become likelier, and its loss is negative then: keep the sign":
+            (lost, float(np.mean(np.abs(each)))),
+        "your control is log p without the others: subtract it from log p in the whole scene":
+            (lost, float(np.mean([table[j] for j in others]))),
+        "your control is measured from the scene without the word's own object: measure it from "
+        "the whole scene": (lost, lost - control),
+        "the first number must be the loss alone: do not subtract the control from it":
+            (lost - control, control),
         "your control is a sum over the other objects: take the mean": (lost, sum(each)),
         "those are differences of probabilities: keep the logarithms":
             (p[None] - p[own], float(np.mean([p[None] - p[j] for j in others]))),
+        "those are ratios of probabilities: keep the logarithms":
+            (p[None] / p[own], float(np.mean([p[None] / p[j] for j in others]))),
+        "your control has the mean of probabilities: take the mean of the losses":
+            (lost, table[None] - float(np.log(np.mean([p[j] for j in others])))),
     })  # fmt: skip
 
 
@@ -70,18 +86,23 @@ def look_at(answer: Any) -> str | None:
     got = run(answer, step, place, name="look_at")
     if not isinstance(got, AttentionStep):
         return "return a step, not a tensor: `replace(step, weights=...)`"
+    if not isinstance(got.weights, torch.Tensor):
+        return f"`weights` must be a tensor, not {type(got.weights).__name__}"
     right = torch.zeros_like(alpha)
     right[..., place] = 1
     added = alpha.clone()
     added[..., place] = 1
     written = not torch.equal(given, alpha)
     return first_problem(
-        "the look is the model's own: replace `weights`, which the context is made with"
+        "the look is the model's own: return a step with other `weights`, for the context is made "
+        "with them"
         if torch.equal(got.weights, alpha) else None,
         compare(got.weights, right, "`weights`", {
             "the other regions keep their weights: they must be 0": added,
             "the region keeps the model's own weight: it must be 1": alpha * right,
             "the region gets no weight, and all others do: it is the other way round": 1 - right,
+            "the other regions keep a part of their weights: they must be 0":
+                added / added.sum(-1, keepdim=True),
         }),
         "`alpha` has changed, too: make a new tensor, because for soft attention `alpha` and "
         "`weights` are the same one" if written else None,
@@ -120,6 +141,8 @@ def split(answer: Any) -> str | None:
     if not (isinstance(got[0], EncodedImage) and isinstance(got[1], State)):
         return "call `decoder.init_state` for each part: it returns an image and a state"
     found = "".join(_whose(value, k, pairs) for k, value in enumerate(got))
+    if any(len(_values(part, k)[0]) != 1 for k, part in enumerate(got)):
+        return "each part must hold one picture: call `init_state` for `seen` and `first` apart"
     return {
         "sf": None,
         "fs": "the two are swapped: attention must look at `seen`, the state come from `first`",
@@ -129,17 +152,22 @@ def split(answer: Any) -> str | None:
 
 
 def _whose(part: EncodedImage | State, k: int, pairs: Mapping[str, tuple]) -> str:
-    """From which vectors a part was made; "?" if from neither."""
-    name = ("a", "h")[k]
-    mine = getattr(part, name)
+    """From which vectors a part was made; "?" if from neither, or from both."""
+    mine = _values(part, k)
     for whose, pair in pairs.items():
-        other = getattr(pair[k], name)
-        if mine.shape == other.shape and torch.allclose(mine, other, atol=1e-5):
+        theirs = _values(pair[k], k)
+        if all(a.shape == b.shape and torch.allclose(a, b, atol=1e-5)
+               for a, b in zip(mine, theirs, strict=True)):  # fmt: skip
             return whose
     return "?"
 
 
-BY_SCENE = [np.array(some, float) for some in ([0], [1, 1, 1], [4, 4])]
+def _values(part: EncodedImage | State, k: int) -> list[torch.Tensor]:
+    """What an image (k = 0) or a state (k = 1) holds of the vectors."""
+    return [getattr(part, name) for name in (("a", "keys", "exp_keys"), ("h", "c"))[k]]
+
+
+BY_SCENE = [np.array(some, float) for some in ([0], [0, 1, 2], [3, 5])]
 VALUES, SCENES = np.concatenate(BY_SCENE), np.array([5, 7, 7, 7, 9, 9])
 DRAWS = 1000
 
@@ -167,6 +195,8 @@ def resampled_mean(answer: Any) -> str | None:
             "some means never come out: draw as many scenes as there are" if len(got) < 8 else None,
             "scenes with many cases are drawn more often: draw from each scene's number once"
             if often > 2 / 27 else None,
+            "the same generator gives another mean the second time: draw with `rng`"
+            if _repeated(answer) != _repeated(answer) else None,
         )  # fmt: skip
     sets = [some for size in (1, 2, 3) for some in combinations(BY_SCENE, size)]
     mistakes = {
@@ -174,11 +204,17 @@ def resampled_mean(answer: Any) -> str | None:
             {_rounded(np.concatenate(some).mean()) for some in sets},
         "that is the mean of the scenes' means: each case must count the same":
             _means([one.mean(keepdims=True) for one in BY_SCENE], 3),
+        "a scene brings one of its cases: it must bring all of them":
+            {_rounded(np.mean(some)) for scenes in combinations_with_replacement(BY_SCENE, 3)
+             for some in product(*scenes)},
         "you drew cases: those of a scene are not independent, so draw scenes, each with all its "
         "cases": _means([VALUES[k : k + 1] for k in range(6)], 6),
         "you drew a scene for each case: draw as many scenes as there are": _means(BY_SCENE, 6),
+        "you drew again among the cases of a scene: bring each of them once for each time that the "
+        "scene is drawn": _means_drawn_twice(),
     }  # fmt: skip
-    other = f"one draw has the mean {found[0]:.4g}, which no three of these three scenes have"
+    strange = next(mean for mean in found if _rounded(mean) not in _means(BY_SCENE, 3))
+    other = f"one draw has the mean {strange:.4g}: no three scenes that may be drawn have it"
     return next((sentence for sentence, means in mistakes.items() if got <= means), other)
 
 
@@ -188,6 +224,25 @@ def _means(parts: Sequence[np.ndarray], size: int) -> set[float]:
     return {_rounded(np.concatenate(some).mean()) for some in drawn}
 
 
+def _means_drawn_twice() -> set[float]:
+    """The means that can come out if scenes are drawn, and then cases in each of them."""
+    means = set()
+    for scenes in combinations_with_replacement(BY_SCENE, 3):
+        sums, cases = {0.0}, 0
+        for some in scenes:
+            for _ in some:
+                sums = {old + new for old in sums for new in some}
+            cases += len(some)
+        means |= {_rounded(total / cases) for total in sums}
+    return means
+
+
+def _repeated(answer: Any) -> list[float]:
+    """The means of some draws with one generator, the same at each call."""
+    rng = np.random.default_rng(1)
+    return [_rounded(answer(VALUES.copy(), SCENES.copy(), rng)) for _ in range(20)]
+
+
 def _rounded(mean: float) -> float:
     return round(float(mean), 6)
 
@@ -195,16 +250,19 @@ def _rounded(mean: float) -> float:
 @exercise("10.5", "Enter True or False for each claim in `claims`.")
 def conclusions(answer: Any) -> str | None:
     """Check the conclusions against what this lab has measured."""
-    if not isinstance(answer, Mapping) or {..., None} & set(answer.values()):
+    if not isinstance(answer, Mapping) or any(one is ... or one is None for one in answer.values()):
         raise Unanswered
+    text = next((one for one in answer.values() if isinstance(one, str)), None)
+    if text is not None:
+        return f"enter True or False without quotation marks, not {text!r}"
     missing = [claim for claim in CLAIMS if claim not in answer]
     need, maps, share, false, points = CLAIMS
     why = {
         need: "compare what the word loses without its object with the control",
         maps: "its loss comes through the first state, and its word does not follow a look",
         share: "losses of parts need not add up; attention alone was measured, and loses 0.1",
-        false: "its context was made of that region alone: the map is true, but the word came from "
-               "an earlier look",
+        false: "its context was made of that region alone: the map is true, but the word mostly "
+               "came from elsewhere",
         points: "compare soft with hard: where do they look at the colour word, and what follows?",
     }  # fmt: skip
     wrong = (f"'{c}': {why[c]}" for c, right in CLAIMS.items() if answer.get(c) != right)

@@ -102,29 +102,12 @@ def _network(captioner: Captioner) -> tuple:
     return tuple(facts.get(key) for key in ("name", "size", "block", "weights_hash"))
 
 
-def check_decoder(captioner: Captioner) -> None:
-    """Check that a decoder has the paper's equations, as `labkit.model.equations` has them.
-
-    Raises:
-        ValueError: Its scores see the last word, or it has no gate.
-    """
-    config = captioner.decoder.config
-    if config.scores_see_word or not config.gate:
-        setting = "scores_see_word = true" if config.scores_see_word else "gate = false"
-        raise ValueError(
-            f"{captioner.name} was trained with {setting}, which cannot be exported: caption with "
-            "labkit caption"
-        )
-
-
 def check(captioner: Captioner) -> None:
     """Check that a model can run in a browser.
 
     Raises:
-        ValueError: It is not the paper's decoder, or its attention mechanism or its encoder is not
-            among those that the page knows.
+        ValueError: Its attention mechanism or its encoder is not among those that the page knows.
     """
-    check_decoder(captioner)
     mechanism = captioner.decoder.config.attention
     if mechanism not in MECHANISMS or not ATTENTIONS[mechanism].__module__.startswith("labkit."):
         known = ", ".join(MECHANISMS)

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from labkit.data.vocabulary import BOS, EOS
-from labkit.export.browser import check_decoder
 from labkit.features.encoder import Encoder, network_of
 from labkit.files import writable_folder, write_json
 from labkit.model import equations
@@ -84,7 +83,6 @@ def export_to_onnx(model: str | Path, out: str | Path) -> Path:
 
 def _facts(captioner: Captioner) -> dict[str, Any]:
     """Give what ``config.json`` says, and refuse what a graph cannot do."""
-    check_decoder(captioner)
     config, generation = captioner.decoder.config, captioner.generation
     if config.attention not in MECHANISMS:
         raise ValueError(
@@ -205,14 +203,15 @@ class Step(Equations):
         super().__init__(decoder)
         self.mode = attention_mode
         self.mixes = decoder.config.attention == "marginal" and attention_mode == "expectation"
-        self.attention = decoder.attention
+        self.attention, self.sees_word = decoder.attention, decoder.config.scores_see_word
 
     def forward(
         self, word: Tensor, a: Tensor, keys: Tensor, h: Tensor, c: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """From y_{t-1} (B,), the image, h_{t-1} and c_{t-1} to log p(y_t), h_t, c_t and alpha_t."""
         Ey = self.E[word]  # (B, m)
-        e = torch.tanh(keys + (h @ self.W_s.T).unsqueeze(1)) @ self.v  # (B, L), eq. 4
+        seen = torch.cat([h, Ey], -1) if self.sees_word else h  # as in `equations.step`
+        e = torch.tanh(keys + (seen @ self.W_s.T).unsqueeze(1)) @ self.v  # (B, L), eq. 4
         alpha = equations.weights(e)  # (B, L), eq. 5
         beta = equations.context_gate(h, self.w_beta, self.b_beta)  # (B, 1)
         z = equations.context(self.phi(e), a, alpha, beta)  # (B, D), eq. 6

@@ -185,7 +185,7 @@ class Attention(nn.Module):
 
         Args:
             image: N images.
-            query: W_s h_{t-1}, (N, K, A).
+            query: W_s h_{t-1}, and W_q E y_{t-1} if scores see the last word, (N, K, A).
 
         Returns:
             Scores (N, K, L), in float32 or finer: a softmax in bf16 loses regions of small weight.
@@ -219,7 +219,7 @@ class Attention(nn.Module):
 
         Args:
             image: N images.
-            query: W_s h_{t-1}, (N, K, A).
+            query: W_s h_{t-1}, and W_q E y_{t-1} if scores see the last word, (N, K, A).
             h: h_{t-1}, (N, K, H).
 
         Returns:

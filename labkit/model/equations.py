@@ -2,9 +2,8 @@
 
 Xu et al. 2015, arXiv 1502.03044. Read it beside the paper: nothing here is fast. The model runs on
 `labkit.model.attention`, `labkit.model.hard_attention`, `labkit.model.decoder` and
-`labkit.training.objective`, where each shortcut names the function here that it speeds up. Composed
-of these functions alone, a decoder has the same loss, gradients, captions and attention maps
-(``tests/model/test_equations.py``).
+`labkit.training.objective`, where each shortcut names the function that it speeds up. A decoder of
+these alone has the same loss, gradients, captions and maps (``tests/model/test_equations.py``).
 
 =========  ==============================================  ===================================
 equation   plain function                                  fast code
@@ -100,8 +99,7 @@ def initial_state(
 ) -> tuple[Tensor, Tensor]:
     """Between eq. 6 and 7: h_0 = f_init,h(mean_i a_i) and c_0 = f_init,c(mean_i a_i).
 
-    Each is a multilayer perceptron, of one layer here. Shapes: a (L, D), W_init_h and W_init_c
-    (H, D), b_init_h and b_init_c (H,).
+    Each is a multilayer perceptron, of one layer here. Shapes: a (L, D), each W (H, D), b (H,).
     """
     mean = a.mean(-2)  # (D,)
     return torch.tanh(mean @ W_init_h.T + b_init_h), torch.tanh(mean @ W_init_c.T + b_init_c)
@@ -165,10 +163,7 @@ def bound_gradient(p_s: Tensor, log_p_y: Tensor, d_log_p_y: Tensor, d_log_p_s: T
 
 
 def sampled_gradient(log_p_y: Tensor, d_log_p_y: Tensor, d_log_p_s: Tensor) -> Tensor:
-    """Eq. 12: the mean of the bracket in eq. 11 over N sequences s sampled from p(s|a).
-
-    Shapes: log_p_y (N,), the derivatives (N, w).
-    """
+    """Eq. 12: the mean of eq. 11's bracket over N samples s ~ p(s|a). Shapes: (N,), 2 x (N, w)."""
     return (d_log_p_y + log_p_y[:, None] * d_log_p_s).mean(0)  # (w,)
 
 
@@ -214,8 +209,7 @@ def nwgm(n: Tensor, alpha: Tensor) -> Tensor:
     logits E[n_t]. The paper takes it for E[p(y_t)], after Baldi and Sadowski (2014). Shapes:
     n (L, V), the logits with z_t = a_i for each place i; alpha (L,).
     """
-    expected = (alpha[..., None] * n).sum(-2)  # E[n_t], (V,)
-    return expected.softmax(-1)  # (V,)
+    return soft_context(n, alpha).softmax(-1)  # (V,), of E[n_t]: a mean by alpha, as in eq. 13
 
 
 def context_gate(h: Tensor, w_beta: Tensor, b_beta: Tensor) -> Tensor:
@@ -248,11 +242,11 @@ class Parameters:
     W_init_c: Tensor  # (H, D)
     b_init_c: Tensor  # (H,)
     W_a: Tensor  # (A, D)
-    W_s: Tensor  # (A, H)
+    W_s: Tensor  # (A, H); with scores_see_word [W_s W_q], (A, H + m)
     b_att: Tensor  # (A,) b of eq. 4
     v: Tensor  # (A,)
     w_beta: Tensor  # (1, H)
-    b_beta: Tensor  # (1,)
+    b_beta: Tensor  # (1,); without a gate infinite, so that beta = sigma(inf) = 1
     W_y: Tensor  # (4H, m)
     W_h: Tensor  # (4H, H)
     W_z: Tensor  # (4H, D)
@@ -272,13 +266,18 @@ class Parameters:
         A, H = decoder.config.attention_dim, decoder.config.hidden_dim
         W_s, w_beta, W_h = decoder.W_h.weight.split([A, 1, 4 * H])
         b_s, b_beta, b_h = decoder.W_h.bias.split([A, 1, 4 * H])
+        W_y, b_y = decoder.W_y.weight, decoder.W_y.bias
+        if decoder.config.scores_see_word:  # W_q E y_{t-1} is added to W_s h_{t-1}
+            (W_y, W_q), (b_y, b_q) = W_y.split([4 * H, A]), b_y.split([4 * H, A])
+            W_s, b_s = torch.cat([W_s, W_q], 1), b_s + b_q
+        b_beta = b_beta if decoder.config.gate else torch.full_like(b_beta, torch.inf)
         first, scorer = decoder.init_hc, decoder.attention
         (W_init_h, W_init_c), (b_init_h, b_init_c) = first.weight.chunk(2), first.bias.chunk(2)
         E = L_o = decoder.embedding.weight  # one matrix reads and predicts words
         return cls(
             E, W_init_h, b_init_h, W_init_c, b_init_c,
             scorer.W_a.weight, W_s, scorer.W_a.bias + b_s, scorer.v, w_beta, b_beta,
-            decoder.W_y.weight, W_h, decoder.W_z.weight, decoder.W_y.bias + b_h,
+            W_y, W_h, decoder.W_z.weight, b_y + b_h,
             L_o, decoder.L_h.weight, decoder.L_z.weight, decoder.bias + L_o @ decoder.L_h.bias,
         )  # fmt: skip
 
@@ -292,7 +291,8 @@ def step(
     h_t, c_t, the weights alpha_t (L,) and the next word's logits n_t (V,).
     """
     Ey = w.E[y]  # (m,)
-    alpha = weights(scores(a, h, w.W_a, w.W_s, w.b_att, w.v))  # (L,), eq. 4 and 5
+    seen = h if w.W_s.shape[1] == h.shape[-1] else torch.cat([h, Ey], -1)  # scores_see_word
+    alpha = weights(scores(a, seen, w.W_a, w.W_s, w.b_att, w.v))  # (L,), eq. 4 and 5
     z = context(phi, a, alpha, context_gate(h, w.w_beta, w.b_beta))  # (D,), eq. 6
     i, f, o, g = lstm_gates(Ey, h, z, w.W_y, w.W_h, w.W_z, w.b_lstm)  # (H,) each, eq. 1
     c = lstm_memory(f, c, i, g)  # (H,), eq. 2

@@ -324,14 +324,20 @@ def a_run(folder, attention, generation, encoder, seed=0, **sizes):
     return folder
 
 
-RUNS = {
-    "soft": ("soft", {}),
-    "argmax": ("argmax", {"no_repeat_ngram_size": 1}),
-    "reinforce": ("reinforce", {"attention_mode": "expectation", "length_penalty": 0.0}),
-    "gumbel": ("gumbel", {"no_repeat_ngram_size": 2, "max_length": 6}),
-    "marginal": ("marginal", {}),
-    "mixture": ("marginal", {"attention_mode": "expectation", "no_repeat_ngram_size": 3}),
-    "rest": ("marginal", {"attention_mode": "expectation"}),
+SEES, NO_GATE = {"scores_see_word": True}, {"gate": False, "context_dropout": 0.3}
+ALL = SEES | NO_GATE | {"first_state": "learned"}
+RUNS = {  # the mechanism, how it captions, and other options of the model
+    "soft": ("soft", {}, {}),
+    "argmax": ("argmax", {"no_repeat_ngram_size": 1}, {}),
+    "reinforce": ("reinforce", {"attention_mode": "expectation", "length_penalty": 0.0}, {}),
+    "gumbel": ("gumbel", {"no_repeat_ngram_size": 2, "max_length": 6}, {}),
+    "marginal": ("marginal", {}, {}),
+    "mixture": ("marginal", {"attention_mode": "expectation", "no_repeat_ngram_size": 3}, {}),
+    "rest": ("marginal", {"attention_mode": "expectation"}, {"places": 3}),
+    "gumbel-all": ("gumbel", {"no_repeat_ngram_size": 2}, ALL),
+    "soft-sees": ("soft", {"no_repeat_ngram_size": 2}, SEES),
+    "mixture-all": ("marginal", {"attention_mode": "expectation", "no_repeat_ngram_size": 2}, ALL),
+    "soft-no-gate": ("soft", {"no_repeat_ngram_size": 2}, NO_GATE),
 }
 
 
@@ -342,8 +348,8 @@ def mechanisms(tmp_path_factory):
     encoder = read_json(PRETRAINED / "scenes-soft" / "config.json")["encoder"]
     folders = [
         a_run(base / name, attention, GenerationConfig(**generation), encoder, seed,
-              places=3 if name == "rest" else 60)
-        for seed, (name, (attention, generation)) in enumerate(RUNS.items())
+              **{"places": 60} | options)
+        for seed, (name, (attention, generation, options)) in enumerate(RUNS.items())
     ]  # fmt: skip
     return folders, exported(folders, base / "page")
 
@@ -411,7 +417,7 @@ class Told:
         return log_p, state, step
 
 
-@pytest.mark.parametrize("name", ["soft", "gumbel", "mixture"])
+@pytest.mark.parametrize("name", ["soft", "gumbel", "mixture", "soft-sees", "mixture-all"])
 def test_a_caption_goes_on_from_given_words_and_from_another_place(
     mechanisms_tab, mechanisms, name
 ):

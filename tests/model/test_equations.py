@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -57,9 +57,14 @@ def make(name: str, seed: int = 0, **options) -> Decoder:
     """A small decoder with large weights, in training mode."""
     torch.manual_seed(seed)
     decoder = Decoder(replace(SIZES, attention=name, **options)).double().train()
-    for parameter in decoder.parameters():
+    for parameter in learned(decoder):
         nn.init.normal_(parameter, std=0.7)
     return decoder
+
+
+def learned(decoder: Decoder) -> list[nn.Parameter]:
+    """All parameters but the weights of a first state that the image has no share in."""
+    return [parameter for parameter in decoder.parameters() if parameter.requires_grad]
 
 
 def features(count: int = B, seed: int = 1, regions: int = L) -> Tensor:
@@ -101,7 +106,8 @@ def plain_forward(
     words, log_ps, alphas = [BOS], [], []
     for t in range(len(caption) - 1 if caption else max_length):
         beta = equations.context_gate(h, w.w_beta, w.b_beta)
-        alpha = equations.weights(equations.scores(a, h, w.W_a, w.W_s, w.b_att, w.v))
+        seen = torch.cat([h, w.E[words[t]]]) if decoder.config.scores_see_word else h
+        alpha = equations.weights(equations.scores(a, seen, w.W_a, w.W_s, w.b_att, w.v))
         phi, mixture = attend(t, alpha)
         h, c, alpha, n = equations.step(words[t], a, h, c, phi, w)
         p = equations.word_probabilities(n)
@@ -187,15 +193,16 @@ class Case:
     soft_share: float = 0.5
     sum_share: float = 0.5
     places: int = 3
+    options: dict = field(default_factory=dict)  # of ModelConfig, for every mechanism
 
     def __str__(self) -> str:
         values = (self.attention, self.attention_mode, self.soft_share, self.sum_share, self.places)
         count = {"reinforce": 3, "marginal": 5}.get(self.attention, 2)
-        return "-".join(map(str, values[:count]))
+        return "-".join(map(str, (*values[:count], *self.options)))
 
     def decoder(self) -> Decoder:
         shares = {"soft_share": self.soft_share, "sum_share": self.sum_share}
-        return make(self.attention, places=self.places, **shares)
+        return make(self.attention, places=self.places, **shares, **self.options)
 
     def plainly(self) -> list[Attend]:
         """How each caption attends, in plain words, after the fast decoder ran from `SEED`."""
@@ -233,6 +240,13 @@ MODES = [
     *(Case(name, "expectation") for name in ATTENTIONS),
     *(Case(name, mode) for name in list(ATTENTIONS)[1:] for mode in ("argmax", "sample")),
 ]
+OPTIONS = [{"scores_see_word": True}, {"gate": False}]
+OPTIONS += [OPTIONS[0] | OPTIONS[1] | {"first_state": "learned"}]
+for options in OPTIONS:
+    LEARNING += [Case(name, options=options) for name in ATTENTIONS]
+    MODES += [Case(name, ATTENTIONS[name].attention_modes[0], options=options)
+              for name in ATTENTIONS]  # fmt: skip
+    MODES += [Case("marginal", "expectation", options=options)]
 
 
 @pytest.fixture(autouse=True)
@@ -289,8 +303,9 @@ def test_loss_gradients_and_maps_are_the_same(case):
     assert fast.nll == pytest.approx(nll, rel=1e-9)
     assert_same(fast.total, sum(losses), "loss")
     fast.total.backward()
-    ends = itertools.accumulate(p.numel() for p in decoder.parameters())
-    for (name, parameter), end in zip(decoder.named_parameters(), ends, strict=True):
+    ends = itertools.accumulate(p.numel() for p in learned(decoder))
+    named = [(name, p) for name, p in decoder.named_parameters() if p.requires_grad]
+    for (name, parameter), end in zip(named, ends, strict=True):
         found = sum(gradients)[end - parameter.numel() : end].view_as(parameter)
         assert_same(parameter.grad, found, f"gradient of {name}")
 
@@ -317,7 +332,7 @@ def by_the_rule(
 
 def derivative(value: Tensor, decoder: Decoder) -> Tensor:
     """By all parameters, one behind the other."""
-    parameters = list(decoder.parameters())
+    parameters = learned(decoder)
     found = torch.autograd.grad(value, parameters, allow_unused=True, retain_graph=True)
     pairs = zip(found, parameters, strict=True)
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
@@ -326,6 +341,7 @@ def derivative(value: Tensor, decoder: Decoder) -> Tensor:
 @pytest.mark.parametrize("case", MODES, ids=str)
 def test_greedy_captions_and_their_maps_are_the_same(case):
     decoder, a = case.decoder().eval(), features()
+    decoder.context_dropout.p = 0.3  # of training alone
     with torch.no_grad():
         plain = [plain_forward(decoder, a[n], attend) for n, attend in enumerate(case.plainly())]
     fast = greedy(decoder, a, T, case.attention_mode)
@@ -479,9 +495,10 @@ def test_the_examples_are_true():
     assert found.attempted >= 6 and not found.failed
 
 
-def test_any_axes_may_stand_before_the_shapes():
+@pytest.mark.parametrize("options", [{}, OPTIONS[-1]], ids=str)
+def test_any_axes_may_stand_before_the_shapes(options):
     """A batch of captions in one call is what the captions are one by one."""
-    decoder, images = make("soft"), features()
+    decoder, images = make("soft", **options), features()
     w, a = Parameters.of(decoder), paper_a(decoder, images)
     y, h, c = torch.tensor([4, 5, 6, 7]), torch.randn(B, 7).double(), torch.randn(B, 7).double()
     both = zip(

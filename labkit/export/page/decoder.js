@@ -9,7 +9,8 @@ labkit.sigma = (x) => 1 / (1 + Math.exp(-x));
 /* Eq. 4: e_ti = v . tanh(W_a a_i + W_s h_{t-1} + b), for all i: (L).
 
    tanh(x) = 2 / (1 + exp(-2x)) - 1, and exp(-2 (key + query)) is a product of two exponentials:
-   of the keys W_a a_i + b (L, A), made once, and of the query W_s h_{t-1} (A), made once a word. */
+   of the keys W_a a_i + b (L, A), made once, and of the query W_s h_{t-1} (A), made once a word. If
+   scores see the last word, the query is W_s h_{t-1} + W_q E y_{t-1}. */
 labkit.scores = (expKeys, query, v) => {
   const A = v.length, e = new Float64Array(expKeys.length / A), expQuery = query.map(labkit.expOf);
   const sum = v.reduce((total, x) => total + x, 0);

@@ -29,7 +29,7 @@ labkit.readModel = async (name, onProgress) => {
     W_a: matrix("attention.W_a", "attention.W_a.bias"),
     v: tensors["attention.v"].values,
     W_init: matrix("init_hc", "init_hc.bias"),
-    W_y: matrix("W_y", "W_y.bias"),
+    W_y: matrix("W_y", "W_y.bias"), // the LSTM's W_y; and W_q, if scores see the last word
     W_h: matrix("W_h", "W_h.bias"), // W_s, the gate's row, and the LSTM's W_h
     W_z_L_z: labkit.layOut({ shape: [4 * H + m, D], values: both }),
     L_h: matrix("L_h", "L_h.bias"),
@@ -76,11 +76,12 @@ labkit.unpadded = (y, { rows, padded }) => {
   return out;
 };
 
-/* What is kept of a word y: its vector E y (m), and its share of the gates W_y E y + b (4H). */
+/* What is kept of a word y: its vector E y (m), and its shares: of the gates, W_y E y + b (4H); of
+   the query, W_q E y + b (A), if scores see the last word. */
 labkit.wordOf = (model, y) => {
   if (!model.known.has(y)) {
-    const Ey = labkit.rowOf(model.E, y);
-    model.known.set(y, { Ey, gates: labkit.linear(model.W_y, Ey, 1) });
+    const Ey = labkit.rowOf(model.E, y), gates = labkit.linear(model.W_y, Ey, 1);
+    model.known.set(y, { Ey, gates, query: gates.subarray(4 * model.config.hidden_dim) });
   }
   return model.known.get(y);
 };
@@ -109,15 +110,17 @@ labkit.rowFrom = (rows, W, j) => rows.subarray(j * W.padded, j * W.padded + W.ro
 
 /* One step of n beams {word, h, c}: each one's new {h, c}, its weights alpha (L), and log p of each
    next word (V). `place`: look there, whatever the scores say. Beams that go on from the same
-   beginning with another last word have the same h_{t-1}: they look at the same places. */
+   beginning with another last word have the same h_{t-1}: they look at the same places, unless
+   scores see the last word. */
 labkit.step = (model, image, beams, place = null) => {
-  const states = [...new Set(beams.map((beam) => beam.h))];
-  const found = labkit.look(model, image, states, place);
-  const looks = new Map(states.map((h, j) => [h, found[j]]));
-  const steps = beams.map(({ word, h, c }) => {
-    const { Ey, gates } = labkit.wordOf(model, word), { hidden, seen, beta } = looks.get(h);
-    return { ...looks.get(h), Ey, ...labkit.lstm(gates, hidden, seen, beta, c) }; // eq. 1 to 3
-  });
+  const looker = (beam) => (model.config.scores_see_word ? beam : beam.h);
+  const lookers = new Map(beams.map((beam) => [looker(beam), beam]));
+  const found = labkit.look(model, image, [...lookers.values()], place);
+  const looks = new Map([...lookers.keys()].map((one, j) => [one, found[j]]));
+  const steps = beams.map((beam) => {
+    const { Ey, gates } = labkit.wordOf(model, beam.word), look = looks.get(looker(beam));
+    return { ...look, Ey, ...labkit.lstm(gates, look.hidden, look.seen, look.beta, beam.c) };
+  }); // eq. 1 to 3
   const Lh = labkit.linear(model.L_h, labkit.stacked(steps.map((step) => step.h)), steps.length);
   steps.forEach((step, j) => (step.Lh = labkit.rowFrom(Lh, model.L_h, j)));
   labkit.predict(model, image, steps);
@@ -138,15 +141,17 @@ labkit.attend = (model, image, query, place) => {
   return { alpha, place: model.mode === "sample" ? labkit.samplePlace(alpha) : labkit.argmax(e) };
 };
 
-/* W_z z_t and L_z z_t from each state h_{t-1}, before the gate; and with them alpha, the gate beta,
-   and W_h h_{t-1}. */
-labkit.look = (model, image, states, place) => {
-  const { attention_dim: A, feature_dim: D } = model.config;
-  const rows = labkit.linear(model.W_h, labkit.stacked(states), states.length);
-  const looks = states.map((_, j) => {
+/* W_z z_t and L_z z_t for beams {word, h}, before the gate; and with them alpha, the gate beta, and
+   W_h h_{t-1}. */
+labkit.look = (model, image, beams, place) => {
+  const { attention_dim: A, feature_dim: D, scores_see_word: reads, gate } = model.config;
+  const rows = labkit.linear(model.W_h, labkit.stacked(beams.map(({ h }) => h)), beams.length);
+  const looks = beams.map(({ word }, j) => {
     const row = labkit.rowFrom(rows, model.W_h, j); // W_s h_{t-1}, the gate, W_h h_{t-1}
-    const attended = labkit.attend(model, image, row.subarray(0, A), place);
-    return { ...attended, beta: labkit.contextGate(row[A]), hidden: row.subarray(A + 1) };
+    const query = row.slice(0, A), { query: more } = labkit.wordOf(model, word);
+    if (reads) for (let k = 0; k < A; k++) query[k] += more[k]; // W_q E y_{t-1}
+    const attended = labkit.attend(model, image, query, place);
+    return { ...attended, beta: gate ? labkit.contextGate(row[A]) : 1, hidden: row.subarray(A + 1) };
   });
   const soft = looks.filter((look) => look.place === null);
   const contexts = soft.map((look) => labkit.softContext(image.a, D, look.alpha)); // eq. 13
