@@ -37,7 +37,7 @@ for name in labkit.list_pretrained():
     print(name)
 
 # %% [markdown]
-# These four models come with the package. Two were trained on photographs, two on drawn scenes. One
+# These five models come with the package. Two were trained on photographs, three on drawn scenes. One
 # of each pair uses soft attention, the other hard attention. What this means is explained below.
 #
 # ## A photograph

@@ -95,7 +95,7 @@ def train(
 ) -> None:
     """Train a captioner. Settings that are not given are the recipe's, or the recommended ones.
 
-    Recipes of the package: flickr8k-soft, flickr8k-hard.
+    Recipes of the package: flickr8k-soft, flickr8k-hard, scenes-sees-word.
 
     Several processes share the work under torchrun:
 

@@ -80,7 +80,7 @@ def assert_same(found, expected):
         np.testing.assert_allclose(alpha, caption.alpha, atol=1e-4)
 
 
-@pytest.mark.parametrize("model", ["scenes-soft", "scenes-hard"])
+@pytest.mark.parametrize("model", ["scenes-soft", "scenes-hard", "scenes-sees-word"])
 def test_scenes_get_labkits_captions(model, tmp_path):
     folder, captioner = export_to_onnx(model, tmp_path / "out"), Captioner.from_pretrained(model)
     config = json.loads((folder / "config.json").read_text())

@@ -34,7 +34,7 @@ def test_every_pretrained_model_has_a_card_with_its_scores():
             assert f"## {word}" in card, (name, word)
 
 
-@pytest.mark.parametrize("name", ["scenes-soft", "scenes-hard"])
+@pytest.mark.parametrize("name", ["scenes-soft", "scenes-hard", "scenes-sees-word"])
 def test_the_pretrained_scene_models_caption_unseen_scenes(name):
     """With weights that were loaded wrongly no caption would be true."""
     captioner = Captioner.from_pretrained(name)
