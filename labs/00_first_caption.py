@@ -37,8 +37,8 @@ for name in labkit.list_pretrained():
     print(name)
 
 # %% [markdown]
-# These five models come with the package. Two were trained on photographs, three on drawn scenes. One
-# of each pair uses soft attention, the other hard attention. What this means is explained below.
+# These five models come with the package. Two were trained on photographs, three on drawn scenes. Those
+# named *hard* use hard attention, the others soft attention. What this means is explained below.
 #
 # ## A photograph
 #

@@ -30,7 +30,7 @@ from labkit.model.config import GenerationConfig
 from labkit.model.generation import generate
 
 FLICKR = ["flickr8k-soft", "flickr8k-hard"]
-SCENES = ["scenes-soft", "scenes-hard"]
+SCENES = ["scenes-soft", "scenes-hard", "scenes-sees-word"]
 ENGINE = ["models", "weights", "photo", "products", "encoder", "decoder", "model", "mixture",
           "captions", "viewer"]  # fmt: skip
 STRICT = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:"
