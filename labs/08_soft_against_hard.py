@@ -199,7 +199,7 @@ labkit.loss_curves(json.loads((measured / "scenes-curves.json").read_text()))
 
 # %% [markdown]
 # The losses of argmax and of the paper's REINFORCE cannot be told apart. Yet REINFORCE points at
-# the right shape for 0.61 of the words, argmax for 0.32. A loss does not show where a model looks.
+# the right shape for 0.58 of the words, argmax for 0.30. A loss does not show where a model looks.
 #
 # A difference counts only if it is large compared with the effect of chance. The mean of $n$ runs
 # with standard deviation $s$ has the standard error $s / \sqrt n$. For the difference of two such
