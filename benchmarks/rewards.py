@@ -4,26 +4,32 @@
     python benchmarks/rewards.py variance --out DIR [--draws 100]
     python benchmarks/rewards.py share --out DIR
     python benchmarks/rewards.py metrics --out DIR
+    python benchmarks/rewards.py learned --out DIR
 
 Each run starts from `scenes-soft` and learns from one reward: 25 fresh scenes a step, four sampled
 captions of each, the recommended settings of `labkit.training.run`. "table" measures each run on
 400 scenes that no run has learned from, by greedy captions and by one sampled caption of each; it
-writes DIR/rewards.json and DIR/rewards.md. A run that is finished in DIR is not repeated. About two
-minutes for each run on one thread.
+writes DIR/rewards.json and DIR/rewards.md. A run that is finished in DIR is not repeated. About one
+minute for each run on one thread, and half a minute to measure it.
 
 "variance" measures how much the estimated gradient varies from sample to sample, for one batch: the
 variances of all its numbers, summed, over those without a baseline. It does so at the start, and at
 the run that learned from truth in DIR; it writes DIR/variance.json and DIR/variance.md. The last
-column says how much longer the gradient of log p is for captions that are not true than for true
-ones, by its mean square. About six minutes.
+column is the mean squared length of the gradient of log p of captions that are not true, over that
+of true ones. About six minutes.
 
 "share" says what part of a step each reward takes, and how much faster CIDEr-D is than
 pycocoevalcap's, which gives the same numbers: medians of 20 steps after three that do
 not count.
 
-"metrics" scores a human caption of each scene against the scene's others, as it is, and with one
-word changed so that it is no longer true: a colour that the scene does not have, or the opposite
+"metrics" scores a reference of each scene against the scene's others, as it is, and with one word
+changed so that it is no longer true: a colour that the scene does not have, or the opposite
 relation.
+
+"learned" asks whether a run says less or sees better. It compares the true captions of runs with
+those of the start that is made to say as little or as much, scene by scene; it counts the relations
+that are told, and samples that name one shape; and it measures where the runs look while they read
+the references.
 """
 
 import argparse
@@ -37,9 +43,9 @@ import torch
 from pycocoevalcap.cider.cider import Cider as PycocoCider
 
 from labkit import Captioner, FeatureStore, prepare_scenes
-from labkit.data.scenes import COLOURS, RELATIONS, is_true, things_of
+from labkit.data.scenes import COLOURS, RELATIONS, is_true, read_caption, things_of
 from labkit.evaluation.metrics import score, tokenized
-from labkit.evaluation.pointing_game import scene_scores, told
+from labkit.evaluation.pointing_game import scene_scores, score_scenes, told
 from labkit.files import read_json, write_json
 from labkit.model.decoder import Decoder
 from labkit.model.generation import greedy, sample
@@ -52,6 +58,7 @@ from labkit.training.run import starting_point
 
 START, HELD_OUT, EARLY, MAX = "scenes-soft", 400, 20, 24
 OWN = Path(__file__).with_name("own_rewards.py")
+SILENT = [*RELATIONS, "is", "there"]  # if "is" were allowed, it would begin what it cannot end
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 COMPARED = ("none", "greedy", "others")  # "group" divides, too: its gradient has another length
 RUNS: dict[str, dict[str, Any]] = {
@@ -70,6 +77,11 @@ COLUMNS = {
     "sizes": "sizes", "cider": "CIDEr", "sampled_true": "true, sampled",
     "sampled_relations": "relation, sampled", "sampled_sizes": "sizes, sampled",
 }  # fmt: skip
+
+
+def folder(name: str) -> str:
+    """The name of a run as a file's name."""
+    return name.replace(", ", "-").replace(" ", "-")
 
 
 class Examiner:
@@ -140,15 +152,14 @@ def make_table(out: Path, seeds: int, steps: int) -> None:
     store = prepare_scenes(out / "scenes", count=steps * 25, seed=1000)
     examiner = Examiner(store)
     start = examiner.captioner.decoder
-    links = [*RELATIONS, "is", "there"]  # without "is", it would begin what it cannot end
     found = {
         "start": [examiner(start)],
-        "start, relation words forbidden": [examiner(start, links)],
+        "start, relation words forbidden": [examiner(start, SILENT)],
         "start, 'and' forbidden": [examiner(start, ["and"])],
     }
     for seed in range(seeds):
         for name, options in RUNS.items():
-            run = out / "runs" / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            run = out / "runs" / f"{folder(name)}-{seed}"
             if not (run / "measured.json").exists():
                 trainer = Watched(store, run, settings_of(store, options, seed), resume=True)
                 trainer.examiner = examiner
@@ -296,6 +307,53 @@ def score_falsehoods(out: Path) -> None:
         print(f"{kind:9} {ciders:.2f} {found.meteor:.3f} {found.bleu4:.3f}")
 
 
+def print_learned(out: Path) -> None:
+    """Print what runs have learned beyond saying less, with standard errors over the scenes."""
+    examiner = Examiner(out / "scenes")
+    start, vocabulary = examiner.captioner.decoder, examiner.captioner.vocabulary
+
+    def said(decoder: Decoder, suppress: Sequence[str] = ()) -> list[str]:
+        found = greedy(decoder, examiner.a, MAX, suppress_tokens=vocabulary.ids(suppress))
+        return [vocabulary.decode(one.words) for one in found]
+
+    def runs(name: str) -> list[Decoder]:
+        return [Captioner.from_pretrained(one).decoder
+                for one in sorted((out / "runs").glob(f"{folder(name)}-[0-9]"))]  # fmt: skip
+
+    for name, suppress in (("truth", SILENT), ("facts", SILENT), ("CIDEr", SILENT),
+                           ("true and complete", ["and"])):  # fmt: skip
+        texts = [said(decoder) for decoder in runs(name)]
+        before = said(start, suppress)
+        gained = torch.tensor([truth(some, examiner.images) for some in texts]).mean(0)
+        gained -= torch.tensor(truth(before, examiner.images))  # of each scene
+        error = gained.std() / len(gained) ** 0.5
+        print(f"{name}: {gained.mean():+.3f} ± {error:.3f} true, over the start without "
+              f"{', '.join(suppress)}")  # fmt: skip
+        if name == "true and complete":
+            mine = fmean(map(upright, texts))
+            print(f"  above or below: {upright(before):.2f} of the start's relations, {mine:.2f}")
+    single = total = 0
+    for decoder in runs("truth"):
+        for seed in range(5):
+            drawn = sample(decoder, examiner.a, MAX, generator=torch.Generator().manual_seed(seed))
+            phrases = [read_caption(vocabulary.decode(one.words)) for one in drawn]
+            single += sum(found is not None and len(found[0]) == 1 for found in phrases)
+            total += len(phrases)
+    print(f"truth: {single} of {total} sampled captions name one shape")
+    for name, decoders in {"the start": [start], "truth": runs("truth"), "facts": runs("facts"),
+                           "true and complete": runs("true and complete")}.items():  # fmt: skip
+        a = torch.from_numpy(examiner.test.read(range(len(examiner.test)))).float()
+        points = [score_scenes(one, vocabulary, examiner.test, greedy(one, a, MAX), "expectation")
+                  .pointing_human for one in decoders]  # fmt: skip
+        print(f"{name}: points right at {fmean(points):.3f} of the object words of the references")
+
+
+def upright(texts: Sequence[str]) -> float:
+    """The share of relations that are above or below."""
+    told = [word for text in texts for word in text.split() if word in OPPOSITE]
+    return sum(word in ("above", "below") for word in told) / max(len(told), 1)
+
+
 def false_over_true(decoder: Decoder, a, images, vocabulary, learned) -> float:
     """The mean squared length of d log p(y) of captions that are not true, over that of true ones.
 
@@ -314,7 +372,7 @@ def false_over_true(decoder: Decoder, a, images, vocabulary, learned) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["table", "variance", "share", "metrics"])
+    parser.add_argument("what", choices=["table", "variance", "share", "metrics", "learned"])
     parser.add_argument("--out", type=Path, required=True, help="a folder; what is done is kept")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=240)
@@ -330,8 +388,10 @@ def main() -> None:
         make_variances(given.out, given.draws)
     elif given.what == "share":
         share_of_step(given.out)
-    else:
+    elif given.what == "metrics":
         score_falsehoods(given.out)
+    else:
+        print_learned(given.out)
 
 
 if __name__ == "__main__":

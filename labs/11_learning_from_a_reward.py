@@ -163,7 +163,8 @@ print(f"true: {share_true(before, things):.1f} of the greedy captions, "
 # | the reward $R$ | $\log p$ of the caption | what the caption is worth |
 # | the estimate | $(R - b)\, \partial \log p(s)$ | $(R - b)\, \partial \log p(y)$ |
 #
-# Nothing else changes. The derivation never asked what is chosen, nor where the reward comes from.
+# The estimate of the choice is the same: the derivation never asked what is chosen. One term of lab 6
+# is missing. There the reward itself depended on the parameters, and here it does not.
 #
 # $b$ is the baseline. It may be anything that does not depend on the caption that it is subtracted
 # for. Some scenes are easy, others hard, so each should have a baseline of its own. Is there one
@@ -230,7 +231,7 @@ check("11.3", loss)
 # it?</summary>
 #
 # It is a choice like any other: to stop here. A caption that stops too early, or goes on until it
-# says something false, has that from this choice.
+# says something false, did so because of this choice.
 #
 # </details>
 #
@@ -340,7 +341,7 @@ guesses = {
 check("11.4", guesses)
 
 # %% [markdown]
-# After twenty steps not one caption in a hundred says where anything lies. A relation can be false,
+# After twenty steps fewer than one caption in a hundred tells a relation. A relation can be false,
 # and *and* cannot. Nobody asked the model to say anything, only to say nothing false.
 #
 # Its captions would be true more often still if they named one shape. Why do they not?
@@ -612,7 +613,7 @@ for name in ("start", "weighed"):
 #   training. It costs one more caption of each picture. Which pictures teach something now?
 # - **Stay near the start.** `Sampler(decoder, start.decoder)` also gives `rollout.kl`, the
 #   divergence from the start at each word, with its gradient. Add `0.1 * rollout.kl.sum()` to the
-#   loss, and learn from `truth`. Do the relations stay? What does it cost?
+#   loss before it is divided, and learn from `truth`. Do the relations stay? What does it cost?
 # - **A metric as the reward.** `Cider` in `labkit.training.rewards` scores a caption against the
 #   references of its scene: draw the scenes with five captions, and keep them. In lab 7 CIDEr
 #   hardly noticed when *left* became *right*. What will the model do with that?
@@ -622,7 +623,7 @@ for name in ("start", "weighed"):
 # `labkit train` does all this with stores of any size, in the place of references:
 #
 # ```
-# labkit train STORE RUN --from scenes-soft --reward truth
+# labkit train STORE --out RUN --from scenes-soft --reward truth
 # ```
 #
 # ## What others found
