@@ -49,7 +49,7 @@ ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
 Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",
                 help="Any other setting, see labkit.training.config; repeatable.")]  # fmt: skip
 Suppress = Annotated[list[str] | None, Option(
-    metavar="WORD", help="Never generate this word; repeatable.")]
+    metavar="WORD", help="Never generate this word of the model; repeatable.")]
 
 
 def main() -> None:
@@ -80,16 +80,20 @@ def train(
     out: Out,
     attention: Annotated[str | None, Option(help=f"The mechanism: {ATTENTIONS}.")] = None,
     epochs: Annotated[int | None, Option(help="Passes over the images.")] = None,
-    batch_size: Annotated[int | None, Option(help="Samples in a step.")] = None,
+    batch_size: Annotated[int | None, Option(help="Samples in a step; --reward: images.")] = None,
     learning_rate: Annotated[float | None, Option(help="Adam's, at its peak.")] = None,
     precision: Annotated[str | None, Option(help="auto, bf16 or fp32.")] = None,
     seed: Annotated[int | None, Option(help="Of weights, order and dropout.")] = None,
     train_split: Annotated[str | None, Option(help="Learn from this split, not train.")] = None,
     dev_split: Annotated[str | None, Option(help="Choose the epoch by this one, not dev.")] = None,
     recipe: Annotated[str | None, Option(help="A file of settings, or its name.")] = None,
-    start: Annotated[str | None, Option("--from", help="Start from this model.")] = None,
-    reward: Annotated[str | None, Option(help="Learn from truth, facts, cider, cider+meteor or "
-                      "FILE.py:function.")] = None,
+    start: Annotated[str | None, Option(
+        "--from", help="Start from this model, a name or a run's folder, with its words and sizes."
+        )] = None,
+    reward: Annotated[str | None, Option(
+        metavar="REWARD", help="Learn from what generated captions are worth: truth or facts (of "
+        "scenes), cider, cider+meteor, or FILE.py:function, a function of caption, references and "
+        "facts.")] = None,
     settings: Set = None,
     resume: Annotated[bool, Option("--resume", help="Resume from the last checkpoint.")] = False,
 ) -> None:
@@ -101,7 +105,12 @@ def train(
 
     torchrun --nproc-per-node 2 -m labkit train STORE --out RUN
 
+    With --reward, --set samples=8 samples so many captions of each image, caption_baseline is none,
+    greedy, others or group, and kl_weight=0.1 keeps the model near its start.
+
     Example: labkit train stores/flickr8k --out runs/soft
+
+    Example: labkit train stores/scenes --from scenes-soft --reward facts --out runs/facts
     """
     from labkit.distributed import init_distributed
     from labkit.training.recipes import parse_settings, read_recipe

@@ -18,6 +18,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from labkit.data.words import tokenize
@@ -115,7 +116,9 @@ class Vocabulary:
         """
         words = list(words)
         if unknown := [word for word in words if word not in self._ids]:
-            raise ValueError(f"the vocabulary has no word {unknown[0]!r}")
+            near = get_close_matches(unknown[0].lower(), self.words, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"the vocabulary has no word {unknown[0]!r}{meant}")
         return [self._ids[word] for word in words]
 
     def __len__(self) -> int:

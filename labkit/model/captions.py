@@ -72,11 +72,14 @@ def forbid(log_p: Tensor, suppress_tokens: Sequence[int]) -> None:
         suppress_tokens: Word ids.
 
     Raises:
-        ValueError: There is no such word.
+        ValueError: There is no such word, or no other is left.
     """
     if wrong := [word for word in suppress_tokens if not 0 <= word < log_p.shape[-1]]:
         raise ValueError(f"suppress_tokens has {wrong[0]}: ids go from 0 to {log_p.shape[-1] - 1}")
-    log_p[..., [*NEVER_GENERATED, *suppress_tokens]] = -torch.inf
+    never = {*NEVER_GENERATED, *suppress_tokens}
+    if len(never) == log_p.shape[-1]:
+        raise ValueError("all words are suppressed: leave one, or <eos>")
+    log_p[..., [*never]] = -torch.inf
 
 
 def forbid_repeats(log_p: Tensor, generated: Tensor, n: int) -> None:

@@ -30,7 +30,7 @@ def generate(
             has `max_length` words.
 
     Raises:
-        ValueError: The mechanism has no such attention mode, or there is no such word.
+        ValueError: There is no such attention mode or no such word, or no word is left.
     """
     config = config or GenerationConfig()
     mode, ngram = config.attention_mode, config.no_repeat_ngram_size

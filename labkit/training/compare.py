@@ -32,11 +32,11 @@ from labkit.files import atomic_write, only_one, own_folder, read_json, write_js
 from labkit.model.captioner import Captioner
 from labkit.model.decoder import pad_captions
 from labkit.store.shards import FeatureStore, source_of
-from labkit.training.config import defaults_for, resolve
+from labkit.training.config import resolve
 from labkit.training.dev_split import DevSplit
 from labkit.training.gradient_variance import moments
 from labkit.training.recipes import parse_settings
-from labkit.training.run import train
+from labkit.training.run import starting_point, train
 from labkit.training.schedule import with_splits
 from labkit.training.trainer import Trainer
 
@@ -141,7 +141,7 @@ def _dev_split(store: str | Path, overrides: dict[str, Any]) -> FeatureStore:
     Raises:
         ValueError: the settings are refused, or there is no such split with captions.
     """
-    settings = with_splits(store, resolve(defaults_for(source_of(store)), overrides))
+    settings = with_splits(store, resolve(starting_point(store, overrides), overrides))
     dev = DevSplit(store, settings.training.dev_split)
     if dev.store is None:
         raise ValueError(f"{store} cannot be compared on: {dev.notes[0]}")

@@ -51,8 +51,9 @@ class TrainingConfig:
     ] = None  # fmt: skip
     epochs: Annotated[int, means("passes over the images", ge=1, le=1_000_000)] = 6
     batch_size: Annotated[
-        int, means("samples in a step, over all processes", ge=1, le=100_000)
-    ] = 100
+        int, means("samples in a step, over all processes; caption_reward: images",
+                   ge=1, le=100_000)
+    ] = 100  # fmt: skip
     captions: Annotated[
         Literal["one", "all", "pairs"], means("what a sample is, see `labkit.store.loader.Loader`")
     ] = "pairs"
@@ -91,11 +92,13 @@ class TrainingConfig:
     ] = 1  # fmt: skip
     start: Annotated[
         str | None, means("the model whose weights and words the training starts from; its name, "
-                          "or the folder of a run", min_length=1)
+                          "or the folder of a run. Its sizes and its way of captioning are the "
+                          "defaults", min_length=1)
     ] = None  # fmt: skip
     caption_reward: Annotated[
         str | None, means("learn from a reward of generated captions, not from references: truth, "
-                          "facts, cider, cider+meteor, or FILE.py:function", min_length=1)
+                          "facts, cider, cider+meteor, or FILE.py:function, see "
+                          "`labkit.training.rewards.read_reward`", min_length=1)
     ] = None  # fmt: skip
     caption_baseline: Annotated[
         Literal["none", "greedy", "others", "group"],
@@ -113,8 +116,9 @@ class TrainingConfig:
                    free=True, ge=1, le=1_000_000)
     ] = 3  # fmt: skip
     precision: Annotated[
-        Literal["auto", "bf16", "fp32"], means("auto: bf16 where the processor is fast with it")
-    ] = "auto"
+        Literal["auto", "bf16", "fp32"],
+        means("auto: bf16 where the processor is fast with it; caption_reward: always fp32"),
+    ] = "auto"  # fmt: skip
     seed: Annotated[int, means("of weights, order and dropout", ge=0, le=2**63 - 1)] = 0
     num_workers: Annotated[int, means("processes that read ahead", free=True, ge=0, le=64)] = 2
     log_every: Annotated[
@@ -224,6 +228,8 @@ def resolve(base: Settings, overrides: Mapping[str, Any] | None = None) -> Setti
     model = settings.model_config(vocab_size=1, encoder_dim=1)
     if model.baseline == "others" and training.samples < 2:
         raise ValueError("baseline = others needs several samples of a caption: set samples=2")
+    if training.caption_reward is None and training.kl_weight:
+        raise ValueError("kl_weight is of learning from a reward: name one, with --reward")
     if training.caption_reward is not None:
         if training.caption_baseline in ("others", "group") and training.samples < 2:
             raise ValueError(f"caption_baseline = {training.caption_baseline} needs several "

@@ -16,7 +16,11 @@ class RewardTrainer(Trainer):
     """A run that learns from a reward. See `Trainer`; a "loss" in its log is minus a mean reward.
 
     Each step samples captions of the next images of the training split. No reference is read,
-    unless the reward does so. The epoch with the highest mean reward on the dev split is kept.
+    unless the reward does so. The epoch with the highest mean reward on the dev split is kept. It
+    computes in float32.
+
+    Several processes share the images of a step, and each samples with random numbers of its own.
+    So, unlike from references, another number of processes learns from other samples.
 
     Raises:
         FileNotFoundError, ValueError: See `labkit.training.rewards.read_reward`.

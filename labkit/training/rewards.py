@@ -6,6 +6,8 @@ a function of your own.
 """
 
 import importlib.util
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -168,8 +170,9 @@ def read_reward(name: str, images: Sequence[ImageFacts]) -> Reward:
     """Make a reward.
 
     Args:
-        name: A key of `REWARDS`; or ``FILE.py:function``, a function from a caption, its image's
-            references and its facts to a number.
+        name: A key of `REWARDS`; or ``FILE.py:function``. The function is called with a caption,
+            its image's references and its facts, see `ImageFacts`, and returns a number or a bool.
+            It need not read references, so there need not be any.
         images: Those of the training split.
 
     Raises:
@@ -189,14 +192,21 @@ def read_reward(name: str, images: Sequence[ImageFacts]) -> Reward:
     return _of_each(_function(Path(file), function), name)
 
 
+def full_path(name: str) -> str:
+    """Name a reward of a file by its full path, so that it is found from any folder."""
+    file, colon, function = name.rpartition(":")
+    return os.path.abspath(file) + colon + function if file.endswith(".py") else name
+
+
 def _function(file: Path, name: str) -> Callable[..., float]:
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    spec = importlib.util.spec_from_file_location(str(file), file)  # no module has such a name
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if not callable(found):
@@ -208,10 +218,13 @@ def _of_each(function: Callable[..., float], name: str) -> Reward:
     def of_one(caption: str, image: ImageFacts) -> float:
         try:
             found = function(caption, image.references, image.facts)
-        except Exception as error:
+            if getattr(found, "shape", None) == ():  # a single number of NumPy or torch
+                found = found.item()
+            valid = isinstance(found, Real) and isfinite(found)
+        except (Exception, SystemExit) as error:
             problem = f"fails with {type(error).__name__}: {error}"
             raise ValueError(f"{name} {problem}, for the caption {caption!r}") from error
-        if not isinstance(found, Real) or not isfinite(found):
+        if not valid:
             raise ValueError(f"{name} gives {found!r} for the caption {caption!r}: a reward is a "
                              "finite number")  # fmt: skip
         return float(found)

@@ -32,7 +32,9 @@ class Rollout:
         mask: 1 for each word, ``<eos>`` included.
         log_p: log p(y_t) of the words, with gradient.
         log_choice: log alpha of the regions, with gradient, where they were sampled; else 0.
-        kl: KL(p(y_t) || start's p(y_t)) at each word, in nats, with gradient; 0 without a start.
+        kl: KL(p(y_t) || start's p(y_t)) at each word, in nats, with gradient; 0 without a start. A
+            start that learned to sample regions attends as it captions, by its first attention
+            mode. So there it is not 0 even for the start's own weights.
     """
 
     words: Tensor
@@ -130,7 +132,12 @@ def advantage(reward: Tensor, kind: str, greedy: Tensor | None = None) -> Tensor
             captions (leave-one-out); "group", all of the image's captions brought to mean 0 and
             standard deviation 1 (as in GRPO, Shao et al. 2024).
         greedy: (N,) for "greedy".
+
+    Raises:
+        ValueError: There is no such kind.
     """
+    if kind not in BASELINES:
+        raise ValueError(f"a baseline is {', '.join(BASELINES)}, not {kind!r}")
     if kind == "none":
         return reward
     if kind == "greedy":

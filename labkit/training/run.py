@@ -1,5 +1,6 @@
 """Train a captioner: from references, or from a reward; from nothing, or from a trained model."""
 
+import os
 import sys
 from dataclasses import asdict, replace
 from functools import partial
@@ -19,7 +20,7 @@ from labkit.training.config import (
     resolve,
 )
 from labkit.training.reward_trainer import RewardTrainer
-from labkit.training.rewards import REWARDS
+from labkit.training.rewards import REWARDS, full_path
 from labkit.training.trainer import Trainer
 
 REWARDED = {"epochs": 2, "batch_size": 25, "samples": 4, "learning_rate": 3e-4, "warmup_ratio": 0.0,
@@ -42,6 +43,16 @@ def starting_point(store: str | Path, given: dict[str, Any]) -> Settings:
     if given.get("caption_reward"):
         base = replace(base, training=replace(base.training, **REWARDED))
     return base
+
+
+def with_full_paths(given: dict[str, Any]) -> dict[str, Any]:
+    """Name a start and a reward that are files so that a run can be resumed from any folder."""
+    found = dict(given)
+    if isinstance(start := given.get("start"), str | Path) and Path(start).is_dir():
+        found["start"] = os.path.abspath(start)
+    if isinstance(reward := given.get("caption_reward"), str):
+        found["caption_reward"] = full_path(reward)
+    return found
 
 
 def train(
@@ -77,7 +88,7 @@ def train(
         >>> trainer.state.step, trainer.config.learning_rate
         (1, 0.003)
     """
-    path, given = Path(run) / "config.json", flat(overrides) | flat(settings)
+    path, given = Path(run) / "config.json", with_full_paths(flat(overrides) | flat(settings))
     begun = resume and path.exists()
     base = read_settings(path) if begun else starting_point(store, given)
     settings = resolve(base, given)

@@ -135,6 +135,15 @@ class RunFolder:
             ) from None
 
 
+MOVABLE = ("start", "caption_reward")  # they may be files
+
+
+def _same(name: str, old: Any, new: Any) -> bool:
+    if name in MOVABLE and old and new and not Path(old).exists():  # it was moved
+        return Path(old).name == Path(new).name
+    return old == new
+
+
 def compare_runs(old: Any, new: dict[str, Any], path: Path) -> None:
     """Check that a run is resumed with its own settings, except those that change nothing learned.
 
@@ -156,7 +165,7 @@ def compare_runs(old: Any, new: dict[str, Any], path: Path) -> None:
         was = {field.name: field.default for field in fields(config)}
         was |= old[part] if isinstance(old.get(part), dict) else {}
         for name, value in new[part].items():
-            if not (part == "training" and name in free) and was.get(name) != value:
+            if not (part == "training" and name in free) and not _same(name, was.get(name), value):
                 raise ValueError(
                     f"{path} has {name} = {was.get(name)}, not {value}: resume with its settings, "
                     "or start another run"

@@ -27,7 +27,8 @@ class TrainState:
         step: Steps that were done.
         nll: Sum of -log p(y_t) since the last line of the log, in nats.
         words: The words of that sum.
-        best: The kept epoch's CIDEr and negative loss on the dev split; None where none was scored.
+        best: What the kept epoch was judged by, see `labkit.training.dev_split.DevSplit.rank`; None
+            where none was scored.
         kept: The epoch whose weights were kept, counted from 1; 0: none yet.
         waited: Epochs since then that count for patience.
         rows: The log, as in metrics.jsonl.

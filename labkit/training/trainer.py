@@ -75,7 +75,7 @@ class Trainer:
         self.judge = self.make_judge()
         self.dev, self.notes = self.judge.store, [*self.judge.notes]
         keep_freed_memory()
-        if self.dev is not None and self.group.is_main:
+        if self.dev is not None and any(self.dev.captions) and self.group.is_main:
             start_meteor()  # it takes its time, and is not waited for
         self._encode_captions()
         with self.group.seeded(config.seed):  # every process begins with the same weights
@@ -97,11 +97,12 @@ class Trainer:
             self.model = DistributedDataParallel(self.model)
 
     def _encode_captions(self) -> None:
-        """Make the vocabulary, and all captions of the training split as word ids."""
+        """Make the vocabulary, or take the start's; and all training captions as word ids."""
         texts = [caption for captions in self.train.captions for caption in captions]
         limit = self.settings.generation.max_length
-        self.vocabulary = Vocabulary.build(texts, self.config.min_count)
-        if self.start is not None:
+        if self.start is None:
+            self.vocabulary = Vocabulary.build(texts, self.config.min_count)
+        else:
             self.vocabulary = self.start.vocabulary
         self.cut = sum(len(tokenize(caption)) > limit for caption in texts)
         if self.cut:
@@ -119,8 +120,11 @@ class Trainer:
         """
         decoder = Decoder(self.settings.model_config(len(self.vocabulary), self.train.dim))
         if self.start is not None:
+            other = self.start.decoder
             try:
-                decoder.load_state_dict(self.start.decoder.state_dict())
+                decoder.load_state_dict(other.state_dict())
+                if decoder.config.first_state != other.config.first_state:  # it has the same sizes
+                    raise RuntimeError
             except RuntimeError:
                 raise ValueError(
                     f"the settings ask for another model than {self.start.name}, from which it is "

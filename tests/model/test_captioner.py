@@ -85,6 +85,8 @@ def test_words_can_be_suppressed():
     assert without.words and not {*words[1:3]} & {*without.words}
     with pytest.raises(ValueError, match="the vocabulary has no word 'zebra'"):
         captioner.caption(scene, suppress=["zebra"])
+    with pytest.raises(ValueError, match="no word 'RED'; did you mean red"):
+        captioner.caption(scene, suppress=["RED"])
 
 
 @pytest.mark.parametrize(

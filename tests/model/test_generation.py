@@ -414,6 +414,8 @@ def test_suppressed_words_are_never_generated(caption_images):
     for wrong in (-1, 9):
         with pytest.raises(ValueError, match=f"suppress_tokens has {wrong}: ids go from 0 to 8"):
             caption_images(decoder, a, max_length=5, suppress_tokens=[wrong])
+    with pytest.raises(ValueError, match="all words are suppressed: leave one, or <eos>"):
+        caption_images(decoder, a, max_length=5, suppress_tokens=range(9))
 
 
 def test_generate_suppresses_in_every_way():

@@ -4,15 +4,20 @@ Slow: real trainings, and Java for the scores.
 """
 
 import json
+import shutil
 
 import pytest
 import torch
 from commands import TRAINING, assert_one_sentence, labkit, torchrun
 from test_trainer import SMALL, make_store
 
-from labkit import Captioner
+from labkit import Captioner, FeatureStore
+from labkit.store.writer import StoreWriter
+from labkit.training.compare import compare
 from labkit.training.config import PHOTOS, resolve
+from labkit.training.dev_split import DevSplit
 from labkit.training.reward_trainer import RewardTrainer
+from labkit.training.rewards import images_of, read_reward
 from labkit.training.run import starting_point, train
 
 torch.set_num_threads(1)
@@ -149,6 +154,8 @@ def test_what_cannot_be_started_is_said_in_a_sentence(base, tmp_path):
         ({"start": str(tmp_path / "none")}, "is not a trained model"),
         ({"start": "scenes-soft"}, "another encoder than scenes-soft"),
         ({"hidden_dim": 32}, "the settings ask for another model than"),
+        ({"first_state": "learned"}, "the settings ask for another model than"),
+        ({"caption_reward": None, "kl_weight": 1.0}, "kl_weight is of learning from a reward"),
         ({"caption_reward": "truth"}, "the reward truth needs drawn scenes"),
         ({"caption_reward": "bleu"}, "no reward 'bleu'"),
     ):
@@ -167,3 +174,74 @@ def test_the_command(base, tmp_path):
     facts = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
     assert facts["samples"] == 4 and facts["caption_reward"] == settings["caption_reward"]
     assert_one_sentence(labkit(*words[:3], tmp_path / "no", *words[4:], "nonsense"))
+
+
+def without_captions(store, root):
+    """Copy a store, all splits without captions."""
+    one = FeatureStore(store, "train")
+    with StoreWriter(root, one.length, one.dim, one.encoder, one.source, 10) as writer:
+        for split in ("train", "dev"):
+            some = FeatureStore(store, split)
+            for row, image in enumerate(some.ids):
+                writer.add(split, image, some.read([row])[0], [])
+    return root
+
+
+def test_a_reward_that_reads_no_references_needs_none(base, tmp_path):
+    """Neither to learn from, nor to choose the epoch by; the words are the start's."""
+    store, settings = base
+    bare = without_captions(store, tmp_path / "bare")
+    done = train(bare, tmp_path / "run", settings | {"epochs": 2}, progress=False)
+    scored = [row for row in done.state.rows if "reward" in row]
+    assert [set(row) for row in scored] == [{"epoch", "step", "reward"}] * 2
+    assert done.state.best == [max(row["reward"] for row in scored), 0]
+    for more, says in (
+        ({"caption_reward": "cider"}, "CIDEr needs references, and the training split has none"),
+        ({"caption_reward": None}, "no image of the split 'train' has a caption"),
+        ({"start": None}, "no word occurs 4 times"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            train(bare, tmp_path / "no", settings | more, progress=False)
+
+
+def test_cider_does_not_choose_an_epoch_without_references(base, tmp_path):
+    store, _ = base
+    reward = read_reward("cider", images_of(FeatureStore(store, "train")))
+    judge = DevSplit(without_captions(store, tmp_path / "bare"), "dev", reward)
+    assert judge.store is None and "no captions, so no epoch is scored" in judge.notes[0]
+
+
+def test_a_run_is_resumed_from_any_folder(base, tmp_path, monkeypatch):
+    """Its start and its reward are named by their full paths; both may be moved together."""
+    store, settings = base
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+    shutil.copytree(settings["start"], tmp_path / "here" / "start")
+    shutil.copy(settings["caption_reward"].removesuffix(":plain"), tmp_path / "here" / "mine.py")
+    monkeypatch.chdir(tmp_path / "here")
+    given = settings | {"start": "start", "caption_reward": "mine.py:plain", "epochs": 1}
+    train(store, tmp_path / "run", given, progress=False)
+    monkeypatch.chdir(tmp_path / "there")
+    again = {"caption_reward": "../here/mine.py:plain"}
+    train(store, tmp_path / "run", again, resume=True, progress=False)
+    with pytest.raises(ValueError, match=r"has start = .*here/start, not "):
+        train(store, tmp_path / "run", again | {"start": settings["start"]}, resume=True)
+    for name in ("start", "mine.py"):
+        (tmp_path / "here" / name).rename(name)
+    moved = {"start": "start", "caption_reward": "mine.py:plain"}
+    train(store, tmp_path / "run", moved, resume=True, progress=False)
+    for more in ({"caption_reward": "cider"}, {"kl_weight": 0.5}, {"samples": 3},
+                 {"caption_baseline": "none"}):  # fmt: skip
+        with pytest.raises(ValueError, match=f"has {next(iter(more))} = .*: resume with its"):
+            train(store, tmp_path / "run", moved | more, resume=True, progress=False)
+
+
+def test_a_reward_can_be_compared_with_references(base, tmp_path):
+    """In a comparison too, a mechanism with a start or a reward has the defaults of those."""
+    store, settings = base
+    text = f"x=soft:start={settings['start']},caption_reward={settings['caption_reward']}"
+    found = compare(store, ["soft", text], tmp_path / "out", 1, SMALL | {"epochs": 1}, (), None,
+                    False)  # fmt: skip
+    assert list(found) == ["soft", "x"]
+    facts = json.loads((tmp_path / "out" / "runs" / "x-0" / "config.json").read_text())
+    assert facts["training"]["samples"] == 4

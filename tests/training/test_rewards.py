@@ -8,7 +8,15 @@ from pycocoevalcap.cider.cider import Cider as Theirs
 from labkit import make_scenes
 from labkit.data.scenes import things_of
 from labkit.evaluation.metrics import score_each, tokenized
-from labkit.training.rewards import REWARDS, Cider, ImageFacts, facts, read_reward, truth
+from labkit.training.rewards import (
+    REWARDS,
+    Cider,
+    ImageFacts,
+    facts,
+    full_path,
+    read_reward,
+    truth,
+)
 
 SCENES = make_scenes(30, seed=4)
 IMAGES = [ImageFacts(scene.captions, scene.facts) for scene in SCENES]
@@ -94,7 +102,11 @@ def test_a_function_of_ones_own(tmp_path):
         ("return None", "gives None for the caption 'a b'"),
         ("return '1'", "gives '1' for the caption 'a b'"),
         ("return facts['size']", "fails with KeyError: 'size', for the caption 'a b'"),
+        ("return 10**400", "fails with OverflowError"),
+        ("raise SystemExit(0)", "fails with SystemExit: 0, for the caption 'a b'"),
+        ("import numpy; return numpy.ones(1)", "gives array"),
         ("return (", r"mine\.py cannot be run: SyntaxError"),
+        ("return 1\nraise SystemExit(0)", r"mine\.py cannot be run: SystemExit"),
     ],
 )
 def test_a_function_that_gives_no_number_is_named(tmp_path, code, says):
@@ -123,3 +135,29 @@ def test_a_file_without_the_function_is_named(tmp_path):
     (tmp_path / "mine.py").write_text("x = 1\n")
     with pytest.raises(ValueError, match=r"mine\.py has no function 'f'"):
         read_reward(f"{tmp_path / 'mine.py'}:f", IMAGES)
+
+
+@pytest.mark.parametrize("code", [
+    "'a' in caption", "numpy.bool_(True)", "numpy.float32(1)", "numpy.array(1.0)", "torch.ones(())",
+    "Fraction(1)", "Worth().number",
+])  # fmt: skip
+def test_any_single_number_is_a_reward(tmp_path, code):
+    """The file may have blanks and other letters in its name, and dataclasses in it."""
+    file = tmp_path / "my réward.py"
+    file.write_text(
+        "from __future__ import annotations\nimport numpy, torch\nfrom fractions import Fraction\n"
+        "from dataclasses import dataclass\n@dataclass\nclass Worth:\n    number: int = 1\n"
+        f"def f(caption, references, facts):\n    return {code}\n", encoding="utf-8"
+    )  # fmt: skip
+    found = read_reward(f"{file}:f", IMAGES)(["a b"], IMAGES[:1])
+    assert found == [1.0] and type(found[0]) is float
+
+
+def test_a_file_is_named_by_its_full_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.py:f", "./mine.py:f", f"{tmp_path}/x/../mine.py:f"):
+        assert full_path(name) == f"{tmp_path / 'mine.py'}:f"
+    for name in ("truth", "bleu", "mine.py", "C:f"):
+        assert full_path(name) == name
+    with pytest.raises(FileNotFoundError, match=r"C:\\x\\r\.py$"):
+        read_reward("C:\\x\\r.py:f", IMAGES)

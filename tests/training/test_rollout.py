@@ -10,7 +10,16 @@ from labkit.data.vocabulary import BOS, EOS
 from labkit.model.attention import one_place
 from labkit.model.config import ModelConfig
 from labkit.model.decoder import Decoder
-from labkit.training.rollout import Rollout, Sampler, advantage, possible, reward_loss
+from labkit.training.config import TrainingConfig
+from labkit.training.rollout import (
+    BASELINES,
+    Rollout,
+    Sampler,
+    advantage,
+    possible,
+    reward_loss,
+)
+from labkit.validation import declared
 
 torch.set_num_threads(1)
 
@@ -137,3 +146,7 @@ def test_the_kl_term_is_that_of_each_word_and_draws_back():
     assert not any(one is start.embedding.weight for one in Sampler(decoder, start).parameters())
 
 
+def test_a_baseline_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="a baseline is none, greedy, others, group, not 'mean'"):
+        advantage(torch.zeros(1, 2), "mean")
+    assert set(BASELINES) == set(declared(TrainingConfig)["caption_baseline"]["enum"])
