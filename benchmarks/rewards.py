@@ -132,10 +132,10 @@ class Watched(RewardTrainer):
 
     def train_step(self, batch: Batch) -> float:
         """Learn from one batch, and measure the weights after the twentieth."""
-        paid = super().train_step(batch)
+        cost = super().train_step(batch)
         if self.state.step == EARLY:
             self.early = self.examiner(self.average.module)
-        return paid
+        return cost
 
 
 def settings_of(store: Path, options: dict[str, Any], seed: int) -> Any:

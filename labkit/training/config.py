@@ -105,7 +105,7 @@ class TrainingConfig:
         means("caption_reward: what is subtracted from it, see `labkit.training.rollout`"),
     ] = "others"  # fmt: skip
     kl_weight: Annotated[
-        Weight, means("caption_reward: weight of the KL divergence from the start, per word")
+        Weight, means("caption_reward: weight of the KL divergence from the start, over all words")
     ] = 0.0
     min_count: Annotated[
         int, means("words that occur less often in training become <unk>", ge=1, le=1_000_000)

@@ -59,11 +59,11 @@ class RewardTrainer(Trainer):
                 best = self._worth([one.words for one in greedy(self.decoder, a, limit)], images)
         repeated = [image for image in images for _ in range(config.samples)]
         reward = self._worth(found.captions(), repeated).view(len(images), config.samples)
-        advantages = advantage(reward, config.caption_baseline, best)
+        advantages = advantage(reward, config.caption_baseline, best)  # (N, K)
         total = reward_loss(found, advantages, config.kl_weight)
-        paid, count = -float(reward.sum()) * share, reward.numel() * share
-        paid, count = self.group.all_reduce_sum(paid, count)
-        return total * (share * self.group.world_size / count), paid, count
+        cost, count = -float(reward.sum()) * share, reward.numel() * share
+        cost, count = self.group.all_reduce_sum(cost, count)
+        return total * (share * self.group.world_size / count), cost, count
 
     def _worth(self, captions: list[list[int]], images: list) -> Tensor:
         texts = [self.vocabulary.decode(words) for words in captions]

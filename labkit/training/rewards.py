@@ -31,7 +31,7 @@ class ImageFacts:
     """An image as a reward sees it.
 
     Attributes:
-        references: Its human captions; there may be none.
+        references: Its reference captions; there may be none.
         facts: What the store knows of it: of a drawn scene, its shapes.
     """
 
@@ -56,8 +56,8 @@ def truth(captions: Sequence[str], images: Sequence[ImageFacts]) -> list[float]:
 def facts(captions: Sequence[str], images: Sequence[ImageFacts]) -> list[float]:
     """Truth, times the share of facts that are told.
 
-    Of five: two shapes, the size of each, and how they lie to each other. What is false counts
-    nothing, so only true facts pay, and all of them.
+    Of five: two shapes, the size of each, and how they lie to each other. More of them are not
+    paid, and one false fact makes the whole caption worth 0.
     """
     told = []
     for caption, true in zip(captions, truth(captions, images), strict=True):

@@ -3,11 +3,12 @@
 The estimator is that of hard attention, line by line, with the words in the place of the regions.
 There, a region s_t ~ alpha_t is a choice without a gradient, and
 
-    dL/dW = (R - b) d log p(s | a) / dW
+    dL/dW = d log p(y | s, a) / dW + (R - b) d log p(s | a) / dW
 
 is right on average (eq. 12 of Xu et al. 2015). Here the choice is the word y_t, and R is what the
-whole caption is worth. Where regions are sampled too, both choices earn the same reward, and both
-are learned at once: log p of the choices is the sum of the two.
+whole caption is worth. It does not depend on W, so the first term is missing. Where regions are
+sampled too, both choices earn the same reward, and both are learned at once: log p of the choices
+is the sum of the two.
 """
 
 from dataclasses import dataclass
@@ -25,10 +26,10 @@ BASELINES = ("none", "greedy", "others", "group")
 
 @dataclass
 class Rollout:
-    """K sampled captions of each of N images. All are (N, K, T), zero after a caption's end.
+    """K sampled captions of each of N images. All are (N, K, T); after a caption's end zero.
 
     Attributes:
-        words: Word ids, ``<eos>`` at and after the end.
+        words: Word ids; ``<eos>`` at and after the end.
         mask: 1 for each word, ``<eos>`` included.
         log_p: log p(y_t) of the words, with gradient.
         log_choice: log alpha of the regions, with gradient, where they were sampled; else 0.
@@ -122,15 +123,16 @@ def _ids(log_p: Tensor) -> Tensor:
 def advantage(reward: Tensor, kind: str, greedy: Tensor | None = None) -> Tensor:
     """How much better each caption is than what was to be expected, (N, K).
 
-    No baseline depends on the caption that it is subtracted for, so the gradient stays right on
-    average; "group" also divides by the standard deviation, which does depend on it.
+    "none", "greedy" and "others" do not depend on the caption that they are subtracted for, so the
+    gradient stays right on average. The mean of "group" does, which only scales the gradient by
+    (K - 1) / K; so does its standard deviation, which changes the direction.
 
     Args:
         reward: (N, K) of the captions.
         kind: "none"; "greedy", the reward of the caption that the model would have generated
             (self-critical training, Rennie et al. 2017); "others", the mean of the image's other
-            captions (leave-one-out); "group", all of the image's captions brought to mean 0 and
-            standard deviation 1 (as in GRPO, Shao et al. 2024).
+            captions (RLOO, leave-one-out); "group", all of the image's captions brought to mean 0
+            and standard deviation 1 (the advantage of GRPO, Shao et al. 2024).
         greedy: (N,) for "greedy".
 
     Raises:
@@ -149,7 +151,9 @@ def advantage(reward: Tensor, kind: str, greedy: Tensor | None = None) -> Tensor
 
 
 def reward_loss(rollout: Rollout, advantages: Tensor, kl_weight: float = 0.0) -> Tensor:
-    """The loss whose gradient raises the expected reward, summed over the captions.
+    """The loss, summed over the captions: its negative gradient is that of the expected reward.
+
+    That is so on average, and less the KL term.
 
     Args:
         rollout: The captions.
@@ -157,5 +161,5 @@ def reward_loss(rollout: Rollout, advantages: Tensor, kl_weight: float = 0.0) ->
         kl_weight: Of the KL term, which keeps the model near its start.
     """
     log_choices = rollout.log_p + rollout.log_choice  # (N, K, T), of words and regions
-    loss = score_function_loss(advantages[..., None], log_choices)
+    loss = score_function_loss(advantages[..., None], log_choices)  # (N, K, 1), (N, K, T)
     return loss + kl_weight * rollout.kl.sum()

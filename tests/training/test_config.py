@@ -87,6 +87,8 @@ def test_an_override_goes_into_its_own_configuration():
             value = default / 2 if isinstance(default, float) and default else default or 0
             value = value + 1 if type(default) is int else value
             value = 0.25 if value == default else value
+        if name == "kl_weight":  # it needs two others: see the rules between settings
+            continue
         found = resolve(base, {name: value})
         parts = [base.model_config(9, 4), base.training, base.generation]
         now = [found.model_config(9, 4), found.training, found.generation]
@@ -279,7 +281,7 @@ def test_of_the_values_that_were_tried_the_bad_ones_are_refused(shared):
 @pytest.mark.parametrize(("settings", "steps", "warmup_steps"), [
     (PHOTOS, 300, 300),  # of an epoch: 6,000 photographs of five captions
     *((resolve(PHOTOS, read_recipe(file.stem)), 1200, 300)  # and four versions of each
-      for file in RECIPES.glob("*.toml")),
+      for file in RECIPES.glob("flickr8k-*.toml")),
     (SCENES, 600, 200),  # 6,000 scenes
     (resolve(PHOTOS, {"epochs": 30}), 5, 25),  # 100 photographs
     (resolve(PHOTOS, {"warmup_ratio": 0}), 5, 0),
