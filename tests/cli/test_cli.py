@@ -227,7 +227,7 @@ def test_scores_are_printed_before_they_are_written(work, tmp_path, monkeypatch)
     def full(*_, **__):
         raise OSError(28, "No space left")
 
-    monkeypatch.setattr("labkit.cli.main.write_json", full)
+    monkeypatch.setattr("labkit.cli.scoring.write_json", full)
     words = ["evaluate", "run", "--num-beams", 1, "--json", tmp_path / "scores.json"]
     done = labkit(*words, cwd=work)
     assert_one_sentence(done, "No space left")
