@@ -8,7 +8,8 @@ import pytest
 # Those that take longest; the first forks often, which is quick while the process is still small.
 LONG = [
     "store/test_loader.py", "book/test_book.py", "training/test_run_folder.py",
-    "training/test_trainer.py", "labs/09_full_size.ipynb", "labs/03_memory.ipynb",
+    "training/test_trainer.py", "training/test_reward_trainer.py", "labs/09_full_size.ipynb",
+    "labs/03_memory.ipynb",
     "cli/test_cli.py", "evaluation/test_metrics.py", "labs/05_training.ipynb",
     "labs/07_generating_and_scoring.ipynb", "book/test_jupyterlab.py",
     "model/test_hard_attention.py", "cli/test_console.py", "labs/08_soft_against_hard.ipynb",
