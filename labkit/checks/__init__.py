@@ -178,6 +178,31 @@ def first_problem(*problems: str | None) -> str | None:
     return next((problem for problem in problems if problem), None)
 
 
+def true_or_false(
+    answer: Any, right: Mapping[str, bool], why: Mapping[str, str], kind: str
+) -> str | None:
+    """Judge a mapping of claims to True or False.
+
+    Args:
+        answer: The learner's.
+        right: What is right of each claim.
+        why: What to say of each if the answer is wrong.
+        kind: What such a claim is called.
+
+    Raises:
+        Unanswered: A claim has no answer yet.
+    """
+    if not isinstance(answer, Mapping) or any(one is ... or one is None for one in answer.values()):
+        raise Unanswered
+    text = next((one for one in answer.values() if isinstance(one, str)), None)
+    if text is not None:
+        return f"enter True or False without quotation marks, not {text!r}"
+    if missing := [claim for claim in right if claim not in answer]:
+        return f"the {kind} '{missing[0]}' is missing: keep the keys as they are"
+    wrong = (f"'{claim}': {why[claim]}" for claim in right if answer[claim] != right[claim])
+    return next(wrong, None)
+
+
 def _close(one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
     scale = max(float(np.abs(other).max(initial=0)), 1e-12)
     return bool(np.allclose(one, other, rtol=0, atol=tolerance * scale))

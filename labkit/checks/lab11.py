@@ -1,7 +1,7 @@
 """Checks of lab 11: rewards of whole captions, a loss that learns from them, and their price."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.checks import Unanswered, compare, exercise, first_problem, run
+from labkit.checks import compare, exercise, first_problem, run, true_or_false
 from labkit.data.scenes import Thing, holds, is_true, objects_right, read_caption
 
 SCENE = [
@@ -181,8 +181,6 @@ GUESSES = {
 @exercise("11.4", "Enter True or False for each guess in `guesses`.")
 def guesses(answer: Any) -> str | None:
     """Check the guesses against what the run has shown."""
-    if not isinstance(answer, Mapping) or {..., None} & set(answer.values()):
-        raise Unanswered
     fewer, shorter, sizes, single, none = GUESSES
     why = {
         fewer: "look at the curve of relations: a relation can be false, *and* cannot",
@@ -192,10 +190,7 @@ def guesses(answer: Any) -> str | None:
                 "and what is never sampled is never rewarded",
         none: "it says nothing that is true, so it has no reward",
     }  # fmt: skip
-    if missing := [guess for guess in GUESSES if guess not in answer]:
-        return f"the guess '{missing[0]}' is missing: keep the keys as they are"
-    wrong = (f"'{one}': {why[one]}" for one, right in GUESSES.items() if answer[one] != right)
-    return next(wrong, None)
+    return true_or_false(answer, GUESSES, why, "guess")
 
 
 def _with_and(caption: str) -> str:

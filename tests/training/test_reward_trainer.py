@@ -9,7 +9,7 @@ import shutil
 import pytest
 import torch
 from commands import TRAINING, assert_one_sentence, labkit, torchrun
-from test_trainer import SMALL, make_store
+from test_trainer import SMALL, StoppedError, make_store, stopping
 
 from labkit import Captioner, FeatureStore
 from labkit.store.writer import StoreWriter
@@ -83,19 +83,9 @@ def test_a_stopped_run_resumes_exactly(base, tmp_path):
     store, settings = base
     settings = settings | {"kl_weight": 0.01, "caption_baseline": "greedy", "epochs": 2}
     whole = train(store, tmp_path / "whole", settings, progress=False)
-
-    class StoppedError(Exception):
-        pass
-
-    class Stopping(RewardTrainer):
-        def save(self):
-            super().save()
-            if self.state.step >= 4:
-                raise StoppedError
-
     with pytest.raises(StoppedError):
         given = resolve(starting_point(store, settings), settings)
-        Stopping(store, tmp_path / "cut", given, progress=False).run()
+        stopping(RewardTrainer)(store, tmp_path / "cut", given, progress=False).run()
     done = train(store, tmp_path / "cut", settings, resume=True, progress=False)
     assert done.state.rows == whole.state.rows
     for name, value in done.decoder.state_dict().items():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from commands import TRAINING, assert_one_sentence, labkit, torchrun
-from test_trainer import SMALL, make_store, rows_of
+from test_trainer import SMALL, make_store, rows_of, stopping
 
 from labkit.evaluation.evaluate import evaluate_model
 from labkit.model import checkpoint
@@ -158,15 +158,9 @@ def test_files_of_the_user_are_not_written_over(store, tmp_path):
 
 def test_what_changes_nothing_that_is_learned_may_differ_when_resumed(store, tmp_path):
     whole = train(store, tmp_path / "whole", SMALL | {"log_every": 1}, progress=False)
-
-    class Cut(Trainer):
-        def save(self):
-            super().save()
-            if self.state.step >= 4:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        Cut(store, tmp_path / "cut", resolve(PHOTOS, SMALL), progress=False).run()
+        cut = stopping(Trainer, KeyboardInterrupt)
+        cut(store, tmp_path / "cut", resolve(PHOTOS, SMALL), progress=False).run()
     free = {"num_workers": 0, "log_every": 1, "save_every": 7, "patience": 50}
     train(store, tmp_path / "cut", free, resume=True, progress=False)
     facts = json.loads((tmp_path / "cut" / "config.json").read_text())

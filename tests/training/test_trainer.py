@@ -123,23 +123,29 @@ KINDS = [
 ]
 
 
+class StoppedError(Exception):
+    pass
+
+
+def stopping(kind: type[Trainer], error: type[BaseException] = StoppedError) -> type[Trainer]:
+    """A trainer that is stopped by an error after the checkpoint of its fourth step."""
+
+    class Stopping(kind):
+        def save(self):
+            super().save()
+            if self.state.step >= 4:
+                raise error
+
+    return Stopping
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_a_run_stopped_inside_an_epoch_resumes_exactly(store, tmp_path, kind):
     """Stop after a checkpoint inside an epoch, resume, compare curve and weights."""
     config = SMALL | {"save_every": 2} | kind
     whole = train(store, tmp_path / "whole", config, progress=False)
-
-    class StoppedError(Exception):
-        pass
-
-    class Stopping(Trainer):
-        def save(self):
-            super().save()
-            if self.state.step >= 4:
-                raise StoppedError
-
     with pytest.raises(StoppedError):
-        Stopping(store, tmp_path / "cut", resolve(PHOTOS, config), progress=False).run()
+        stopping(Trainer)(store, tmp_path / "cut", resolve(PHOTOS, config), progress=False).run()
     train(store, tmp_path / "cut", config, resume=True, progress=False)
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
     state = Captioner.from_pretrained(tmp_path / "cut").decoder.state_dict()
