@@ -4,7 +4,7 @@ from labkit.data.scenes import is_true, read_caption, things_of
 
 
 def relate(caption, references, facts):
-    """1 for a caption that is true and says how two objects lie to each other."""
+    """1 for a caption that is true and tells a relation."""
     links = (read_caption(caption) or ([], []))[1]
     return is_true(caption, things_of(facts)) and any(links)
 

@@ -266,11 +266,12 @@ def learn(worth, steps=100):
 
 # %% [markdown]
 # **Exercise 11.4.** Before you run it: what will this model do for its reward? Think of what can be
-# false in *a small red star is left of a blue cross*. Enter `True` or `False` for each guess.
+# false in *a small red star is left of a blue cross*. (*Left of* is a relation, as are *right of*,
+# *above* and *below*.) Enter `True` or `False` for each guess.
 
 # %%
 guesses = {
-    "fewer captions say how two shapes lie": ...,
+    "fewer captions tell a relation": ...,
     "captions become shorter": ...,
     "fewer shapes are told with their size": ...,
     "most captions name a single shape": ...,
@@ -294,8 +295,7 @@ for n in range(6):
 
 # %% [markdown]
 # `told` reads captions and gives three numbers, whether the captions are true or not: the share of
-# captions that say how two shapes lie, the share of phrases that say a size, and the mean number of
-# words.
+# captions that tell a relation, the share of phrases that say a size, and the mean number of words.
 
 # %%
 from labkit.evaluation.pointing_game import told
@@ -332,7 +332,7 @@ check("11.4", guesses)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
 guesses = {
-    "fewer captions say how two shapes lie": True,
+    "fewer captions tell a relation": True,
     "captions become shorter": True,
     "fewer shapes are told with their size": True,
     "most captions name a single shape": False,
@@ -435,8 +435,8 @@ print(f"different captions of four: {different(samples_before):.0f} before, "
 # ## Mend the reward
 #
 # The model does what it is paid for. So pay for what you want. A caption of two shapes can tell
-# five facts: two shapes, the size of each, and how they lie to each other. Let a true caption be
-# worth the share of these facts that it tells.
+# five facts: two shapes, the size of each, and a relation. Let a true caption be worth the share of
+# these facts that it tells.
 #
 # **Exercise 11.6.** Write `worth(caption, things, relation)`: the truth, times the share of facts
 # told. A shape counts 1, and so does a size. The relation counts `relation`, so that a caption

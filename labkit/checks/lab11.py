@@ -71,7 +71,7 @@ def truth(answer: Any) -> str | None:
         "them": _each(lambda caption: objects_right(caption, SCENE)[0]),
         "one right phrase is enough for you: the whole caption must be true":
             _each(lambda caption: _phrases_right(caption) > 0),
-        "you judge the phrases only: how two shapes lie must be true, too":
+        "you judge the phrases only: the relation must be true, too":
             _each(lambda caption: is_true(_with_and(caption), SCENE)),
         "a shape may be named twice: two phrases must fit two different shapes":
             _each(_true_of_one_shape_twice),
@@ -170,7 +170,7 @@ def _multiple(got: Tensor, right: Tensor) -> str | None:
 
 
 GUESSES = {
-    "fewer captions say how two shapes lie": True,
+    "fewer captions tell a relation": True,
     "captions become shorter": True,
     "fewer shapes are told with their size": True,
     "most captions name a single shape": False,

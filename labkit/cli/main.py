@@ -49,7 +49,7 @@ ATTENTIONS = "soft, argmax, reinforce, gumbel or marginal"
 Set = Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE",
                 help="Any other setting, see labkit.training.config; repeatable.")]  # fmt: skip
 Suppress = Annotated[list[str] | None, Option(
-    metavar="WORD", help="Never generate this word of the model; repeatable.")]
+    metavar="WORD", help="Never generate this word; repeatable.")]
 
 
 def main() -> None:

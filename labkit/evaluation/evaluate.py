@@ -172,8 +172,9 @@ def evaluate(
         scenes = SceneScores(**found[2])
     images = sum(map(bool, store.captions))
     texts = _texts(vocabulary, store, generated)
-    never = [vocabulary.words[word] for word in suppress_tokens]
-    decoding = f"{config}{', never ' + ', '.join(never) if never else ''}"
+    decoding = str(config)
+    if suppress_tokens:
+        decoding += f", never {', '.join(vocabulary.words[word] for word in suppress_tokens)}"
     return Evaluation(store.split, images, decoding, scores, maps, scenes, texts)
 
 
@@ -228,7 +229,9 @@ def evaluate_model(
     config = (config or captioner.generation).updated(overrides)
     decoder, vocabulary = captioner.decoder, captioner.vocabulary
     never = vocabulary.ids(suppress)
-    found = evaluate(decoder, vocabulary, features, config, None, progress, never)
+    found = evaluate(
+        decoder, vocabulary, features, config, progress=progress, suppress_tokens=never
+    )
     references = (text for texts in features.captions for text in texts)
     warn_if_not_english(found.captions.values(), references)
     return found

@@ -56,8 +56,8 @@ def truth(captions: Sequence[str], images: Sequence[ImageFacts]) -> list[float]:
 def facts(captions: Sequence[str], images: Sequence[ImageFacts]) -> list[float]:
     """Truth, times the share of facts that are told.
 
-    Of five: two shapes, the size of each, and how they lie to each other. More of them are not
-    paid, and one false fact makes the whole caption worth 0.
+    Of five: two shapes, the size of each, and a relation. More of them are not paid, and one false
+    fact makes the whole caption worth 0.
     """
     told = []
     for caption, true in zip(captions, truth(captions, images), strict=True):
