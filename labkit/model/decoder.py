@@ -16,7 +16,7 @@ from torch.nn.utils import rnn
 
 from labkit.data.vocabulary import PAD
 from labkit.model import mixture
-from labkit.model.attention import AttentionStep, EncodedImage, Layers
+from labkit.model.attention import AttentionStep, EncodedImage, Layer, Layers
 from labkit.model.config import ModelConfig
 from labkit.model.gradients import StepLinear, compute_dtype, even, log_probs, word_log_likelihood
 from labkit.model.hard_attention import ATTENTIONS
@@ -196,25 +196,34 @@ class Decoder(nn.Module):
         return log_p, state, step
 
     def forward(
-        self, a: Tensor, captions: Tensor, attention_mode: str | None = None
-    ) -> DecoderOutput:
+        self, a: Tensor, captions: Tensor, attention_mode: str | None = None,
+        images: Tensor | None = None,
+    ) -> DecoderOutput:  # fmt: skip
         """Predict captions, each word from the reference's words before it (teacher forcing).
 
         Args:
-            a: Annotation vectors, one image for each caption, (B, L, D).
+            a: Annotation vectors of N images, (N, L, D).
             captions: Word ids (B, T + 1), ``<bos>`` first, ``<pad>`` after ``<eos>``.
             attention_mode: See `labkit.model.attention.Attention.encode`.
+            images: (B,) which of the N images each caption describes; without, each its own.
         """
         lengths = (captions[:, 1:] != PAD).sum(1).cpu()
         targets = rnn.pack_padded_sequence(captions[:, 1:], lengths, True, enforce_sorted=False)
         words = rnn.pack_padded_sequence(captions[:, :-1], lengths, True, enforce_sorted=False)
         sizes = words.batch_sizes.tolist()  # n_t, how many captions have not ended
-        a = self._normalised(a[words.sorted_indices])  # longest caption first
-        image = self.attention.encode(a, attention_mode, self.reduce)
-        # sum_i alpha_i (R a_i) = R sum_i alpha_i a_i: one vector a word passes R, not all regions
-        layers = (StepLinear(layer, sizes, a.dtype) for layer in (self.reduce, self.W_h, self.W_z))
-        image.layers = Layers(*layers, self.L_z)
-        state = self._first_state(self.reduce(_mean(a)))
+        order = words.sorted_indices  # longest caption first
+        order = order if images is None else images[order]
+        if 2 * len(a) > len(order):
+            # sum_i alpha_i (R a_i) = R sum_i alpha_i a_i: a vector a word passes R, not all regions
+            a, R = self._normalised(a[order]), self.reduce
+            reduce: Layer = StepLinear(R, sizes, a.dtype)
+        else:  # several captions share an image, whose regions pass R once
+            a, R = self.reduce(self._normalised(a)).index_select(0, order), None
+            reduce = nn.Identity()
+        image = self.attention.encode(a, attention_mode, R)
+        layers = (StepLinear(layer, sizes, a.dtype) for layer in (self.W_h, self.W_z))
+        image.layers = Layers(reduce, *layers, self.L_z)
+        state = self._first_state(_mean(a) if R is None else R(_mean(a)))
         embedded = self.word_dropout(self.embedding(even(words.data)))
         # W_y E y_{t-1} of `equations.lstm_gates`, for the words of all steps at once
         gates = self.W_y(embedded)[: len(words.data)].unsqueeze(1).split(sizes)
@@ -233,7 +242,7 @@ class Decoder(nn.Module):
             log_p, mean = word_log_likelihood(*output, targets.data)
             distribution = partial(log_probs, *output)
         else:
-            parts = mixture.Components(self, embedded, h, a, steps)
+            parts = mixture.Components(self, embedded, h, a, steps, R)
             log_p, mean = parts.log_likelihood(targets.data)
             distribution = parts.log_probs
         alpha, sampled = by_caption(log_p.detach(), steps, targets)

@@ -46,13 +46,14 @@ class Components:
         decoder: Its output layer is used.
         embedded: E y_{t-1} of all words, (words, E), step by step.
         h: h_t, (words, H).
-        a: The images' vectors before they are reduced, those with long captions first.
+        a: The images' vectors, those with long captions first.
         steps: Where each step attended; K is 1.
+        reduce: The layer that reduces contexts made of ``a``; None if ``a`` is reduced.
     """
 
     def __init__(
         self, decoder: nn.Module, embedded: Tensor, h: Tensor, a: Tensor,
-        steps: Sequence[AttentionStep],
+        steps: Sequence[AttentionStep], reduce: nn.Module | None,
     ):  # fmt: skip
         mixtures, sizes = [step.mixture for step in steps], [len(step.alpha) for step in steps]
         self.log_shares = rows([one.log_shares for one in mixtures])  # (words, P + 1)
@@ -64,7 +65,8 @@ class Components:
         last = torch.full_like(image, self.log_shares.shape[1] - 1)
         self.w = w = torch.cat([w, torch.arange(len(image), device=a.device)])  # (components,)
         self.p = torch.cat([p, last])
-        contexts = decoder.reduce(even(torch.cat([single, rest])))[: len(w)]
+        contexts = even(torch.cat([single, rest]))
+        contexts = (contexts if reduce is None else reduce(contexts))[: len(w)]
         z = rows([step.beta for step in steps])[w] * contexts
         kept = decoder.dropout(torch.ones_like(embedded))[w]  # the same for all components
         mixed = ((embedded + decoder.L_h(h))[w] + decoder.L_z(even(z))[: len(w)]) * kept

@@ -226,10 +226,11 @@ class Trainer:
         pairs = zip(batch.rows.tolist(), batch.caption_numbers.tolist(), strict=True)
         pairs = [pair for pair in pairs for _ in range(self.config.samples)]  # side by side
         captions = pad_captions([rows[row][number] for row, number in pairs])
-        a = batch.features.to(self.group.device)[[row for row, _ in pairs]]  # (C, L, D)
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=bf16):
-            output = self.model(a, captions.to(self.group.device))
+        device, bf16 = self.group.device, self.config.precision == "bf16"
+        a = batch.features.to(device)  # (N, L, D)
+        images = torch.tensor([row for row, _ in pairs], device=device)  # of each caption
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            output = self.model(a, captions.to(device), images=images)
         mine = self.objective(output)
         nll, words = self.group.all_reduce_sum(mine.nll * share, mine.words * share)
         self.decoder.attention.update_baseline(-nll / words)

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from labkit.data.vocabulary import BOS, EOS, PAD
 from labkit.model.attention import SoftAttention
-from labkit.model.config import ModelConfig
+from labkit.model.config import MECHANISMS, ModelConfig
 from labkit.model.decoder import Decoder, State, pad_captions
 from labkit.model.outputs import DecoderOutput
 from labkit.training.config import TrainingConfig
@@ -225,6 +225,25 @@ def test_the_order_of_the_captions_does_not_matter(decoder, a):
         assert_close(mixed.alpha, output.alpha[order])
         for place, log_p in zip(order, of_each(mixed, captions[order]), strict=True):
             assert_close(log_p, each[place])
+
+
+@pytest.mark.parametrize("attention", MECHANISMS)
+@pytest.mark.parametrize("rows", [[0, 1, 1, 0, 1], [3, 0, 2, 4, 0]])
+def test_captions_that_share_an_image_equal_those_with_a_copy_each(rows, attention, a):
+    """Whether regions are reduced once for several captions, or contexts for each: one result."""
+    torch.manual_seed(0)
+    decoder = Decoder(replace(SIZES, attention=attention)).double()
+    a, rows = a[: max(rows) + 1].double(), torch.tensor(rows)
+    captions, found = pad_captions(CAPTIONS), []
+    for given in ({"a": a[rows]}, {"a": a, "images": rows}):
+        decoder.zero_grad()
+        torch.manual_seed(1)  # the same regions are sampled
+        output = decoder(captions=captions, **given)
+        (output.nll.sum() + output.alpha.square().sum()).backward()
+        grads = [one.grad for one in decoder.parameters() if one.grad is not None]
+        found.append([output.nll, output.alpha, *grads])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
 
 
 def test_only_earlier_words_count(decoder, a):
