@@ -6,6 +6,7 @@ error says what, and what to do); 2 the command was not understood; 130 interrup
 
 import gc
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from labkit.cli import scoring as cli_scoring
 from labkit.cli import store as cli_store
 from labkit.cli.scoring import Scores, show
 from labkit.cli.store import Out, Overwrite, Store
-from labkit.files import outputs
+from labkit.files import atomic_write, outputs
 from labkit.model.config import GenerationConfig
 from labkit.validation import declared
 
@@ -211,6 +212,38 @@ def probe(
 
 
 @app.command()
+def calibrate(
+    run: Run,
+    out: Annotated[Path | None, Option(help="Folder to write to. Default: the run's.")] = None,
+    data: Annotated[Path | None, Option(help="A store. Default: the training store.")] = None,
+    split: Annotated[str | None, Option(help="The split. Default: the dev split.")] = None,
+    json: Scores = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure how often captions are wrong, by their scores.
+
+    It writes calibration.json and calibration.png. With that file in its folder, a model tells of
+    each caption how often such captions are wrong. Wrong is what is untrue of a drawn scene; of a
+    photograph, what has a subject that no human caption names.
+
+    Example: labkit calibrate runs/soft
+    """
+    from labkit.evaluation.calibrate import calibrate as measure
+    from labkit.figures.reliability import reliability_curve
+    from labkit.model.calibration import FILE
+
+    if out is None and not run.is_dir():
+        raise ValueError(f"{run} is not the folder of a run: name a folder to write to, with --out")
+    folder = out or run
+    picture = folder / "calibration.png"
+    outputs(folder / FILE, picture, json, overwrite=overwrite, inputs=(data,))
+    found = measure(run, folder, data, split)
+    with atomic_write(picture, new=not overwrite) as part:
+        reliability_curve(found).savefig(part, format="png", dpi=150)
+    show(asdict(found), json, overwrite)
+
+
+@app.command()
 def models() -> None:
     """List the trained models that come with the package.
 
@@ -237,7 +270,8 @@ def caption(
 ) -> None:
     """Caption photographs, and draw where the model looked.
 
-    The captions go to standard output, the attention strips to --out.
+    The captions go to standard output, the attention strips to --out. A third column tells how
+    often a caption with such a score is wrong, if the model knows (labkit calibrate).
 
     No file is overwritten: if NAME.png exists, the strip is called NAME-2.png, NAME-3.png, ...
 

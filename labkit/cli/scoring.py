@@ -19,7 +19,9 @@ def show(scores: dict[str, Any], json: Path | None, overwrite: bool) -> None:
     """Print a line for each score that is not None, and write all of them to a file, if asked."""
     for name, value in scores.items():
         if value is not None:
-            print(f"{name:14} {value:.3f}" if isinstance(value, float) else f"{name:14} {value}")
+            several = value if isinstance(value, list) else [value]
+            texts = [f"{one:.3f}" if isinstance(one, float) else str(one) for one in several]
+            print(f"{name:14} {' '.join(texts)}")
     if json:
         write_json(json, scores, new=not overwrite)
 

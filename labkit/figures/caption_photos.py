@@ -21,6 +21,9 @@ def caption_photos(
 ) -> list[str]:  # fmt: skip
     """Caption photographs: print each caption, and save its attention strip.
 
+    Of a model with a calibration, a third column tells how often a caption with such a score is
+    wrong.
+
     A strip is named after its photograph. No file is overwritten: if the name is taken, even by an
     earlier call, the strip is called NAME-2.png, NAME-3.png, ..., and a line on standard error says
     so. A line there also names each photograph that cannot be read; the others are captioned.
@@ -52,7 +55,8 @@ def caption_photos(
             unread.append(str(photo))
             continue
         caption = captioner.caption(image, config, suppress)
-        print(f"{photo}\t{caption.text}", flush=True)
+        wrong = "" if caption.wrong is None else f"\twrong {caption.wrong:.0%}"
+        print(f"{photo}\t{caption.text}{wrong}", flush=True)
         strip = io.BytesIO()
         attention_strip(image, caption.words, caption.alpha).savefig(strip, **FAST)
         path = write_new(out, photo.stem, ".png", strip.getvalue())

@@ -185,7 +185,8 @@ class AttentionViewer(Viewer):
     word, not words with each other.
 
     If the captions differ, they are aligned: a word corresponds to the same word of the other
-    caption, or to the word in its place. Some words correspond to none.
+    caption, or to the word in its place. Some words correspond to none. Of a model with a
+    calibration, a sentence tells how often captions with such a score are wrong.
 
     Args:
         photo: A file, a PIL image, or an array (H, W, 3) of uint8, in its own aspect ratio.
@@ -220,7 +221,13 @@ class AttentionViewer(Viewer):
         words = {name: list(one.words) for name, one in captions.items()}
         self.alpha = {name: one.alpha.astype(np.float32).round(3) for name, one in captions.items()}
         panels = [attention_panel(name, words[name], self.alpha[name]) for name in captions]
-        super().__init__(photo, words, panels, f"Where {_listed(list(words))} looked", alt)
+        trust = [
+            f"Of captions of {name} with a score like this one, {one.wrong:.0%} are wrong."
+            for name, one in captions.items()
+            if one.wrong is not None
+        ]
+        hint, alt = " ".join([HINT, *trust]), " ".join([alt, *trust])
+        super().__init__(photo, words, panels, f"Where {_listed(list(words))} looked", alt, hint)
 
 
 def describe(weights: np.ndarray) -> str:

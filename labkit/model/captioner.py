@@ -1,7 +1,7 @@
 """A trained model as one thing: photograph in, words and where they attended out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from labkit.data.photos import read_photo, to_input
 from labkit.data.vocabulary import Vocabulary
 from labkit.features.encoder import Encoder, EncoderConfig, grid_of, load_encoder, network_of
 from labkit.files import keep_freed_memory
+from labkit.model.calibration import Calibration
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
 from labkit.model.generation import generate
@@ -31,11 +32,14 @@ class CaptionedPhoto:
         words: The T words of the caption.
         score: log p of the caption; by beam search divided by a power of its length.
         alpha: (T, rows, columns) where each word attended; each map sums to 1.
+        wrong: How often a caption with this score was wrong, 0 to 1, see `Calibration`; None if
+            the model has no calibration for the way the caption was generated.
     """
 
     words: list[str]
     score: float
     alpha: np.ndarray
+    wrong: float | None = None
 
     @property
     def text(self) -> str:
@@ -58,6 +62,7 @@ class Captioner:
         generation: How it captions, unless asked otherwise.
         data: The store it was trained on; None where that is not at hand.
         dev_split: The split of it that chose the epoch.
+        calibration: How often its captions are wrong, by their scores; None if not measured.
 
     Example:
         >>> from importlib.resources import files
@@ -75,6 +80,7 @@ class Captioner:
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     data: str | None = None
     dev_split: str = "dev"
+    calibration: Calibration | None = None
 
     def __repr__(self) -> str:
         attention, words = self.decoder.config.attention, len(self.vocabulary)
@@ -106,7 +112,7 @@ class Captioner:
         dev = config["training"].get("dev_split") or "dev"
         return cls(
             decoder.eval(), vocabulary, config["encoder"], str(model), generation,
-            config.get("data"), dev,
+            config.get("data"), dev, Calibration.load(folder),
         )  # fmt: skip
 
     @cached_property
@@ -190,13 +196,22 @@ class Captioner:
         if len(shape) != 3 or shape[1:] != (rows * columns, dim):
             expected = f"(N, {rows * columns}, {dim})"
             raise ValueError(f"{self.name} needs features {expected}, not {shape}")
-        photos = []
+        photos, curve = [], self.calibration
         never = self.vocabulary.ids(suppress)
+        if curve is not None and (never or curve.decoding != decoding_of(config, self.decoder)):
+            curve = None  # it holds for captions generated in another way
         for caption in generate(self.decoder, features.float(), config, never):
             words = [self.vocabulary.words[word] for word in caption.words]
             alpha = caption.alpha.reshape(-1, rows, columns).numpy()
-            photos.append(CaptionedPhoto(words, caption.score, alpha))
+            wrong = None if curve is None else curve.share_wrong(caption.score)
+            photos.append(CaptionedPhoto(words, caption.score, alpha, wrong))
         return photos
+
+
+def decoding_of(config: GenerationConfig, decoder: Decoder) -> str:
+    """Describe in words how a decoder captions, with the attention mode that it takes by itself."""
+    mode = config.attention_mode or next(iter(decoder.attention.attention_modes), None)
+    return str(replace(config, attention_mode=mode))
 
 
 def list_pretrained() -> list[str]:

@@ -1,0 +1,225 @@
+"""How often is a caption with this score wrong? Measured on a split, fitted by a logistic curve.
+
+What is wrong? On drawn scenes, a caption that is not wholly true. On photographs nobody knows the
+truth, but there are the captions of several people. There a caption is called wrong if its subject
+is of a kind that none of them names: a boy, where all of them saw a cat. All words for people are
+one kind, and plurals count as their singulars. So a true detail that nobody mentions is not wrong;
+but neither is a wrong detail. Human captions, each against the others, tell how strict the rule is.
+It knows English.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.stats import mannwhitneyu
+
+from labkit.data.scenes import is_true, things_of
+from labkit.data.words import tokenize
+from labkit.evaluation.evaluate import caption_split, compare_encoders
+from labkit.files import write_json
+from labkit.model.calibration import FILE, Calibration
+from labkit.model.captioner import Captioner, decoding_of
+from labkit.model.config import GenerationConfig
+from labkit.store.shards import FeatureStore, find_split
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+PEOPLE = _words("""
+    person people man woman boy girl child kid guy lady someone adult male female toddler baby
+    infant teen teenager youth crowd group family team player rider racer biker cyclist bicyclist
+    skier snowboarder skateboarder skater surfer swimmer climber hiker runner walker kayaker worker
+    gentleman couple friend individual spectator fan audience bride groom performer
+""")
+DESCRIBES = _words("""
+    a an the this that these some many several few lots one two three four five six seven his her
+    their its another other no and or of very black white brown red blue green yellow orange pink
+    purple grey gray tan beige blond blonde dark light bright colored golden small large big little
+    tiny huge tall short long young old older elderly furry fluffy spotted beautiful lone single
+    bare empty pair bunch view picture image photo close up
+""")  # what may stand before the subject
+ENDS = _words("""
+    is are was were be being has have had in on at with while who which near by next from through
+    over under along down into onto behind beside between across against for as to around outside
+    inside above below during after before there
+""")  # where the subject ends
+IRREGULAR = {"men": "man", "women": "woman", "children": "child", "babies": "baby",
+             "ladies": "lady", "puppies": "puppy", "mice": "mouse", "geese": "goose"}  # fmt: skip
+FOLDS = 10
+LEAST = 10  # captions of either kind, for a curve that means anything
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How well a calibration tells wrong captions from right ones, on its own split.
+
+    Each caption is judged by a curve that was fitted without its tenth of the split.
+
+    Attributes:
+        captions: The number of captions.
+        wrong: The share that was wrong.
+        people_wrong: The share of human captions that the rule calls wrong, each against the others
+            of its image; None on drawn scenes.
+        auc: How often a wrong caption is trusted less than a right one, of all pairs; .5 is chance.
+        brier: The mean squared error of the share told for each caption.
+        brier_constant: The same, if each caption is told the share of all.
+        told: For tenths of the captions, the most trusted first, the mean share told.
+        found: For each of these tenths the share that was wrong.
+    """
+
+    captions: int
+    wrong: float
+    people_wrong: float | None
+    auc: float
+    brier: float
+    brier_constant: float
+    told: list[float]
+    found: list[float]
+
+
+def subject(caption: str) -> str | None:
+    """Name the kind of thing that an English caption is about; "person" for all people.
+
+    Example:
+        >>> from labkit.evaluation.calibrate import subject
+        >>> subject("Two small black dogs run on the grass"), subject("a young girl with a dog")
+        ('dog', 'person')
+    """
+    first = None
+    for word in map(_singular, tokenize(caption)):
+        if word in PEOPLE:
+            return "person"
+        if word in ENDS or word.endswith("ing"):
+            if first:
+                break
+        elif word not in DESCRIBES:
+            first = first or word
+    return first
+
+
+def is_wrong(caption: str, references: Sequence[str]) -> bool:
+    """Whether a caption's subject is of a kind that none of the references mentions."""
+    words = (_singular(word) for text in references for word in tokenize(text))
+    return subject(caption) not in {"person" if word in PEOPLE else word for word in words}
+
+
+def wrong_captions(store: FeatureStore, captions: Sequence[str]) -> list[bool]:
+    """Which captions of a store's images are wrong, see the module.
+
+    Args:
+        store: The images, with what is known of them.
+        captions: A caption for each image.
+    """
+    if _drawn(store):
+        known = zip(captions, store.facts, strict=True)
+        return [not is_true(caption, things_of(facts)) for caption, facts in known]
+    pairs = zip(captions, store.captions, strict=True)
+    return [is_wrong(caption, references) for caption, references in pairs]
+
+
+def people_wrong(store: FeatureStore) -> float | None:
+    """The share of a store's human captions that are wrong by those of the others."""
+    found = [
+        is_wrong(text, [*texts[:n], *texts[n + 1 :]])
+        for texts in ([] if _drawn(store) else store.captions)
+        if len(texts) > 1
+        for n, text in enumerate(texts)
+    ]
+    return sum(found) / len(found) if found else None
+
+
+def fit(scores: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:
+    """Fit p(wrong) = sigma(intercept + slope score) by maximum likelihood.
+
+    Args:
+        scores: (N,).
+        wrong: (N,), 1 or 0.
+    """
+    mean, width = scores.mean(), max(float(scores.std()), 1e-6)
+    x = (scores - mean) / width
+
+    def loss(w: np.ndarray) -> float:
+        logit = w[0] + w[1] * x
+        return float((np.logaddexp(0, logit) - wrong * logit).mean() + 1e-4 * w[1] ** 2)
+
+    intercept, slope = minimize(loss, np.zeros(2)).x
+    return float(intercept - slope * mean / width), float(slope / width)
+
+
+def reliability(scores: np.ndarray, wrong: np.ndarray, people: float | None = None) -> Reliability:
+    """Judge by cross-validation how well scores tell wrong captions, see `Reliability`."""
+    fold = np.arange(len(scores)) % FOLDS
+    told = np.empty(len(scores))
+    for k in range(FOLDS):
+        intercept, slope = fit(scores[fold != k], wrong[fold != k])
+        told[fold == k] = 0.5 * (1 + np.tanh((intercept + slope * scores[fold == k]) / 2))
+    bad, good = told[wrong == 1], told[wrong == 0]
+    share = float(wrong.mean())
+    parts = np.array_split(np.argsort(told, kind="stable"), FOLDS)
+    return Reliability(
+        len(scores), share, people, float(mannwhitneyu(bad, good).statistic / bad.size / good.size),
+        float(((told - wrong) ** 2).mean()), share * (1 - share),
+        [float(told[part].mean()) for part in parts], [float(wrong[part].mean()) for part in parts],
+    )  # fmt: skip
+
+
+def calibrate(
+    run: str | Path, out: str | Path, store: str | Path | None = None, split: str | None = None,
+    config: GenerationConfig | None = None, progress: bool = True,
+) -> Reliability:  # fmt: skip
+    """Caption a split, see which captions are wrong, and write calibration.json.
+
+    In the folder of a model, that file makes `Captioner` say of each caption how often such a
+    caption is wrong.
+
+    Args:
+        run: The run's folder, or the name of a model that comes with the package.
+        out: The folder to write to; the run's own, as a rule.
+        store: The store's folder; None uses the one that the run was trained on.
+        split: The split; None uses the one that chose the run's epoch, or dev.
+        config: How to generate captions; None uses the model's own configuration.
+        progress: Show a progress bar, if standard error is a terminal.
+
+    Raises:
+        ValueError: The split has no references, no store is known, its features come from another
+            encoder, or fewer than ten captions are wrong, or right.
+    """
+    captioner = Captioner.from_pretrained(run)
+    if (store := store or captioner.data) is None:
+        raise ValueError(f"{run} comes without its data: name a store with --data")
+    images = FeatureStore(store, find_split(store, split or captioner.dev_split))
+    compare_encoders(images, captioner)
+    if not _drawn(images) and not all(images.captions):
+        raise ValueError(f"{store}: {images.split} has images without captions: none can be judged")
+    config = config or captioner.generation
+    found = caption_split(captioner.decoder, images, config, progress=progress)
+    texts = [captioner.vocabulary.decode(one.words) for one in found]
+    scores = np.array([one.score for one in found])
+    wrong = np.array(wrong_captions(images, texts), dtype=float)
+    if min(wrong.sum(), len(wrong) - wrong.sum()) < LEAST:
+        raise ValueError(
+            f"{int(wrong.sum())} of {len(wrong)} captions are wrong: a curve needs {LEAST} of "
+            "either kind, so caption a larger split"
+        )
+    intercept, slope = fit(scores, wrong)
+    calibration = Calibration(
+        intercept=intercept, slope=slope, captions=len(wrong), wrong=float(wrong.mean()),
+        decoding=decoding_of(config, captioner.decoder),
+    )  # fmt: skip
+    write_json(Path(out) / FILE, asdict(calibration))
+    return reliability(scores, wrong, people_wrong(images))
+
+
+def _drawn(store: FeatureStore) -> bool:
+    return store.source.get("source") == "scenes"
+
+
+def _singular(word: str) -> str:
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word

@@ -1,0 +1,41 @@
+"""The figure of a calibration: how often captions are wrong, and how often they are said to be."""
+
+from matplotlib.figure import Figure
+
+from labkit.evaluation.calibrate import Reliability
+from labkit.figures.strips import Picture
+
+
+def reliability_curve(found: Reliability) -> Figure:
+    """Draw the share of wrong captions against the share told, by tenths of the captions.
+
+    The line is where both are equal. Bars are 95% intervals (Wilson's) of the share found.
+
+    Args:
+        found: What `labkit.evaluation.calibrate.calibrate` returns.
+
+    Returns:
+        The figure, to display or to save with `savefig`.
+    """
+    figure = Picture(figsize=(4.5, 4.5), layout="constrained")
+    panel = figure.subplots()
+    count = found.captions / len(found.told)
+    bars = [_interval(share, count) for share in found.found]
+    below = [share - low for share, (low, _) in zip(found.found, bars, strict=True)]
+    above = [high - share for share, (_, high) in zip(found.found, bars, strict=True)]
+    top = max(*found.told, *(high for _, high in bars)) * 1.05
+    panel.plot([0, top], [0, top], color="0.6", linewidth=1)
+    panel.errorbar(found.told, found.found, [below, above], fmt="o", capsize=3)
+    panel.axhline(found.wrong, color="0.6", linestyle=":", linewidth=1)
+    panel.set(xlim=(0, top), ylim=(0, top), xlabel="wrong, as told by the score",
+              ylabel="wrong, as found")  # fmt: skip
+    panel.grid(alpha=0.3)
+    return figure
+
+
+def _interval(share: float, count: float) -> tuple[float, float]:
+    """Wilson's 95% interval of a share of so many."""
+    z = 1.96**2 / count
+    middle = (share + z / 2) / (1 + z)
+    half = (z * share * (1 - share) + z * z / 4) ** 0.5 / (1 + z)
+    return max(0.0, middle - half), middle + half

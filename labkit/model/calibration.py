@@ -1,0 +1,47 @@
+"""How sure a captioner is: from the score of a caption to how often such a caption is wrong."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+from labkit.files import read_json
+from labkit.validation import checked, from_file, means
+
+FILE = "calibration.json"
+
+
+@checked()
+class Calibration:
+    """The share of wrong captions among those of one score, p = sigma(intercept + slope score).
+
+    It was fitted to the captions of a split with references (`labkit.evaluation.calibrate`). It
+    holds for captions generated in the same way, and for images like those of the split.
+
+    Example:
+        >>> from labkit.model.calibration import Calibration
+        >>> calibration = Calibration(
+        ...     intercept=-3.0, slope=-1.0, captions=500, wrong=0.1, decoding="greedy")
+        >>> round(calibration.share_wrong(-2.0), 2)
+        0.27
+    """
+
+    intercept: Annotated[float, means("the logit of the share at score 0")]
+    slope: Annotated[float, means("how it changes with the score; below 0, as a rule")]
+    captions: Annotated[int, means("how many captions it was fitted to", ge=1)]
+    wrong: Annotated[float, means("the share of them that was wrong", ge=0, le=1)]
+    decoding: Annotated[str, means("how the captions were generated, in words")]
+
+    def share_wrong(self, score: float) -> float:
+        """How many captions of this score are wrong, 0 to 1."""
+        logit = self.intercept + self.slope * score
+        return 0.5 * (1 + math.tanh(logit / 2))  # the sigmoid, which overflows nowhere
+
+    @classmethod
+    def load(cls, folder: Path) -> "Calibration | None":
+        """Read the calibration of a model's folder; None if it has none.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        path = folder / FILE
+        return from_file(cls, read_json(path), path) if path.exists() else None

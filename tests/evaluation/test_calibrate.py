@@ -1,0 +1,97 @@
+"""How sure a model can be: the rule for wrong captions, the curve, and the command."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from commands import labkit
+
+from labkit import FeatureStore, prepare_scenes
+from labkit.evaluation.calibrate import fit, is_wrong, reliability, subject
+from labkit.model.calibration import Calibration
+from labkit.model.captioner import PRETRAINED, Captioner
+
+CAT = ["a cat sleeps on a couch", "two kittens and a cat", "an orange cat lies there"]
+
+
+@pytest.mark.parametrize(("caption", "kind"), [
+    ("a black and white dog runs through the grass", "dog"),
+    ("two dogs are playing", "dog"),
+    ("there is a boat on the water", "boat"),
+    ("a group of people sit around a table", "person"),
+    ("Children play in the snow", "person"),
+    ("in the snow", "snow"),
+    ("", None),
+])  # fmt: skip
+def test_subject(caption, kind):
+    assert subject(caption) == kind
+
+
+def test_a_cat_is_no_boy():
+    assert is_wrong("a boy is sitting on a couch", CAT)
+    assert not is_wrong("a cat is sitting on a boat", CAT)  # the rule sees the subject alone
+    assert not is_wrong("a man rides a bike", ["a young girl on her bike"])  # people are one kind
+    assert is_wrong("", CAT)
+
+
+def test_the_curve_is_the_one_that_drew_the_answers():
+    random = np.random.default_rng(0)
+    scores = random.normal(-3, 1, 20_000)
+    p = 1 / (1 + np.exp(-(-6 - 1.5 * scores)))
+    wrong = (random.random(len(p)) < p).astype(float)
+    intercept, slope = fit(scores, wrong)
+    assert intercept == pytest.approx(-6, abs=0.3)
+    assert slope == pytest.approx(-1.5, abs=0.08)
+    curve = Calibration(
+        intercept=intercept, slope=slope, captions=len(p), wrong=wrong.mean(), decoding="greedy"
+    )
+    assert curve.share_wrong(-3.0) == pytest.approx(1 / (1 + np.exp(1.5)), abs=0.02)
+    assert 0 <= curve.share_wrong(1e6) < 1e-6
+    assert curve.share_wrong(-1e6) == 1
+
+
+def test_what_is_told_is_found():
+    random = np.random.default_rng(1)
+    scores = random.normal(-3, 1, 20_000)
+    wrong = (random.random(len(scores)) < 1 / (1 + np.exp(6 + 1.5 * scores))).astype(float)
+    found = reliability(scores, wrong)
+    assert np.abs(np.subtract(found.told, found.found)).max() < 0.03
+    assert found.told == sorted(found.told)
+    assert found.auc > 0.7
+    assert found.brier < found.brier_constant
+    chance = reliability(random.permutation(scores), wrong)
+    assert chance.auc == pytest.approx(0.5, abs=0.02)
+    assert chance.brier == pytest.approx(chance.brier_constant, rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def scenes_store(tmp_path_factory):
+    return prepare_scenes(tmp_path_factory.mktemp("scenes") / "store", count=150, progress=False)
+
+
+def test_command_and_what_the_model_says_then(scenes_store, tmp_path):
+    """A copy of a model learns how often it is wrong, and says so of each caption."""
+    model = tmp_path / "model"
+    shutil.copytree(PRETRAINED / "scenes-soft", model)
+    (model / "calibration.json").unlink(missing_ok=True)
+    assert Captioner.from_pretrained(model).calibration is None
+    done = labkit("calibrate", model, "--data", scenes_store, "--split", "train", "--json",
+                  tmp_path / "scores.json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert (model / "calibration.png").stat().st_size > 1000
+    captioner = Captioner.from_pretrained(model)
+    assert captioner.calibration.captions == scores["captions"]
+    a = torch.from_numpy(FeatureStore(scenes_store, "train").read(np.arange(5))).float()
+    for one in captioner.generate(a):
+        assert one.wrong == captioner.calibration.share_wrong(one.score)
+    assert {one.wrong for one in captioner.generate(a, num_beams=2)} == {None}
+    assert {one.wrong for one in captioner.generate(a, suppress=["large"])} == {None}
+    again = labkit("calibrate", model, "--data", scenes_store, "--split", "train")
+    assert again.returncode == 1
+    assert "calibration.json exists" in again.stderr
+    (model / "calibration.json").write_text('{"intercept": 1}')
+    with pytest.raises(ValueError, match=r"calibration\.json"):
+        Captioner.from_pretrained(model)
