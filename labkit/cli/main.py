@@ -224,7 +224,7 @@ def calibrate(
 
     It writes calibration.json and calibration.png. With that file in its folder, a model tells of
     each caption how often such captions are wrong. Wrong is what is untrue of a drawn scene; of a
-    photograph, what has a subject that no human caption names.
+    photograph, a caption most of whose words are in no human caption.
 
     Example: labkit calibrate runs/soft
     """

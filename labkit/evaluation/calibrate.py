@@ -1,11 +1,11 @@
 """How often is a caption with this score wrong? Measured on a split, fitted by a logistic curve.
 
 What is wrong? On drawn scenes, a caption that is not wholly true. On photographs nobody knows the
-truth, but there are the captions of several people. There a caption is called wrong if its subject
-is of a kind that none of them names: a boy, where all of them saw a cat. All words for people are
-one kind, and plurals count as their singulars. So a true detail that nobody mentions is not wrong;
-but neither is a wrong detail. Human captions, each against the others, tell how strict the rule is.
-It knows English.
+truth, but there are the captions of several people. There a caption is called wrong if most of its
+words are in none of them. Only words with content count, without their endings; all words for
+people are one word. So a true detail that nobody mentions does not make a caption wrong, and
+neither does one wrong detail. How strict is the rule? Human captions, each against the others of
+its image, tell. It knows English.
 """
 
 from collections.abc import Sequence
@@ -36,18 +36,12 @@ PEOPLE = _words("""
     skier snowboarder skateboarder skater surfer swimmer climber hiker runner walker kayaker worker
     gentleman couple friend individual spectator fan audience bride groom performer
 """)
-DESCRIBES = _words("""
-    a an the this that these some many several few lots one two three four five six seven his her
-    their its another other no and or of very black white brown red blue green yellow orange pink
-    purple grey gray tan beige blond blonde dark light bright colored golden small large big little
-    tiny huge tall short long young old older elderly furry fluffy spotted beautiful lone single
-    bare empty pair bunch view picture image photo close up
-""")  # what may stand before the subject
-ENDS = _words("""
-    is are was were be being has have had in on at with while who which near by next from through
-    over under along down into onto behind beside between across against for as to around outside
-    inside above below during after before there
-""")  # where the subject ends
+EMPTY = _words("""
+    a an the this that these some many several few his her their its another other no and or of very
+    it he she they them him is are was were be being has have had in on at with while who which near
+    by next from through over under along down into onto behind beside between across against for as
+    to around outside inside above below during after before there up out off
+""")  # without content
 IRREGULAR = {"men": "man", "women": "woman", "children": "child", "babies": "baby",
              "ladies": "lady", "puppies": "puppy", "mice": "mouse", "geese": "goose"}  # fmt: skip
 FOLDS = 10
@@ -82,30 +76,31 @@ class Reliability:
     found: list[float]
 
 
-def subject(caption: str) -> str | None:
-    """Name the kind of thing that an English caption is about; "person" for all people.
+def stems(caption: str) -> list[str]:
+    """Give the words with content of an English caption, without their endings.
 
     Example:
-        >>> from labkit.evaluation.calibrate import subject
-        >>> subject("Two small black dogs run on the grass"), subject("a young girl with a dog")
-        ('dog', 'person')
+        >>> from labkit.evaluation.calibrate import stems
+        >>> stems("Two boys are running with the dogs")
+        ['two', 'person', 'run', 'dog']
     """
-    first = None
-    for word in map(_singular, tokenize(caption)):
-        if word in PEOPLE:
-            return "person"
-        if word in ENDS or word.endswith("ing"):
-            if first:
-                break
-        elif word not in DESCRIBES:
-            first = first or word
-    return first
+    return [_stem(word) for word in tokenize(caption) if word not in EMPTY]
 
 
 def is_wrong(caption: str, references: Sequence[str]) -> bool:
-    """Whether a caption's subject is of a kind that none of the references mentions."""
-    words = (_singular(word) for text in references for word in tokenize(text))
-    return subject(caption) not in {"person" if word in PEOPLE else word for word in words}
+    """Whether most of a caption's words with content are in none of the references.
+
+    A caption without such a word is wrong.
+
+    Example:
+        >>> from labkit.evaluation.calibrate import is_wrong
+        >>> people = ["a cat sleeps on a couch", "an orange cat is lying there"]
+        >>> is_wrong("a boy in a red shirt", people), is_wrong("a cat on a red couch", people)
+        (True, False)
+    """
+    known = {word for text in references for word in stems(text)}
+    found = [word in known for word in stems(caption)]
+    return 2 * sum(found) < len(found) or not found
 
 
 def wrong_captions(store: FeatureStore, captions: Sequence[str]) -> list[bool]:
@@ -219,7 +214,16 @@ def _drawn(store: FeatureStore) -> bool:
     return store.source.get("source") == "scenes"
 
 
-def _singular(word: str) -> str:
-    if word in IRREGULAR:
-        return IRREGULAR[word]
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+def _stem(word: str) -> str:
+    """Take the endings of the plural and of verbs from a word, roughly."""
+    word = IRREGULAR.get(word, word)
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+        word = word[:-1]
+    if word in PEOPLE:
+        return "person"
+    for ending in ("ing", "ed"):
+        if word.endswith(ending) and len(word) >= len(ending) + 3:
+            word = word.removesuffix(ending)
+            word = word[:-1] if word[-1] == word[-2] else word  # run-ning
+            break
+    return word[:-1] if len(word) > 3 and word.endswith("e") else word
