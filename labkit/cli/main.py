@@ -254,6 +254,21 @@ def caption(
 
 
 @app.command()
+def doctor(
+    json: Annotated[bool, Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Look at this installation; say what is wrong, and how to mend it.
+
+    Paste what it prints when you ask for help. It holds no name and no folder of yours.
+
+    Example: labkit doctor
+    """
+    from labkit.cli.doctor import doctor
+
+    sys.exit(doctor(json))
+
+
+@app.command()
 def grade(
     notebooks: Annotated[list[Path], Argument(metavar="NOTEBOOK...", help="Submitted labs.")],
     stored: Annotated[bool, Option("--stored", help="Use stored outputs; run nothing.")] = False,

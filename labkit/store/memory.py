@@ -96,11 +96,17 @@ def memory_left() -> int:
             continue
         if (most := resource.getrlimit(getattr(resource, limit))[0]) != resource.RLIM_INFINITY:
             left.append(most - taken)
-    return max(0, min(left + _left_in_cgroups()))
+    return max(0, min([*left, *(most - used for most, used in _cgroups())]))
 
 
-def _left_in_cgroups() -> list[int]:
-    """What this process's cgroups may still take; pages of files would make room."""
+def memory_limit() -> int | None:
+    """Return the bytes that this process's cgroups may take in all; None: as the machine has."""
+    limits = [most for most, _ in _cgroups() if most < psutil.virtual_memory().total]
+    return min(limits, default=None)
+
+
+def _cgroups() -> list[tuple[int, int]]:
+    """The limit of each of this process's cgroups, and what it uses; pages of files make room."""
     found, groups = [], Path("/proc/self/cgroup")
     for line in groups.read_text().splitlines() if groups.exists() else []:
         _, controllers, group = line.split(":", 2)
@@ -116,5 +122,5 @@ def _left_in_cgroups() -> list[int]:
             if limit != "max":
                 cache = int(stat.get("total_cache", stat.get("file", 0)))
                 used = int((folder / f"memory.{now}").read_text())
-                found.append(int(limit) - used + cache)
+                found.append((int(limit), used - cache))
     return found
