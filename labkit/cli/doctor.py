@@ -206,9 +206,8 @@ def gpu(report: Report) -> None:
     found |= {"name": None, "built_for_cuda": torch.version.cuda}
     if torch.cuda.is_available():
         facts = torch.cuda.get_device_properties(0)
-        found |= {"name": facts.name, "count": torch.cuda.device_count()}
-        bf16 = torch.cuda.is_bf16_supported()
-        found |= {"memory_gib": _gib(facts.total_memory), "bf16_fast": bf16}
+        found |= {"name": facts.name, "memory_gib": _gib(facts.total_memory)}
+        found |= {"count": torch.cuda.device_count(), "bf16_fast": torch.cuda.is_bf16_supported()}
     elif shutil.which("nvidia-smi"):
         report.notes.append("there is an NVIDIA driver, and this PyTorch is not built for it")
 

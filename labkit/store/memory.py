@@ -38,7 +38,7 @@ def memory_now() -> Memory:
     me, now = psutil.Process(), Memory()
     for process in [me, *me.children(recursive=True)]:
         try:
-            text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+            text = Path(f"/proc/{process.pid}/smaps_rollup").read_text("ascii")
             fields = dict(line.split(":") for line in text.splitlines()[1:])
             kilobytes = {name: int(value.split()[0]) for name, value in fields.items()}
             kinds = [kilobytes[f"Pss_{kind}"] * 1024 for kind in ("Anon", "Shmem", "File")]
@@ -108,7 +108,7 @@ def memory_limit() -> int | None:
 def _cgroups() -> list[tuple[int, int]]:
     """The limit of each of this process's cgroups, and what it uses; pages of files make room."""
     found, groups = [], Path("/proc/self/cgroup")
-    for line in groups.read_text().splitlines() if groups.exists() else []:
+    for line in groups.read_text("utf-8").splitlines() if groups.exists() else []:
         _, controllers, group = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue
@@ -117,10 +117,10 @@ def _cgroups() -> list[tuple[int, int]]:
         for folder in {root / group.strip("/"), root}:
             if not (folder / f"memory.{most}").exists():
                 continue
-            limit = (folder / f"memory.{most}").read_text().strip()
-            stat = dict(line.split() for line in (folder / "memory.stat").open())
+            limit = (folder / f"memory.{most}").read_text("ascii").strip()
+            stat = dict(line.split() for line in (folder / "memory.stat").open(encoding="ascii"))
             if limit != "max":
                 cache = int(stat.get("total_cache", stat.get("file", 0)))
-                used = int((folder / f"memory.{now}").read_text())
+                used = int((folder / f"memory.{now}").read_text("ascii"))
                 found.append((int(limit), used - cache))
     return found
