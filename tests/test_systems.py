@@ -31,7 +31,7 @@ warnings.filterwarnings("error", category=EncodingWarning, module="labkit")  # U
 from labkit import console
 from labkit.cli.main import app
 import labkit.evaluation.evaluate, labkit.training.run, labkit.figures.caption_photos
-import torch._dynamo, matplotlib.font_manager, pycocoevalcap.meteor.meteor
+import filelock, torch._dynamo, matplotlib.font_manager, pycocoevalcap.meteor.meteor
 sys.platform = system  # after the imports: theirs are those of the real system
 
 def labkit(*words):
