@@ -1,7 +1,7 @@
 """The whole path where a system is not Linux: what it lacks is taken away, and the commands work.
 
-Slow: a new process for each system draws scenes, trains, captions and scores, which starts METEOR's
-Java. `tests/store/test_systems.py` looks at the store alone, and closer.
+Slow: a new process for each system draws scenes, trains and captions, and for one of them starts
+METEOR's Java, to score. `tests/store/test_systems.py` looks at the store alone, and closer.
 """
 
 import json
@@ -45,7 +45,8 @@ labkit("verify", "store")
 sizes = ("hidden_dim=8", "embed_dim=8", "attention_dim=8", "feature_dim=8", "num_workers=2")
 labkit("train", "store", "--out", "run", "--epochs", "1", *(f"--set={one}" for one in sizes))
 labkit("train", "store", "--out", "run", "--epochs", "1", "--resume")
-labkit("evaluate", "run", "--json", "scores.json")
+if system == "win32":  # METEOR's Java is the same everywhere
+    labkit("evaluate", "run", "--json", "scores.json")
 labkit("caption", "scenes-soft", "scene.png", "--out", "captions")
 sys.stdout.flush()
 from labkit.cli.doctor import diagnose
@@ -63,12 +64,13 @@ def test_the_commands_do_without_what_a_system_lacks(tmp_path, system):
     root, lacks = Path(__file__).parents[1], SYSTEMS[system]
     done = subprocess.run(
         [sys.executable, "-X", "warn_default_encoding", "-c", WITHOUT, lacks, system],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, encoding="utf-8",
+        cwd=tmp_path, capture_output=True, text=True, timeout=900, encoding="utf-8",
         env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert 0 <= scores["meteor"] <= 1 and scores["images"] == 10
+    if system == "win32":
+        scores = json.loads((tmp_path / "scores.json").read_text())
+        assert 0 <= scores["meteor"] <= 1 and scores["images"] == 10
     assert (tmp_path / "captions" / "scene.png").stat().st_size > 1000
     *_, last = done.stdout.splitlines()
     found, notes = json.loads(last)

@@ -111,10 +111,8 @@ def diagnose() -> Report:
 
 def versions(report: Report) -> None:
     """Compare what is installed with what labkit asks for."""
-    import labkit
-
-    found = report.found["versions"]
-    found |= {"labkit": labkit.__version__, "python": platform.python_version()}
+    found, own = report.found["versions"], sys.modules["labkit"].__version__
+    found |= {"labkit": own, "python": platform.python_version()}
     from packaging.requirements import Requirement
 
     def compare(owner: str, lines: list[str]) -> None:
@@ -128,8 +126,8 @@ def versions(report: Report) -> None:
                 found[wanted.name] = version
             if version is None or not wanted.specifier.contains(version, prereleases=True):
                 here = f"here is {version}" if version else "it is not installed"
-                mend = f"pip install '{wanted}'"
-                report.problems.append(f"{owner} needs {wanted}, and {here}: {mend}")
+                what = f"{owner} needs {wanted}, and {here}: pip install '{wanted}'"
+                report.problems.append(what)
 
     compare("labkit", metadata.requires("labkit") or [])
     with suppress(metadata.PackageNotFoundError):  # the two must be installed together
@@ -157,8 +155,9 @@ def memory(report: Report) -> None:
     found |= {"total_gib": _gib(psutil.virtual_memory().total), "left_gib": left}
     found["control_group_limit_gib"] = limit and _gib(limit)
     if left < LITTLE_MEMORY:
-        what = f"only {left} GiB of memory are left, and METEOR's Java program needs "
-        report.problems.append(f"{what}{LITTLE_MEMORY:.0f}: close other programs")
+        report.problems.append(
+            f"only {left} GiB of memory are left, and METEOR needs {LITTLE_MEMORY}: close programs"
+        )
 
 
 def disk(report: Report, place: str, folder: str) -> None:
@@ -192,10 +191,11 @@ def processor(report: Report) -> None:
 
     from labkit.features.encoder import bf16_is_fast
 
-    found |= {"threads": torch.get_num_threads(), "bf16_fast": bf16_is_fast()}
-    if wanted and found["threads"] < (usable or 1):
-        what = f"OMP_NUM_THREADS={wanted} keeps PyTorch to {found['threads']} of {usable} cores"
-        report.notes.append(f"{what}: unset it where no other program needs them")
+    found |= {"threads": (threads := torch.get_num_threads()), "bf16_fast": bf16_is_fast()}
+    if wanted and threads < (usable or 1):
+        report.notes.append(
+            f"OMP_NUM_THREADS={wanted} leaves PyTorch {threads} of {usable} cores: unset it for all"
+        )
 
 
 def gpu(report: Report) -> None:

@@ -254,12 +254,11 @@ def caption(
 
 
 @app.command()
-def doctor(
-    json: Annotated[bool, Option("--json", help="As JSON, for programs.")] = False,
-) -> None:
-    """Look at this installation; say what is wrong, and how to mend it.
+def doctor(json: Annotated[bool, Option("--json", help="As JSON, for programs.")] = False) -> None:
+    """Say what is wrong with this installation.
 
-    Paste what it prints when you ask for help. It holds no name and no folder of yours.
+    And how to mend it. When you ask for help, paste what it prints: it holds no name and no folder
+    of yours.
 
     Example: labkit doctor
     """

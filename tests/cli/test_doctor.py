@@ -150,7 +150,7 @@ def test_little_memory_is_a_problem(monkeypatch):
     report = Report()
     doctor.memory(report)
     assert report.problems == [
-        "only 0.9 GiB of memory are left, and METEOR's Java program needs 2: close other programs"
+        "only 0.9 GiB of memory are left, and METEOR needs 2.0: close programs"
     ]
 
 
