@@ -13,6 +13,7 @@ import sysconfig
 import tomllib
 import venv
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -104,6 +105,10 @@ def test_it_is_the_wheel_that_ran_and_it_has_all_its_files(python, tmp_path):
     )
     where, models, recipes, measured = run(python, "-c", ask, cwd=tmp_path).stdout.splitlines()
     assert str(python.parents[1]) in where
+    installed, source = Path(where).parent, ROOT / "labkit"
+    files = [one.relative_to(source) for one in source.rglob("*") if one.is_file()]
+    missing = [one for one in files if not (installed / one).is_file()]
+    assert files and not [one for one in missing if "__pycache__" not in one.parts]
     assert models.split() == [
         "flickr8k-hard", "flickr8k-soft", "scenes-hard", "scenes-sees-word", "scenes-soft",
     ]  # fmt: skip
