@@ -27,7 +27,7 @@ HOLDS_labs := core
 HOLDS_book := core
 HOLDS_tests := core labs book
 
-.PHONY: help demo lab book test lint clean
+.PHONY: help demo lab book test lint cpu install dist clean
 .NOTPARALLEL:
 
 help:
@@ -36,6 +36,9 @@ help:
 	@echo "make book    build the book's pages"
 	@echo "make test    run all tests and all labs"
 	@echo "make lint    check the style of the code"
+	@echo "make install install all that the other targets need, and run nothing"
+	@echo "make cpu     before any of them: make .venv with PyTorch for processors only, which is smaller"
+	@echo "make dist    build the files of a release, and check them"
 	@echo "make clean   remove what the other targets made, .venv too"
 
 demo: .venv/.installed-core
@@ -57,6 +60,18 @@ test: .venv/.installed-tests
 
 lint: .venv/.installed-tests
 	$(BIN)/ruff check .
+
+install: .venv/.installed-tests
+
+# PyTorch's own index: on Linux, PyPI's builds bring the GPU libraries. Both packages in one command.
+cpu: .venv/bin/python
+	$(BIN)/python -m pip install --index-url https://download.pytorch.org/whl/cpu torch torchvision
+
+dist: .venv/bin/python
+	$(BIN)/python -m pip install "build>=1.2" "twine>=6.1"
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 clean:
 	rm -rf .venv _build build dist *.egg-info demo book/_static/tell

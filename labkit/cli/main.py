@@ -288,6 +288,20 @@ def caption(
 
 
 @app.command()
+def doctor(json: Annotated[bool, Option("--json", help="As JSON, for programs.")] = False) -> None:
+    """Say what is wrong with this installation.
+
+    And how to mend it. When you ask for help, paste what it prints: it holds no name and no folder
+    of yours.
+
+    Example: labkit doctor
+    """
+    from labkit.cli.doctor import doctor
+
+    sys.exit(doctor(json))
+
+
+@app.command()
 def grade(
     notebooks: Annotated[list[Path], Argument(metavar="NOTEBOOK...", help="Submitted labs.")],
     stored: Annotated[bool, Option("--stored", help="Use stored outputs; run nothing.")] = False,

