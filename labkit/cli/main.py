@@ -217,6 +217,7 @@ def calibrate(
     out: Annotated[Path | None, Option(help="Folder to write to. Default: the run's.")] = None,
     data: Annotated[Path | None, Option(help="A store. Default: the training store.")] = None,
     split: Annotated[str | None, Option(help="The split. Default: the dev split.")] = None,
+    check: Annotated[bool, Option("--check", help="Only check that it holds here.")] = False,
     json: Scores = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -228,16 +229,20 @@ def calibrate(
 
     Example: labkit calibrate runs/soft
     """
-    from labkit.evaluation.calibrate import calibrate as measure
+    from labkit.evaluation import calibrate as measure
     from labkit.figures.reliability import reliability_curve
     from labkit.model.calibration import FILE
 
+    if check:
+        outputs(json, overwrite=overwrite, inputs=(run, data))
+        show(asdict(measure.check_calibration(run, data, split)), json, overwrite)
+        return
     if out is None and not run.is_dir():
         raise ValueError(f"{run} is not the folder of a run: name a folder to write to, with --out")
     folder = out or run
     picture = folder / "calibration.png"
     outputs(folder / FILE, picture, json, overwrite=overwrite, inputs=(data,))
-    found = measure(run, folder, data, split)
+    found = measure.calibrate(run, folder, data, split)
     with atomic_write(picture, new=not overwrite) as part:
         reliability_curve(found).savefig(part, format="png", dpi=150)
     show(asdict(found), json, overwrite)

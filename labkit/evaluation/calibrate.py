@@ -52,7 +52,7 @@ LEAST = 10  # captions of either kind, for a curve that means anything
 class Reliability:
     """How well a calibration tells wrong captions from right ones, on its own split.
 
-    Each caption is judged by a curve that was fitted without its tenth of the split.
+    `calibrate` judges each caption by a curve that was fitted without its tenth of the split.
 
     Attributes:
         captions: The number of captions.
@@ -146,18 +146,28 @@ def fit(scores: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:
     return float(intercept - slope * mean / width), float(slope / width)
 
 
-def reliability(scores: np.ndarray, wrong: np.ndarray, people: float | None = None) -> Reliability:
-    """Judge by cross-validation how well scores tell wrong captions, see `Reliability`."""
-    fold = np.arange(len(scores)) % FOLDS
-    told = np.empty(len(scores))
+def cross_validated(scores: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Tell the share of each caption by a curve that was fitted without its tenth: (N,)."""
+    fold, told = np.arange(len(scores)) % FOLDS, np.empty(len(scores))
     for k in range(FOLDS):
         intercept, slope = fit(scores[fold != k], wrong[fold != k])
         told[fold == k] = 0.5 * (1 + np.tanh((intercept + slope * scores[fold == k]) / 2))
+    return told
+
+
+def reliability(told: np.ndarray, wrong: np.ndarray, people: float | None = None) -> Reliability:
+    """Compare what was told with what was found, see `Reliability`.
+
+    Args:
+        told: (N,) the share told for each caption.
+        wrong: (N,), 1 or 0; both occur.
+        people: The share of human captions that are wrong.
+    """
     bad, good = told[wrong == 1], told[wrong == 0]
     share = float(wrong.mean())
     parts = np.array_split(np.argsort(told, kind="stable"), FOLDS)
     return Reliability(
-        len(scores), share, people, float(mannwhitneyu(bad, good).statistic / bad.size / good.size),
+        len(told), share, people, float(mannwhitneyu(bad, good).statistic / bad.size / good.size),
         float(((told - wrong) ** 2).mean()), share * (1 - share),
         [float(told[part].mean()) for part in parts], [float(wrong[part].mean()) for part in parts],
     )  # fmt: skip
@@ -184,6 +194,52 @@ def calibrate(
         ValueError: The split has no references, no store is known, its features come from another
             encoder, or fewer than ten captions are wrong, or right.
     """
+    captioner, images, scores, wrong = _judged(run, store, split, config, progress)
+    if min(wrong.sum(), len(wrong) - wrong.sum()) < LEAST:
+        raise ValueError(
+            f"{int(wrong.sum())} of {len(wrong)} captions are wrong: a curve needs {LEAST} of "
+            "either kind, so caption a larger split"
+        )
+    intercept, slope = fit(scores, wrong)
+    calibration = Calibration(
+        intercept=intercept, slope=slope, captions=len(wrong), wrong=float(wrong.mean()),
+        decoding=decoding_of(config or captioner.generation, captioner.decoder),
+    )  # fmt: skip
+    write_json(Path(out) / FILE, asdict(calibration))
+    return reliability(cross_validated(scores, wrong), wrong, people_wrong(images))
+
+
+def check_calibration(
+    run: str | Path, store: str | Path | None = None, split: str | None = None,
+    progress: bool = True,
+) -> Reliability:  # fmt: skip
+    """Does a model's calibration hold for other images? Nothing is fitted or written.
+
+    Args:
+        run: As in `calibrate`, as the following.
+        store: Another store, prepared with the same encoder.
+        split: The split.
+        progress: Show a progress bar, if standard error is a terminal.
+
+    Raises:
+        ValueError: As in `calibrate`; or the model has no calibration, or all captions are wrong,
+            or all right.
+    """
+    captioner, images, scores, wrong = _judged(run, store, split, None, progress)
+    if (curve := captioner.calibration) is None:
+        raise ValueError(f"{run} has no calibration to check: make one without --check")
+    if len(set(wrong)) < 2:
+        raise ValueError(f"all {len(wrong)} captions are {'wrong' if wrong[0] else 'right'}: "
+                         "caption a larger split")  # fmt: skip
+    told = np.array([curve.share_wrong(score) for score in scores])
+    return reliability(told, wrong, people_wrong(images))
+
+
+def _judged(
+    run: str | Path, store: str | Path | None, split: str | None, config: GenerationConfig | None,
+    progress: bool,
+) -> tuple[Captioner, FeatureStore, np.ndarray, np.ndarray]:  # fmt: skip
+    """Caption a split: the captioner, the images, the captions' scores, and which are wrong."""
     captioner = Captioner.from_pretrained(run)
     if (store := store or captioner.data) is None:
         raise ValueError(f"{run} comes without its data: name a store with --data")
@@ -194,20 +250,8 @@ def calibrate(
     config = config or captioner.generation
     found = caption_split(captioner.decoder, images, config, progress=progress)
     texts = [captioner.vocabulary.decode(one.words) for one in found]
-    scores = np.array([one.score for one in found])
     wrong = np.array(wrong_captions(images, texts), dtype=float)
-    if min(wrong.sum(), len(wrong) - wrong.sum()) < LEAST:
-        raise ValueError(
-            f"{int(wrong.sum())} of {len(wrong)} captions are wrong: a curve needs {LEAST} of "
-            "either kind, so caption a larger split"
-        )
-    intercept, slope = fit(scores, wrong)
-    calibration = Calibration(
-        intercept=intercept, slope=slope, captions=len(wrong), wrong=float(wrong.mean()),
-        decoding=decoding_of(config, captioner.decoder),
-    )  # fmt: skip
-    write_json(Path(out) / FILE, asdict(calibration))
-    return reliability(scores, wrong, people_wrong(images))
+    return captioner, images, np.array([one.score for one in found]), wrong
 
 
 def _drawn(store: FeatureStore) -> bool:

@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from commands import labkit
+from commands import assert_one_sentence, labkit
 
 from labkit import FeatureStore, prepare_scenes
-from labkit.evaluation.calibrate import fit, is_wrong, reliability, stems
+from labkit.evaluation.calibrate import cross_validated, fit, is_wrong, reliability, stems
 from labkit.model.calibration import Calibration
 from labkit.model.captioner import PRETRAINED, Captioner
 
@@ -58,12 +58,12 @@ def test_what_is_told_is_found():
     random = np.random.default_rng(1)
     scores = random.normal(-3, 1, 20_000)
     wrong = (random.random(len(scores)) < 1 / (1 + np.exp(6 + 1.5 * scores))).astype(float)
-    found = reliability(scores, wrong)
+    found = reliability(cross_validated(scores, wrong), wrong)
     assert np.abs(np.subtract(found.told, found.found)).max() < 0.03
     assert found.told == sorted(found.told)
     assert found.auc > 0.7
     assert found.brier < found.brier_constant
-    chance = reliability(random.permutation(scores), wrong)
+    chance = reliability(cross_validated(random.permutation(scores), wrong), wrong)
     assert chance.auc == pytest.approx(0.5, abs=0.02)
     assert chance.brier == pytest.approx(chance.brier_constant, rel=0.01)
 
@@ -91,9 +91,17 @@ def test_command_and_what_the_model_says_then(scenes_store, tmp_path):
         assert one.wrong == captioner.calibration.share_wrong(one.score)
     assert {one.wrong for one in captioner.generate(a, num_beams=2)} == {None}
     assert {one.wrong for one in captioner.generate(a, suppress=["large"])} == {None}
+    checked = labkit("calibrate", model, "--data", scenes_store, "--split", "train", "--check")
+    assert checked.returncode == 0, checked.stderr
+    shown = dict(line.split(maxsplit=1) for line in checked.stdout.splitlines())
+    assert shown["wrong"] == f"{scores['wrong']:.3f}"
+    assert float(shown["brier"]) < scores["brier"]  # here each caption had its share in the curve
     again = labkit("calibrate", model, "--data", scenes_store, "--split", "train")
     assert again.returncode == 1
     assert "calibration.json exists" in again.stderr
+    (model / "calibration.json").unlink()
+    none = labkit("calibrate", model, "--data", scenes_store, "--split", "train", "--check")
+    assert_one_sentence(none, "no calibration to check")
     (model / "calibration.json").write_text('{"intercept": 1}')
     with pytest.raises(ValueError, match=r"calibration\.json"):
         Captioner.from_pretrained(model)
