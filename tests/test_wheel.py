@@ -6,6 +6,7 @@ what it needs is taken from the tests' own environment, on the path after it.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -89,8 +90,9 @@ def test_a_photograph_is_told_right_after_installation(python, tmp_path):
     done = run(python, *caption, "coffee.jpg", "astronaut.jpg", "--out", "told", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert [photo for photo, _ in lines] == ["coffee.jpg", "astronaut.jpg"]
-    assert all(len(text.split()) > 3 for _, text in lines)
+    assert [photo for photo, _, _ in lines] == ["coffee.jpg", "astronaut.jpg"]
+    assert all(len(text.split()) > 3 for _, text, _ in lines)
+    assert all(re.fullmatch(r"wrong \d+%", sure) for _, _, sure in lines)
     for name in ("coffee", "astronaut"):
         with Image.open(tmp_path / "told" / f"{name}.png") as maps:
             assert min(maps.size) > 100
