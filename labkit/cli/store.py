@@ -102,9 +102,8 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         if not without_captions:
             require_captions(report, root)
         prepare(records, out, config, facts, unread, images_per_shard, group=group)
-        if unread and group.is_main:
-            print(unread, file=sys.stderr)
         if group.is_main:
+            print(*filter(None, [unread]), end="\n" * bool(unread), file=sys.stderr)
             print(store_line(out))
 
     verb.__doc__ = f"""Encode {reads}. Several processes of torchrun share the work.
