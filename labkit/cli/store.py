@@ -68,6 +68,12 @@ def prepare_scenes_verb(
         print(store_line(out))
 
 
+def print_lines(*lines: object) -> None:
+    """Print what there is to report to standard error."""
+    for line in filter(None, lines):
+        print(line, file=sys.stderr)
+
+
 def prepare_photos_verb(source: str, reads: str) -> None:
     """Add the command that prepares photographs in one layout."""
 
@@ -97,13 +103,13 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         records, facts = read_photos(
             source, root, split, report, images, make_splits, split_seed, augment
         )
-        for line in [*report.notes, *([str(report)] if report else [])] * group.is_main:
-            print(line, file=sys.stderr)
+        if group.is_main:
+            print_lines(*report.notes, report)
         if not without_captions:
             require_captions(report, root)
         prepare(records, out, config, facts, unread, images_per_shard, group=group)
         if group.is_main:
-            print(*filter(None, [unread]), end="\n" * bool(unread), file=sys.stderr)
+            print_lines(unread)
             print(store_line(out))
 
     verb.__doc__ = f"""Encode {reads}. Several processes of torchrun share the work.
