@@ -5,15 +5,19 @@ With ``LABKIT_DEBUG=1`` in the environment, Python's traceback precedes that lin
 
 import atexit
 import os
+import re
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 EXPECTED = (OSError, ValueError, ModuleNotFoundError, MemoryError)  # their messages suffice
 INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C, as in shells
+TERMINATED = 143  # and by SIGTERM
+PEER_LOST = re.compile("closed by peer|reset by peer|remote process has exited", re.IGNORECASE)
 
 
 def run(verb: Callable[[], Any]) -> int:
@@ -27,13 +31,14 @@ def run(verb: Callable[[], Any]) -> int:
 
     Returns:
         The exit code: 0 success; 1 an error, reported in one line on standard error; 2 the command
-        was not understood; 130 it was interrupted.
+        was not understood; 130 it was interrupted; 143 SIGTERM asked it to end.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        verb()
+        with on_signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED)):
+            verb()
         code = 0
     except SystemExit as end:  # typer turns an interrupt into this, too
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -45,7 +50,22 @@ def run(verb: Callable[[], Any]) -> int:
     if code == INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends it at once
         complain("interrupted")
+    if code == TERMINATED:
+        complain("terminated")
     return _flushed(code)
+
+
+@contextmanager
+def on_signal(number: int, handler: Callable[..., Any]) -> Iterator[None]:
+    """Handle a signal inside the block; Python can do so in its main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before or signal.SIG_DFL)
 
 
 def leave_at_once() -> Callable[[int], None]:
@@ -83,6 +103,8 @@ def sentence(what: Exception | str) -> str:
     if isinstance(what, OSError) and what.strerror:  # not its number
         text = f"{what.filename}: {what.strerror}" if what.filename else what.strerror
     text = " ".join(filter(None, map(str.strip, text.splitlines())))
+    if isinstance(what, RuntimeError) and PEER_LOST.search(text):
+        return "another process of torchrun's has ended: its own message says why"
     if isinstance(what, str) or (isinstance(what, EXPECTED) and text):
         return text
     return f"unexpected {type(what).__name__}: {text} (LABKIT_DEBUG=1 shows where it came from)"

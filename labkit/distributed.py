@@ -67,16 +67,26 @@ class ProcessGroup:
         dist.all_gather(parts, mine.to(self.device))
         return torch.cat([part[:n].cpu() for part, n in zip(parts, counts, strict=True)])
 
+    def gather_json(self, *values: Any) -> list[Any]:
+        """List the values of all processes, rank by rank, on every process.
+
+        Args:
+            values: any number of them, JSON-able, since they are sent as JSON: a tuple arrives as a
+                list.
+        """
+        text = "".join(f"{json.dumps(value)}\n" for value in values).encode()
+        every = self.gather(torch.frombuffer(bytearray(text or b"\n"), dtype=torch.uint8))
+        return [json.loads(line) for line in every.numpy().tobytes().splitlines() if line]
+
     def broadcast(self, value: Any) -> Any:
         """Give every process the value of rank 0.
 
         Args:
-            value: JSON-able, since it is sent as JSON: a tuple arrives as a list.
+            value: JSON-able, see `gather_json`.
         """
         if self.world_size == 1:
             return value
-        text = json.dumps(value).encode() if self.is_main else b""
-        return json.loads(bytes(self.gather(torch.tensor(list(text), dtype=torch.uint8)).tolist()))
+        return self.gather_json(*[value] if self.is_main else [])[0]
 
     def once(self, work: Callable[[], Any]) -> Any:
         """Let rank 0 do something while the others wait; every process gets the result.

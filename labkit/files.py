@@ -1,6 +1,7 @@
 """Files that are complete or absent, folders that one process writes, and memory that is kept."""
 
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,8 @@ from typing import Any
 
 LOCK = ".labkit-lock"
 LONGEST_NAME = 255  # bytes that a file's name may have on nearly all disks
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+              errno.EIO}  # fmt: skip
 
 
 @contextmanager
@@ -30,18 +33,34 @@ def atomic_write(path: str | Path, new: bool = False) -> Iterator[Path]:
 
     Raises:
         FileExistsError: there is such a file, and ``new`` is set.
+        OSError: it could not be written; the message names it.
     """
     path = Path(path)
     part = path.with_name(f".part-{os.getpid()}-{path.name[-50:]}")  # no name may be too long
+    with naming(path):
+        try:
+            yield part
+            _to_disk(part)
+            if new:
+                _take_name(path)
+            os.replace(part, path)
+            _to_disk(path.parent)  # the folder's entry
+        finally:
+            with suppress(OSError):  # where nothing may be written, nothing can be removed
+                part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Name what could not be written: the system's message names nothing, or a part of it."""
     try:
-        yield part
-        _to_disk(part)
-        if new:
-            _take_name(path)
-        os.replace(part, path)
-        _to_disk(path.parent)  # the folder's entry
-    finally:
-        part.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        elsewhere = error.filename and ".part-" not in str(error.filename)
+        if error.errno not in UNWRITABLE or elsewhere:
+            raise
+        reason = os.strerror(error.errno)
+        raise OSError(error.errno, f"{path} not written: {reason}") from error
 
 
 def _take_name(path: Path) -> None:

@@ -49,7 +49,9 @@ def assert_one_sentence(done: subprocess.CompletedProcess, *words: str) -> None:
     assert all(word in lines[-1] for word in words), lines[-1]
 
 
-def torchrun(count: int, script, *words, first: str | None) -> subprocess.CompletedProcess:
+def torchrun(
+    count: int, script, *words, first: str | None, restarts: int = 0
+) -> subprocess.CompletedProcess:
     """Run a script in several real processes, by torchrun; give what they print.
 
     Args:
@@ -58,13 +60,17 @@ def torchrun(count: int, script, *words, first: str | None) -> subprocess.Comple
         words: what the script finds in `sys.argv`.
         first: modules that torchrun imports and its processes inherit; without, torchrun runs as a
             user types it, and each process imports torch, which is slow.
+        restarts: how often all processes are started again if one has failed.
     """
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    if restarts:  # else torch 2.14 hands on the addresses of the processes that ended
+        environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     program, options = ["-m", "torch.distributed.run"], []
     if first:
         program = ["-c", f"import {first}; from torch.distributed.run import main; main()"]
         options = ["--start-method=fork", "--run-path"]
-    options = ["--standalone", f"--nproc-per-node={count}", *options]
+    options = ["--standalone", f"--nproc-per-node={count}", f"--max-restarts={restarts}", *options]
     return subprocess.run(
         [sys.executable, *program, *options, *map(str, [script, *words])],
-        capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=300, env=environment,
     )  # fmt: skip

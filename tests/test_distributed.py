@@ -5,9 +5,11 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from commands import torchrun
+from PIL import Image
 from small_stores import DIM, make_store
 
 import labkit
@@ -146,3 +148,55 @@ def test_nothing_is_ever_pickled(path):
             if call in ("np.load", "numpy.load"):
                 assert asked.get("allow_pickle") == "False", node.lineno
             assert call != "torch.save", node.lineno
+
+
+SHARED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from labkit import console
+from labkit.cli.main import app
+from test_distributed import evaluation, stub
+torch.set_num_threads(1)
+evaluation.score, evaluation.start_meteor = stub, lambda: None
+photos, store, scores, captions = sys.argv[2:]
+for words in (
+    ["prepare", "table", photos, "--out", store, "--images-per-shard", "4"],
+    ["prepare", "scenes", "--out", f"{store}-scenes", "--count", "10"],
+    ["evaluate", "scenes-soft", "--data", f"{store}-scenes", "--json", scores,
+     "--captions", captions, "--num-beams", "1"],
+):
+    sys.argv = ["labkit", *words]
+    assert console.run(app) == 0
+"""
+
+
+def test_preparing_and_evaluating_are_shared_and_written_once(tmp_path):
+    """Real processes under torchrun, and one alone. A photograph cannot be read."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    rng = np.random.default_rng(0)
+    rows = ["file,caption"]
+    for number in range(21):
+        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{number:02}.png")
+        rows.append(f"{number:02}.png,a dog number {number}")
+    (photos / "05.png").write_bytes(b"no photograph")
+    (photos / "table.csv").write_text("\n".join(rows))
+    (tmp_path / "script.py").write_text(SHARED)
+    for count in (1, 2):
+        out = tmp_path / str(count)
+        out.mkdir()
+        words = photos, out / "store", out / "scores.json", out / "captions.json"
+        done = torchrun(count, tmp_path / "script.py", Path(__file__).parent, *words,
+                        first="labkit.cli.main, labkit.evaluation.evaluate")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("20 all images") == 1, done.stdout
+        assert done.stderr.count("unreadable image") == 1, done.stderr
+    one, two = tmp_path / "1", tmp_path / "2"
+    names = sorted(path.name for path in (one / "store").iterdir())
+    assert len(names) > 10 and names == sorted(path.name for path in (two / "store").iterdir())
+    for name in [*(f"store/{name}" for name in names), "captions.json"]:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    ours, theirs = (json.loads((out / "scores.json").read_text()) for out in (one, two))
+    assert theirs == pytest.approx(ours, abs=1e-5)

@@ -170,10 +170,11 @@ def evaluate(
 ) -> None:
     """Score a model's captions of a split.
 
-    The scores are BLEU, METEOR, ROUGE-L and CIDEr.
+    The scores are BLEU, METEOR, ROUGE-L and CIDEr. Several processes share the work under torchrun.
 
     Example: labkit evaluate runs/soft --split dev --json scores.json
     """
+    from labkit.distributed import init_distributed
     from labkit.evaluation.evaluate import evaluate_model
     from labkit.evaluation.results import write_results
 
@@ -182,7 +183,10 @@ def evaluate(
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,
     }  # fmt: skip
-    found = evaluate_model(run, data, split, suppress=suppress or (), **overrides)
+    group = init_distributed()
+    found = evaluate_model(run, data, split, suppress=suppress or (), group=group, **overrides)
+    if not group.is_main:
+        return
     show(found.as_dict(), json, overwrite)
     if captions:
         write_results(captions, found.captions, new=not overwrite)

@@ -59,9 +59,19 @@ def prepare_scenes_verb(
 
     Example: labkit prepare scenes --out stores/scenes --count 6000
     """
+    from labkit.distributed import init_distributed
     from labkit.features.prepare import prepare_scenes, store_line
 
-    print(store_line(prepare_scenes(out, count, seed, images_per_shard=images_per_shard)))
+    group = init_distributed()
+    prepare_scenes(out, count, seed, images_per_shard=images_per_shard, group=group)
+    if group.is_main:
+        print(store_line(out))
+
+
+def print_lines(*lines: object) -> None:
+    """Print what there is to report to standard error."""
+    for line in filter(None, lines):
+        print(line, file=sys.stderr)
 
 
 def prepare_photos_verb(source: str, reads: str) -> None:
@@ -84,24 +94,25 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         strict: Annotated[bool, Option("--strict", help="Stop at the first bad image.")] = False,
     ) -> None:
         from labkit.data.readers import DataReport, require_captions
+        from labkit.distributed import init_distributed
         from labkit.features.prepare import PHOTO_ENCODER, prepare, read_photos, store_line
 
-        report, unread = DataReport(strict), DataReport(strict)
+        report, unread, group = DataReport(strict), DataReport(strict), init_distributed()
         asked = {"name": encoder, "size": size, "block": block, "weights": weights and str(weights)}
         config = replace(PHOTO_ENCODER, **{name: value for name, value in asked.items() if value})
         records, facts = read_photos(
             source, root, split, report, images, make_splits, split_seed, augment
         )
-        for line in [*report.notes, *([str(report)] if report else [])]:
-            print(line, file=sys.stderr)
+        if group.is_main:
+            print_lines(*report.notes, report)
         if not without_captions:
             require_captions(report, root)
-        prepare(records, out, config, facts, unread, images_per_shard)
-        if unread:
-            print(unread, file=sys.stderr)
-        print(store_line(out))
+        prepare(records, out, config, facts, unread, images_per_shard, group=group)
+        if group.is_main:
+            print_lines(unread)
+            print(store_line(out))
 
-    verb.__doc__ = f"""Encode {reads}.
+    verb.__doc__ = f"""Encode {reads}. Several processes of torchrun share the work.
 
     Example: labkit prepare {source} data/{source} --out stores/{source}
     """

@@ -200,7 +200,7 @@ def _all_scores(
 def evaluate_model(
     run: str | Path, store: str | Path | None = None, split: str | None = None,
     config: GenerationConfig | None = None, progress: bool = True, suppress: Sequence[str] = (),
-    **overrides: Any,
+    group: ProcessGroup | None = None, **overrides: Any,
 ) -> Evaluation:  # fmt: skip
     """Score a trained model on a split of a store. Nothing is written.
 
@@ -211,6 +211,7 @@ def evaluate_model(
         config: How to generate captions; None uses the model's own configuration.
         progress: Show a progress bar, if standard error is a terminal.
         suppress: Words that are not to be generated.
+        group: The processes that share the work, see `evaluate`.
         overrides: Fields of `GenerationConfig` to change, such as ``num_beams=3``; None changes
             nothing.
 
@@ -221,19 +222,20 @@ def evaluate_model(
         ValueError: The split has no references, its features come from another encoder, no store is
             known, the vocabulary has no such word, or an override is unknown or out of range.
     """
-    captioner = Captioner.from_pretrained(run)
+    captioner, group = Captioner.from_pretrained(run), group or ProcessGroup()
     if (store := store or captioner.data) is None:
         raise ValueError(f"{run} comes without its data: name a store with --data")
     features = FeatureStore(store, find_split(store, split or captioner.dev_split))
     compare_encoders(features, captioner)
     config = (config or captioner.generation).updated(overrides)
-    decoder, vocabulary = captioner.decoder, captioner.vocabulary
+    decoder, vocabulary = captioner.decoder.to(group.device), captioner.vocabulary
     never = vocabulary.ids(suppress)
     found = evaluate(
-        decoder, vocabulary, features, config, progress=progress, suppress_tokens=never
+        decoder, vocabulary, features, config, group, progress, suppress_tokens=never
     )
-    references = (text for texts in features.captions for text in texts)
-    warn_if_not_english(found.captions.values(), references)
+    if group.is_main:
+        references = (text for texts in features.captions for text in texts)
+        warn_if_not_english(found.captions.values(), references)
     return found
 
 

@@ -9,7 +9,6 @@ convolutions, so the captions are those of `labkit.model.captioner.Captioner`.
 import base64
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, distribution
@@ -201,10 +200,11 @@ def _put(tensors: dict[str, Tensor], name: str, conv: nn.Conv2d) -> None:
 
 def _copy_page(part: Path) -> None:
     """Copy the page's own files, and the viewer with its style."""
-    shutil.copytree(PAGE, part, ignore=shutil.ignore_patterns("__pycache__"))
+    part.mkdir()
+    for path in [*PAGE.glob("*.*"), VIEWER.with_suffix(".css")]:
+        (part / path.name).write_bytes(path.read_bytes())
     viewer = VIEWER.read_text(encoding="utf-8").strip()
     (part / "viewer.js").write_text(f'"use strict";\nlabkit.viewer = {viewer};\n', "utf-8")
-    shutil.copy(VIEWER.with_suffix(".css"), part)
     (part / "weights").mkdir()
 
 

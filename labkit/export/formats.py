@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from labkit.files import naming
 from labkit.model.captioner import FILES, list_pretrained
 from labkit.store.export import FORMATS
 from labkit.store.export import export as export_store
@@ -41,15 +42,16 @@ def export(
         raise ValueError(f"one folder in {to} takes one source: export {sources[1]} by itself")
     if overwrite and to != "browser":
         raise ValueError(f"--overwrite is for browser only: remove {out} or name another folder")
-    if to == "browser":
-        from labkit.export.browser import export_to_browser
+    with naming(out):
+        if to == "browser":
+            from labkit.export.browser import export_to_browser
 
-        return export_to_browser([str(source) for source in sources], out, overwrite)
-    if to == "onnx":
-        from labkit.export.onnx import export_to_onnx
+            return export_to_browser([str(source) for source in sources], out, overwrite)
+        if to == "onnx":
+            from labkit.export.onnx import export_to_onnx
 
-        return export_to_onnx(str(sources[0]), out)
-    return export_store(sources[0], split, to, out)
+            return export_to_onnx(str(sources[0]), out)
+        return export_store(sources[0], split, to, out)
 
 
 def _check(source: str, to: str) -> None:

@@ -18,7 +18,9 @@ from tqdm import tqdm
 
 from labkit.data.photos import read_photo, to_input
 from labkit.data.records import CaptionedImage, DataError, DataReport
+from labkit.distributed import ProcessGroup
 from labkit.features import backbones
+from labkit.features.sharing import Encoded, of_all_processes
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = False)
 def encode(
     records: Iterable[CaptionedImage], encoder: Encoder, report: DataReport, batch_size: int = 8,
     threads: int | None = None, skip: Collection[str] = frozenset(), progress: bool = True,
+    group: ProcessGroup | None = None,
 ) -> Iterator[tuple[CaptionedImage, np.ndarray]]:  # fmt: skip
     """Compute the annotation vectors of many images, in their order.
 
@@ -195,23 +198,27 @@ def encode(
         threads: The number of threads. None: as many as `torch.get_num_threads` returns.
         skip: The ids of images to skip.
         progress: Show a progress bar, if standard error is a terminal.
+        group: The processes that share the work, batch by batch; None is this process alone.
 
     Yields:
-        Each record with its (L, D) float32 annotation vectors.
+        Each record with its (L, D) float32 annotation vectors, on every process.
 
     Raises:
         DataError: At the first bad image, if the report is strict.
     """
+    group = group or ProcessGroup()
     wanted = [record for record in records if record.id not in skip]
     batches = [wanted[i : i + batch_size] for i in range(0, len(wanted), batch_size)]
-    hidden = None if progress else True  # None: hidden unless standard error is a terminal
+    batches += [[]] * (-len(batches) % group.world_size)  # each process has as many
+    mine = _encode_ahead(batches[group.rank :: group.world_size], encoder, threads)
+    # None: hidden unless standard error is a terminal
+    hidden = None if progress and group.is_main else True
     with tqdm(total=len(wanted), unit="image", desc="encode", disable=hidden) as bar:
-        for batch, found in zip(batches, _encode_ahead(batches, encoder, threads), strict=True):
+        shape = (encoder.grid[0] * encoder.grid[1], encoder.dim)
+        for batch, found in zip(batches, of_all_processes(mine, shape, group), strict=True):
             for record, features in zip(batch, found, strict=True):
-                if isinstance(features, FileNotFoundError):
-                    report.add("missing image", str(features))
-                elif isinstance(features, DataError):
-                    report.add("unreadable image", str(features))
+                if isinstance(features, list):
+                    report.add(*features)
                 else:
                     yield record, features
             bar.update(len(batch))
@@ -225,7 +232,7 @@ def bf16_is_fast() -> bool:
 
 def _encode_ahead(
     batches: list[list[CaptionedImage]], encoder: Encoder, threads: int | None
-) -> Iterator[list[np.ndarray | Exception]]:
+) -> Iterator[list[Encoded]]:
     """Yield what `_encode_batch` returns for each batch, a few of them ahead.
 
     In each thread PyTorch itself uses one: several would have to wait for each other at the end of
@@ -247,8 +254,8 @@ def _encode_ahead(
         torch.set_num_threads(before)  # the pool's threads changed it for all that start later
 
 
-def _encode_batch(records: list[CaptionedImage], encoder: Encoder) -> list[np.ndarray | Exception]:
-    """Read and encode images; return the error for an image that cannot be read."""
+def _encode_batch(records: list[CaptionedImage], encoder: Encoder) -> list[Encoded]:
+    """Read and encode images; for one that cannot be read, return what is wrong with it."""
     read = [_read(record, encoder.config.size) for record in records]
     good = [pixels for pixels in read if isinstance(pixels, np.ndarray)]
     if not good:
@@ -257,15 +264,17 @@ def _encode_batch(records: list[CaptionedImage], encoder: Encoder) -> list[np.nd
     return [next(features) if isinstance(found, np.ndarray) else found for found in read]
 
 
-def _read(record: CaptionedImage, size: int) -> np.ndarray | Exception:
-    """Return an image's pixels (3, S, S), or the error if it cannot be read."""
+def _read(record: CaptionedImage, size: int) -> Encoded:
+    """Return an image's pixels (3, S, S), or the kind of problem and what it is."""
     try:
         is_array = isinstance(record.image, np.ndarray)
         photo = record.image if is_array else read_photo(record.image)
         pixels = to_input(photo, size, record.crop)
         return pixels[:, :, ::-1] if record.flipped else pixels
-    except (FileNotFoundError, DataError) as error:
-        return error
+    except FileNotFoundError as error:
+        return ["missing image", str(error)]
+    except DataError as error:
+        return ["unreadable image", str(error)]
 
 
 def grid_of(encoder: dict, length: int) -> tuple[int, int]:

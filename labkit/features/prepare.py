@@ -5,6 +5,7 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from labkit.data.readers import (
 )
 from labkit.data.scenes import make_scenes
 from labkit.data.splits import parse_shares
-from labkit.features.encoder import EncoderConfig, encode, load_encoder, network_of
+from labkit.distributed import ProcessGroup
+from labkit.features.encoder import EncoderConfig, bf16_is_fast, encode, load_encoder, network_of
 from labkit.files import read_json
 from labkit.store.shards import MANIFEST, FeatureStore, splits
 from labkit.store.writer import DRAFT, StoreWriter
@@ -34,6 +36,7 @@ def prepare(
     records: Sequence[CaptionedImage], store: str | Path, encoder: EncoderConfig,
     source: dict[str, Any], report: DataReport, images_per_shard: int = 1000,
     threads: int | None = None, progress: bool = True, bf16: bool | None = None,
+    group: ProcessGroup | None = None,
 ) -> Path:  # fmt: skip
     """Encode all images of ``records`` and write them as a store, split by split.
 
@@ -52,6 +55,8 @@ def prepare(
         progress: Show a progress bar, if standard error is a terminal.
         bf16: Compute the features in bfloat16 instead of float32; the store records which. None:
             as the store was begun, or else if the processor supports it.
+        group: The processes that share the encoding; None is this process alone. Rank 0 writes, and
+            the files are those of one process.
 
     Returns:
         The store's folder.
@@ -60,32 +65,39 @@ def prepare(
         FileExistsError: The folder holds a different store; the message says what differs.
         DataError: No image could be read.
     """
-    store = Path(store)
-    earlier = _earlier(store)
+    store, group = Path(store), group or ProcessGroup()
+    earlier = group.once(lambda: _earlier(store))
     if bf16 is None and "precision" in earlier.get("encoder", {}):
         bf16 = earlier["encoder"]["precision"] == "bf16"
+    bf16 = group.broadcast(bf16_is_fast() if bf16 is None else bf16)
     network = load_encoder(encoder, bf16)
     source = source | {"images": _fingerprint(records)}
     described, source = json.loads(json.dumps([network.describe(), source]))
     if earlier:
-        described, source = _resumed(store, earlier, described, source, records)
-    if (store / MANIFEST).exists():
+        facts = described, source, records
+        described, source = group.once(lambda: _resumed(store, earlier, *facts))
+    if group.once(lambda: (store / MANIFEST).exists()):
         return store
-    length = network.grid[0] * network.grid[1]
-    with StoreWriter(store, length, network.dim, described, source, images_per_shard) as writer:
-        written = 0
+    length, writer, written = network.grid[0] * network.grid[1], None, 0
+    with ExitStack() as closing:
+        if group.is_main:
+            settings = (length, network.dim, described, source, images_per_shard)
+            writer = closing.enter_context(StoreWriter(store, *settings))
         for split in dict.fromkeys(record.split for record in records):
-            done = writer.done(split)
+            done = group.broadcast(writer and sorted(writer.done(split)))
             written += len(done)
             chosen = [record for record in records if record.split == split]
-            encoded = encode(chosen, network, report, threads=threads, skip=done, progress=progress)
-            for record, features in encoded:
-                writer.add(
-                    split, record.id, features, record.captions, record.boxes, record.facts or None
-                )
+            for record, features in encode(
+                chosen, network, report, threads=threads, skip=set(done), progress=progress,
+                group=group,
+            ):  # fmt: skip
                 written += 1
+                if writer:
+                    facts = record.captions, record.boxes, record.facts or None
+                    writer.add(split, record.id, features, *facts)
         if not written:
             raise DataError(f"none of the {len(records)} images could be read: {report}")
+    group.barrier()  # the store is finished
     return store
 
 
@@ -210,7 +222,7 @@ def read_photos(
 
 def prepare_scenes(
     store: str | Path, count: int = 6000, seed: int = 0, encoder: EncoderConfig = SCENE_ENCODER,
-    images_per_shard: int = 1000, progress: bool = True,
+    images_per_shard: int = 1000, progress: bool = True, group: ProcessGroup | None = None,
 ) -> Path:  # fmt: skip
     """Draw synthetic scenes and write them as a store with the splits train, dev and test.
 
@@ -223,6 +235,7 @@ def prepare_scenes(
             7 x 7 at 112 px.
         images_per_shard: The number of scenes in a full file.
         progress: Show a progress bar, if standard error is a terminal.
+        group: The processes that share the encoding, see `prepare`.
 
     Returns:
         The store's folder.
@@ -245,7 +258,9 @@ def prepare_scenes(
     ]
     source = {"source": "scenes", "count": count, "seed": seed}
     report = DataReport()
-    return prepare(records, store, encoder, source, report, images_per_shard, progress=progress)
+    return prepare(
+        records, store, encoder, source, report, images_per_shard, progress=progress, group=group
+    )
 
 
 def store_line(store: str | Path) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, one_hot
 
 from labkit.model.config import ModelConfig
+from labkit.model.draws import Draws, exponential_like
 from labkit.model.gradients import additive_scores, exp_of
 
 Layer = Callable[[Tensor], Tensor]
@@ -144,10 +145,13 @@ class Attention(nn.Module):
         attention_modes: The modes it has outside training; the first is the default. A mechanism
             without any attends as it learns.
         progress: The share of the training that is done, from 0 to 1; the trainer sets it.
+        draws: Where several processes share a batch, their random numbers, see
+            `labkit.model.draws`; the trainer sets them.
     """
 
     attention_modes: tuple[str, ...] = ()
     progress = 1.0
+    draws: Draws | None = None
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -233,7 +237,9 @@ class Attention(nn.Module):
             step = self.expectation(scores)
         else:
             alpha = scores.softmax(-1)
-            place = sample_place(alpha) if image.attention_mode == "sample" else scores.argmax(-1)
+            place = scores.argmax(-1)
+            if image.attention_mode == "sample":
+                place = sample_place(alpha, self.draws)
             step = AttentionStep(alpha, one_place(place, alpha))
         if image.intervene is not None:
             step = image.intervene(step)
@@ -251,10 +257,10 @@ class SoftAttention(Attention):
         return self.expectation(scores)
 
 
-def sample_place(alpha: Tensor) -> Tensor:
+def sample_place(alpha: Tensor, draws: Draws | None = None) -> Tensor:
     """Sample a region s_t ~ Multinoulli(alpha_t) for each row of alpha (N, K, L): (N, K)."""
-    # `equations.sample_place`, as a number in place of a one-hot vector
-    return torch.multinomial(alpha.flatten(0, 1), 1).view(alpha.shape[:2])
+    # `equations.sample_place`, as a number in place of a one-hot vector; as `torch.multinomial`
+    return (alpha.detach() / exponential_like(alpha, draws)).argmax(-1)
 
 
 def one_place(place: Tensor, alpha: Tensor) -> Tensor:

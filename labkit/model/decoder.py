@@ -18,6 +18,7 @@ from labkit.data.vocabulary import PAD
 from labkit.model import mixture
 from labkit.model.attention import AttentionStep, EncodedImage, Layer, Layers
 from labkit.model.config import ModelConfig
+from labkit.model.draws import dropout
 from labkit.model.gradients import StepLinear, compute_dtype, even, log_probs, word_log_likelihood
 from labkit.model.hard_attention import ATTENTIONS
 from labkit.model.outputs import DecoderOutput, by_caption, rows
@@ -113,7 +114,8 @@ class Decoder(nn.Module):
         """Normalise each vector, and drop some channels in all regions: (N, L, encoder_dim)."""
         a = a.to(compute_dtype(a))
         with torch.autocast(a.device.type, enabled=False):  # it would compute in float32
-            return self.feature_dropout(self.norm(a).mT).mT
+            channels, draws = self.norm(a).mT, self.attention.draws
+            return dropout(self.feature_dropout, channels, draws, "captions").mT
 
     def _first_state(self, mean: Tensor, captions: int = 1) -> State:
         # `equations.initial_state`, by one product
@@ -144,7 +146,7 @@ class Decoder(nn.Module):
         context, step = self.attention(image, query, state.h)
         # `equations.context_gate`: beta_t = sigma(f_beta(h_{t-1}))
         beta = torch.sigmoid(gate) if self.config.gate else torch.ones_like(gate)  # (N, K, 1)
-        beta = self.context_dropout(beta)
+        beta = dropout(self.context_dropout, beta, self.attention.draws, "step")
         z = beta * layers.reduce(context)  # (N, K, D)
         # `equations.lstm_gates`, `lstm_memory` and `lstm_hidden`; W_y E y_{t-1} comes ready-made
         gates = word_gates + hidden_gates + layers.W_z(z)  # eq. 1; its sigmas and tanh follow
@@ -213,7 +215,8 @@ class Decoder(nn.Module):
         sizes = words.batch_sizes.tolist()  # n_t, how many captions have not ended
         order = words.sorted_indices  # longest caption first
         order = order if images is None else images[order]
-        if 2 * len(a) > len(order):
+        dropped = self.training and self.config.feature_dropout  # other channels for each caption
+        if dropped or 2 * len(a) > len(order):
             # sum_i alpha_i (R a_i) = R sum_i alpha_i a_i: a vector a word passes R, not all regions
             a, R = self._normalised(a[order]), self.reduce
             reduce: Layer = StepLinear(R, sizes, a.dtype)
@@ -224,20 +227,26 @@ class Decoder(nn.Module):
         layers = (StepLinear(layer, sizes, a.dtype) for layer in (self.W_h, self.W_z))
         image.layers = Layers(reduce, *layers, self.L_z)
         state = self._first_state(_mean(a) if R is None else R(_mean(a)))
-        embedded = self.word_dropout(self.embedding(even(words.data)))
+        draws = self.attention.draws
+        embedded = dropout(self.word_dropout, self.embedding(even(words.data)), draws, "words")
         # W_y E y_{t-1} of `equations.lstm_gates`, for the words of all steps at once
         gates = self.W_y(embedded)[: len(words.data)].unsqueeze(1).split(sizes)
         hidden, contexts, steps = [], [], []
         for word_gates in gates:  # (n, 1, 4H) for the n captions that have not ended
+            if draws is not None:
+                draws.next_step()
             if (n := len(word_gates)) < len(state.h):
                 image, state = image.first(n), State(state.h[:n], state.c[:n])
             state, z, step = self.lstm_step(word_gates, image, state)
             hidden.append(state.h)
             contexts.append(z)
             steps.append(step)
+        if draws is not None:
+            draws.end_steps()
         h, z = even(rows(hidden)), even(rows(contexts))  # (words, ...)
         if steps[0].mixture is None:  # eq. 7 as in `word_log_probs`, for all words at once
-            mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))[: len(words.data)]
+            mixed = dropout(self.dropout, embedded + self.L_h(h) + self.L_z(z), draws, "words")
+            mixed = mixed[: len(words.data)]
             output = mixed, self.embedding.weight, self.bias
             log_p, mean = word_log_likelihood(*output, targets.data)
             distribution = partial(log_probs, *output)

@@ -32,6 +32,7 @@ from labkit.model.attention import (
     sample_place,
 )
 from labkit.model.config import ATTENTION_MODES, MECHANISMS, ModelConfig
+from labkit.model.draws import Draws, coins, exponential_like
 
 HARD_MODES = tuple(ATTENTION_MODES)  # the most likely region, unless asked otherwise
 LEAST_SHARE = 0.01  # of the weight: `MarginalAttention` sums a region with less among the rest
@@ -83,15 +84,16 @@ class ReinforceAttention(Attention):
     ) -> EncodedImage:
         """Toss the coins, too: one for each caption, or one for the batch."""
         image = super().encode(a, attention_mode, reduce)
-        coins = torch.rand(1 if self.config.one_coin else len(a), device=a.device)
-        image.soft_mask = (coins < self.config.soft_share).expand(len(a))[:, None, None]
+        n, draws = (1, None) if self.config.one_coin else (len(a), self.draws)
+        soft = coins(self.config.soft_share, n, draws, a).expand(len(a))
+        image.soft_mask = soft[:, None, None]
         return image
 
     def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
         """Sample a region, or take a soft step."""
         log_alpha = scores.log_softmax(-1)  # (N, K, L); a logarithm of alpha could be of 0
         alpha = log_alpha.exp()
-        place = sample_place(alpha)  # (N, K)
+        place = sample_place(alpha, self.draws)  # (N, K)
         # the logarithm of `equations.place_probability`
         log_choice = log_alpha.gather(-1, place[..., None])[..., 0]
         return AttentionStep(
@@ -128,7 +130,8 @@ class GumbelAttention(Attention):
 
     def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
         """Sample a region, with the softmax's gradient."""
-        return AttentionStep(scores.softmax(-1), straight_through(scores, self.temperature()))
+        place = straight_through(scores, self.temperature(), self.draws)
+        return AttentionStep(scores.softmax(-1), place)
 
     def temperature(self) -> float:
         """The temperature at `progress`."""
@@ -159,14 +162,13 @@ class MarginalAttention(GumbelAttention):
     ) -> EncodedImage:
         """Toss the coins, too."""
         image = super().encode(a, attention_mode, reduce)
-        coins = torch.rand(len(a), device=a.device)
-        image.soft_mask = (coins < self.config.sum_share)[:, None, None]
+        image.soft_mask = coins(self.config.sum_share, len(a), self.draws, a)[:, None, None]
         return image
 
     def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
         """Make each likely region a component and the rest one more; or sample one region."""
         step = self.expectation(scores)
-        place = straight_through(scores, self.temperature())
+        place = straight_through(scores, self.temperature(), self.draws)
         mixture, sampled = step.mixture, ~image.soft_mask  # (N, 1, 1)
         # a sampled region is the only component, the last one, for its context has the gradient
         shares = mixture.log_shares.masked_fill(sampled, -torch.inf)
@@ -191,9 +193,9 @@ class MarginalAttention(GumbelAttention):
         return AttentionStep(alpha, alpha, mixture=mixture)
 
 
-def straight_through(scores: Tensor, temperature: float) -> Tensor:
+def straight_through(scores: Tensor, temperature: float, draws: Draws | None = None) -> Tensor:
     """One-hot of a region sampled from softmax(scores), with a softmax's gradient: (N, K, L)."""
-    noise = -torch.empty_like(scores).exponential_().log()  # Gumbel
+    noise = -exponential_like(scores, draws).log()  # Gumbel
     soft = ((scores + noise) / temperature).softmax(-1)
     return one_place(soft.argmax(-1), soft) + (soft - soft.detach())  # the bracket is exactly 0
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn
 
 from labkit.model.attention import AttentionStep, EncodedImage, one_place
+from labkit.model.draws import dropout
 from labkit.model.gradients import even, log_probs, word_log_likelihood
 from labkit.model.outputs import rows
 
@@ -68,7 +69,9 @@ class Components:
         contexts = even(torch.cat([single, rest]))
         contexts = (contexts if reduce is None else reduce(contexts))[: len(w)]
         z = rows([step.beta for step in steps])[w] * contexts
-        kept = decoder.dropout(torch.ones_like(embedded))[w]  # the same for all components
+        # the same for all components
+        kept = dropout(decoder.dropout, torch.ones_like(embedded), decoder.attention.draws, "words")
+        kept = kept[w]
         mixed = ((embedded + decoder.L_h(h))[w] + decoder.L_z(even(z))[: len(w)]) * kept
         self.output = mixed, decoder.embedding.weight, decoder.bias
 

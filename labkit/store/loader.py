@@ -8,7 +8,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Batch:
         caption_numbers: (C,) int64, for each caption which of its image's captions it is.
         weight: (B,) float32, 1; or 0 for a sample that only keeps a rank busy.
         features: (B, L, D), overwritten when the next batch is taken: `clone` those you keep.
+        step: (S,) int64, the samples of the step over all ranks, see `Loader.captions_of_step`.
     """
 
     indices: np.ndarray
@@ -40,6 +41,7 @@ class Batch:
     caption_numbers: np.ndarray
     weight: Tensor
     features: Tensor
+    step: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class Loader:
@@ -225,15 +227,27 @@ class Loader:
         order = ShuffledOrder(count, self.seed, epoch) if self.shuffle else np.asarray
         for begin in range(start, count, AHEAD * size):
             positions = np.arange(begin, min(begin + AHEAD * size, count))
-            mine = positions[(positions - begin) % size % self.world_size == self.rank]
-            for samples in np.split(order(mine), np.searchsorted(mine, positions[size::size])):
+            for step in np.split(order(positions), range(size, len(positions), size)):
+                samples = step[self.rank :: self.world_size]
                 weight = float(len(samples) > 0)
                 images, rows, numbers = self._captions_of(
                     samples if weight else order(np.zeros(1, np.int64)), epoch
                 )
-                yield Batch(
-                    images, rows, numbers, torch.full(images.shape, weight), torch.empty(0)
-                )
+                weights = torch.full(images.shape, weight)
+                yield Batch(images, rows, numbers, weights, torch.empty(0), step)
+
+    def captions_of_step(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tell which captions all ranks together have in a step, in the order of one rank alone.
+
+        Args:
+            batch: this rank's, while it is the last one delivered.
+
+        Returns:
+            Of each caption its image (C,), its number (C,), and whether it is this rank's (C,).
+        """
+        images, rows, numbers = self._captions_of(batch.step, self.epoch)
+        samples = np.arange(len(rows)) if self.mode == "pairs" else rows
+        return images[rows], numbers, samples % self.world_size == self.rank
 
     def _captions_of(self, samples: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
         """Find the samples' images (B,), and each caption's row and number (C,)."""

@@ -20,6 +20,7 @@ from isal import isal_zlib
 from labkit.files import (
     atomic_write,
     fingerprint,
+    naming,
     only_one,
     own_folder,
     read_json,
@@ -167,10 +168,11 @@ class StoreWriter:
     def _naming(self, path: Path) -> Iterator[None]:
         """Name the file and close all shards if a write fails: no image may follow half of one."""
         try:
-            yield
-        except OSError as error:
+            with naming(path):
+                yield
+        except OSError:
             self._drop()
-            raise OSError(error.errno, f"{path} not written: {error.strerror}") from error
+            raise
 
     def _drop(self) -> None:
         for shard in self._growing.values():

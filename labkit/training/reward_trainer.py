@@ -4,9 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from labkit.evaluation.evaluate import evaluating
+from labkit.model.draws import Draws
 from labkit.model.generation import greedy
 from labkit.store.loader import Batch, Loader
 from labkit.training.dev_split import DevSplit
+from labkit.training.processes import draws_of_images
 from labkit.training.rewards import images_of, read_reward
 from labkit.training.rollout import Sampler, advantage, reward_loss
 from labkit.training.trainer import Trainer
@@ -19,8 +21,7 @@ class RewardTrainer(Trainer):
     unless the reward does so. The epoch with the highest mean reward on the dev split is kept. It
     computes in float32.
 
-    Several processes share the images of a step, and each samples with random numbers of its own.
-    So, unlike from references, another number of processes learns from other samples.
+    Several processes share the images of a step, and sample what one process would.
 
     Raises:
         FileNotFoundError, ValueError: See `labkit.training.rewards.read_reward`.
@@ -46,6 +47,10 @@ class RewardTrainer(Trainer):
             start = self.start.decoder.to(self.group.device)
         return Sampler(self.decoder, start)
 
+    def draws(self, batch: Batch) -> Draws | None:
+        """With several processes, which random numbers are this one's."""
+        return draws_of_images(self.loader, batch)
+
     def loss(self, batch: Batch) -> tuple[Tensor, float, float]:
         """The loss of the batch's samples; minus their rewards, and how many, of all processes."""
         config, share = self.config, float(batch.weight[0])
@@ -62,7 +67,7 @@ class RewardTrainer(Trainer):
         advantages = advantage(reward, config.caption_baseline, best)  # (N, K)
         total = reward_loss(found, advantages, config.kl_weight)
         cost, count = -float(reward.sum()) * share, reward.numel() * share
-        cost, count = self.group.all_reduce_sum(cost, count)
+        cost, count = self.stopping.sum(cost, count)
         return total * (share * self.group.world_size / count), cost, count
 
     def _worth(self, captions: list[list[int]], images: list) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from labkit.data.vocabulary import BOS, EOS
+from labkit.model.attention import sample_place
 from labkit.model.captions import NEVER_GENERATED
 from labkit.model.decoder import Decoder
 from labkit.training.objective import score_function_loss
@@ -83,7 +84,7 @@ class Sampler(nn.Module):
             kl = torch.zeros_like(log_p[..., 0])
             if other is not None:
                 kl, other = self._kl(log_p, words, other)
-            drawn = torch.multinomial(log_p.detach().exp().flatten(0, 1), 1).view_as(words)
+            drawn = sample_place(log_p.exp(), self.decoder.attention.draws)
             log_drawn = log_p.gather(-1, drawn[..., None])[..., 0]
             places = torch.zeros_like(kl) if step.log_choice is None else step.log_choice
             words = _ids(log_p)[drawn].masked_fill(~unfinished, EOS)

@@ -24,11 +24,13 @@ from labkit.files import keep_freed_memory
 from labkit.model import checkpoint
 from labkit.model.captioner import Captioner
 from labkit.model.decoder import Decoder, pad_captions
+from labkit.model.draws import Draws
 from labkit.store.loader import Batch, Loader
 from labkit.store.shards import FeatureStore, source_of
 from labkit.training.config import Settings, defaults_for, resolve
 from labkit.training.dev_split import DevSplit
 from labkit.training.objective import Objective
+from labkit.training.processes import Stopping, draws_of_captions
 from labkit.training.run_folder import RunFolder
 from labkit.training.schedule import DivergedError, Schedule, TrainState, check_finite, with_splits
 
@@ -63,6 +65,7 @@ class Trainer:
         resume: bool = False, group: ProcessGroup | None = None, progress: bool = True,
     ):  # fmt: skip
         self.store, self.group, self.progress = store, group or ProcessGroup(), progress
+        self.stopping = Stopping(self.group)
         self.folder = RunFolder(run, self.group)
         settings = resolve(settings or defaults_for(source_of(store)))
         self.settings = settings = with_splits(store, settings)
@@ -157,13 +160,13 @@ class Trainer:
             DivergedError: The loss or its gradient is not finite. The checkpoint and the model are
                 those of before.
             FileExistsError: Another process is training in the run's folder.
+            SystemExit: SIGTERM asked to end. The last step is saved.
         """
         at = self.state
         with self.folder.alone():
             while not self.schedule.over(at):
                 if self.loader.epoch == at.epoch:  # else it was trained, and is yet to be scored
                     self._train_epoch()
-                    self.save()
                 self._score_epoch()
                 at.epoch += 1
                 self.save()
@@ -178,17 +181,20 @@ class Trainer:
             disable=None if self.progress and self.group.is_main else True,
         )  # fmt: skip
         self.model.train()
-        with bar:
+        with bar, self.stopping.noted():
             for batch in self.loader:
                 self.train_step(batch)
                 bar.update()
                 if at.step % config.log_every == 0:
                     self._log()
                     bar.set_postfix(loss=f"{at.rows[-1]['loss']:.3f}")
-                if at.step % config.save_every == 0:
+                if self.stopping.agreed or at.step % config.save_every == 0:
                     self.save()
-        if at.words:  # the last steps of the epoch
-            self._log()
+                if self.stopping.agreed:
+                    self.stopping.leave(f"step {at.step}")
+            if at.words:  # the last steps of the epoch
+                self._log()
+            self.save()
 
     def train_step(self, batch: Batch) -> float:
         """Learn from one batch; returns the loss per word, in nats, of all processes' batches.
@@ -201,8 +207,9 @@ class Trainer:
             group["lr"] = self.schedule.rate(at.step)
         self.decoder.attention.progress = at.step / self.schedule.total
         self.optimizer.zero_grad(set_to_none=True)
-        # what a step samples is a function of seed, step and process: the same when resumed
-        with self.group.seeded((self.config.seed * 1_000_003 + at.step) * 1_009 + self.group.rank):
+        # what a step samples is a function of seed and step: the same when resumed
+        self.decoder.attention.draws = self.draws(batch)
+        with self.group.seeded((self.config.seed * 1_000_003 + at.step) * 1_009):
             loss, nll, words = self.loss(batch)
             loss.backward()
         limit = self.config.max_grad_norm or math.inf
@@ -232,9 +239,13 @@ class Trainer:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = self.model(a, captions.to(device), images=images)
         mine = self.objective(output)
-        nll, words = self.group.all_reduce_sum(mine.nll * share, mine.words * share)
+        nll, words = self.stopping.sum(mine.nll * share, mine.words * share)
         self.decoder.attention.update_baseline(-nll / words)
         return mine.total * (share * self.group.world_size / words), nll, words
+
+    def draws(self, batch: Batch) -> Draws | None:
+        """With several processes, which random numbers are this one's."""
+        return draws_of_captions(self.loader, batch, self.encoded, self.config.samples)
 
     def make_loader(self) -> Loader:
         """The training split in this run's order, this process's share."""

@@ -178,7 +178,7 @@ def test_killed_at_random_moments_the_curve_is_the_same(store, tmp_path):
 
 
 @pytest.mark.parametrize(("world_size", "more", "first"), [
-    (2, {}, None), (4, {}, TRAINING), (2, {"attention": "reinforce", "soft_share": 1.0}, TRAINING),
+    (2, {}, None), (4, {"attention": "reinforce", "soft_share": 1.0}, TRAINING),
 ])  # fmt: skip
 def test_several_processes_train_as_one(store, tmp_path, world_size, more, first):
     """Real processes under torchrun (gloo). Slow: once each of them imports torch.
