@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from commands import TRAINING, assert_one_sentence, labkit, torchrun
+from commands import assert_one_sentence, labkit
 from test_trainer import SMALL, StoppedError, make_store, stopping
 
 from labkit import Captioner, FeatureStore
@@ -101,30 +101,6 @@ def test_a_folder_does_not_start_a_program(base, tmp_path):
         train(store, run, resume=True, progress=False)
     named = {"caption_reward": settings["caption_reward"]}
     train(store, run, named, resume=True, progress=False)
-
-
-def test_two_processes_share_the_samples(base, tmp_path):
-    """Real processes under torchrun. Each samples for its images; the weights stay the same."""
-    store, settings = base
-    script = tmp_path / "run.py"
-    script.write_text(
-        "import sys, json, torch\ntorch.set_num_threads(1)\n"
-        "from labkit.training.run import train\n"
-        "from labkit.distributed import init_distributed\n"
-        "store, run, overrides = *sys.argv[1:3], json.loads(sys.argv[3])\n"
-        "group = init_distributed()\n"
-        "done = train(store, run, overrides, group=group, progress=False)\n"
-        "total = sum(float(p.double().abs().sum()) for p in done.decoder.parameters())\n"
-        "print('weights', repr(total))\n"
-    )
-    words = store, tmp_path / "group", json.dumps(settings)
-    done = torchrun(2, script, *words, first=TRAINING)
-    assert done.returncode == 0, done.stderr
-    sums = [line for line in done.stdout.splitlines() if line.startswith("weights")]
-    assert len(sums) == 2 and len(set(sums)) == 1
-    log = (tmp_path / "group" / "metrics.jsonl").read_text()
-    rows = [json.loads(line) for line in log.splitlines()]
-    assert rewards(rows)[-1] > rewards(rows)[0] + 0.1
 
 
 def test_a_model_may_go_on_from_another(base, tmp_path):
