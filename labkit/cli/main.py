@@ -177,7 +177,7 @@ def evaluate(
     from labkit.evaluation.results import write_results
 
     outputs(json, captions, overwrite=overwrite, inputs=(run, data))
-    overrides = {
+    overrides: dict[str, Any] = {
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,
     }  # fmt: skip
@@ -245,7 +245,7 @@ def caption(
     """
     from labkit.figures.caption_photos import caption_photos
 
-    overrides = {
+    overrides: dict[str, Any] = {
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,
     }  # fmt: skip

@@ -171,9 +171,9 @@ class Viewer:
             strips.append(Image.open(drawn).convert("RGB"))
         size = (max(one.width for one in strips), sum(one.height for one in strips))
         picture, top = Image.new("RGB", size, "white"), 0
-        for one in strips:
-            picture.paste(one, (0, top))
-            top += one.height
+        for strip in strips:
+            picture.paste(strip, (0, top))
+            top += strip.height
         return _as_url(picture, 60)
 
 

@@ -5,9 +5,10 @@ word, products of all words are one product, and the batch shrinks as its shorte
 book's chapter 'Why is it fast?' has the reasons and the measured gains.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,20 @@ class State:
 
     h: Tensor
     c: Tensor
+
+
+class StepDecoder(Protocol):
+    """What generation calls: a `Decoder`, or one that an intervention stands before."""
+
+    def init_state(
+        self, a: Tensor, captions: int = 1, attention_mode: str | None = None
+    ) -> tuple[EncodedImage, State]:
+        """See `Decoder.init_state`."""
+
+    def step(
+        self, words: Tensor, image: EncodedImage, state: State
+    ) -> tuple[Tensor, State, AttentionStep]:
+        """See `Decoder.step`."""
 
 
 class Decoder(nn.Module):
@@ -136,6 +151,7 @@ class Decoder(nn.Module):
             attended.
         """
         H, A, layers = self.config.hidden_dim, self.config.attention_dim, image.layers
+        assert layers is not None  # `init_state` and `forward` set them
         # W_s h_{t-1} of eq. 4, the gate's share and W_h h_{t-1} of eq. 1: one layer, one product
         query, gate, hidden_gates = layers.W_h(state.h).split([A, 1, 4 * H], -1)
         if self.config.scores_see_word:
@@ -190,6 +206,7 @@ class Decoder(nn.Module):
             embedded, word_gates = self.embedding(words), self.W_y(self.embedding(ids))[which]
         state, z, step = self.lstm_step(word_gates, image, state)
         if step.mixture is None:
+            assert image.layers is not None
             log_p = self.word_log_probs(embedded, state.h, image.layers.L_z(z))
         else:
             log_p = mixture.log_probs_of_step(self, embedded, state.h, image, step)
@@ -212,8 +229,9 @@ class Decoder(nn.Module):
         a = self._normalised(a[words.sorted_indices])  # longest caption first
         image = self.attention.encode(a, attention_mode, self.reduce)
         # sum_i alpha_i (R a_i) = R sum_i alpha_i a_i: one vector a word passes R, not all regions
-        layers = (StepLinear(layer, sizes, a.dtype) for layer in (self.reduce, self.W_h, self.W_z))
-        image.layers = Layers(*layers, self.L_z)
+        layers = self.reduce, self.W_h, self.W_z
+        reduce, W_h, W_z = (StepLinear(layer, sizes, a.dtype) for layer in layers)
+        image.layers = Layers(reduce, W_h, W_z, self.L_z)
         state = self._first_state(self.reduce(_mean(a)))
         embedded = self.word_dropout(self.embedding(even(words.data)))
         # W_y E y_{t-1} of `equations.lstm_gates`, for the words of all steps at once
@@ -231,7 +249,7 @@ class Decoder(nn.Module):
             mixed = self.dropout(embedded + self.L_h(h) + self.L_z(z))[: len(words.data)]
             output = mixed, self.embedding.weight, self.bias
             log_p, mean = word_log_likelihood(*output, targets.data)
-            distribution = partial(log_probs, *output)
+            distribution: Callable[[], Tensor] = partial(log_probs, *output)
         else:
             parts = mixture.Components(self, embedded, h, a, steps)
             log_p, mean = parts.log_likelihood(targets.data)

@@ -7,7 +7,7 @@ from labkit.evaluation.evaluate import evaluating
 from labkit.model.generation import greedy
 from labkit.store.loader import Batch, Loader
 from labkit.training.dev_split import DevSplit
-from labkit.training.rewards import images_of, read_reward
+from labkit.training.rewards import ImageFacts, images_of, read_reward
 from labkit.training.rollout import Sampler, advantage, reward_loss
 from labkit.training.trainer import Trainer
 
@@ -29,7 +29,7 @@ class RewardTrainer(Trainer):
     def make_judge(self) -> DevSplit:
         """What chooses the epoch: the reward."""
         self.images = images_of(self.train)
-        self.reward = read_reward(self.config.caption_reward, self.images)
+        self.reward = read_reward(self.config.caption_reward or "", self.images)
         return DevSplit(self.store, self.config.dev_split, self.reward)
 
     def make_loader(self) -> Loader:
@@ -65,6 +65,6 @@ class RewardTrainer(Trainer):
         cost, count = self.group.all_reduce_sum(cost, count)
         return total * (share * self.group.world_size / count), cost, count
 
-    def _worth(self, captions: list[list[int]], images: list) -> Tensor:
+    def _worth(self, captions: list[list[int]], images: list[ImageFacts]) -> Tensor:
         texts = [self.vocabulary.decode(words) for words in captions]
         return torch.tensor(self.reward(texts, images), device=self.group.device)

@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ class Trainer:
         self.settings = settings = with_splits(store, settings)
         self.config = config = settings.training
         self.folder.claim(resume)
-        self.train = FeatureStore(store, config.train_split)
+        self.train = FeatureStore(store, str(config.train_split))
         self.start = None if config.start is None else Captioner.from_pretrained(config.start)
         if self.start is not None:
             compare_encoders(self.train, self.start)
@@ -140,7 +141,7 @@ class Trainer:
         """The module whose forward pass the loss comes from."""
         return self.decoder
 
-    def _facts(self) -> dict:
+    def _facts(self) -> dict[str, Any]:
         """What config.json says of the run."""
         return self.settings.as_dict() | {
             "model": asdict(self.decoder.config),
@@ -223,8 +224,8 @@ class Trainer:
         """
         share = float(batch.weight[0])  # 0 where this process has no sample in a step
         rows = [self.encoded[i] for i in batch.indices.tolist()]
-        pairs = zip(batch.rows.tolist(), batch.caption_numbers.tolist(), strict=True)
-        pairs = [pair for pair in pairs for _ in range(self.config.samples)]  # side by side
+        chosen = zip(batch.rows.tolist(), batch.caption_numbers.tolist(), strict=True)
+        pairs = [pair for pair in chosen for _ in range(self.config.samples)]  # side by side
         captions = pad_captions([rows[row][number] for row, number in pairs])
         a = batch.features.to(self.group.device)[[row for row, _ in pairs]]  # (C, L, D)
         bf16 = self.config.precision == "bf16"
@@ -244,7 +245,7 @@ class Trainer:
             num_workers=self.config.num_workers, captions=self.config.captions,
         )  # fmt: skip
 
-    def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+    def _average(self, averaged: Any, current: Any, count: Any) -> None:
         """Move the average towards the weights; faster at first, while they still change much."""
         decay = min(self.config.ema_decay, (1 + float(count)) / (10 + float(count)))
         for mean, weight in zip(averaged, current, strict=True):
@@ -258,9 +259,10 @@ class Trainer:
     def _score_epoch(self) -> None:
         """Score the epoch on the dev split; keep its weights if they are the best so far."""
         at, found = self.state, None
-        row = {"epoch": at.epoch + 1, "step": at.step}
+        row: dict[str, Any] = {"epoch": at.epoch + 1, "step": at.step}
         if self.dev is not None:
-            model, config = self.average.module.eval(), self.settings.generation
+            model = cast(Decoder, self.average.module.eval())
+            config = self.settings.generation
             try:
                 scores = self.judge.score(model, self.vocabulary, config, self.group)
             except ChildProcessError as error:
