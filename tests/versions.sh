@@ -3,17 +3,21 @@
 #
 #   tests/versions.sh lowest                 # the oldest versions that pyproject.toml allows
 #   tests/versions.sh newest python3.13      # the newest that there are
+#   tests/versions.sh lowest python3.11 tests/model  # other tests than the usual part
 #
 # Each environment takes about 7 GB, most of it PyTorch, and stays for the next time. They lie in
 # the folder $VERSIONS, by default /tmp/labkit-versions. The last line is a row of the table in
-# book/versions.md.
+# book/how-labkit-is-built.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 which=${1:?lowest or newest}
 python=${2:-python3.11}
 folder=${VERSIONS:-/tmp/labkit-versions}
-part=(model data store training/test_trainer.py cli/test_cli.py)
+part=("${@:3}")
+if [ ${#part[@]} -eq 0 ]; then
+  part=(tests/model tests/data tests/store tests/training/test_trainer.py tests/cli/test_cli.py)
+fi
 
 case $which in
   lowest) resolution=lowest-direct ;;
@@ -29,7 +33,7 @@ if [ ! -x "$folder/uv/bin/uv" ]; then
   "$folder/uv/bin/python" -m pip install --quiet uv
 fi
 uv=$folder/uv/bin/uv
-export UV_CACHE_DIR=$folder/cache  # on the same disk: files are linked, not copied
+export UV_CACHE_DIR=$folder/cache UV_LINK_MODE=hardlink  # on the same disk: files are linked, not copied
 
 [ -x "$env/bin/python" ] || "$uv" venv --quiet --python "$python" "$env"
 "$uv" pip install --quiet --python "$env/bin/python" --resolution "$resolution" \
@@ -45,7 +49,7 @@ rm -r "$place/labkit"
 
 cd "$place"
 result=passed
-OMP_NUM_THREADS=1 "$env/bin/pytest" -q -p no:cacheprovider "${part[@]/#/tests/}" || result=FAILED
+OMP_NUM_THREADS=1 "$env/bin/pytest" -q -p no:cacheprovider "${part[@]}" || result=FAILED
 "$env/bin/python" - "$which" "$result" <<'SAY'
 import datetime, platform, sys
 from importlib.metadata import version

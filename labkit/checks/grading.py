@@ -27,7 +27,9 @@ from labkit.files import outputs, write_json
 SOLUTION = "hide-cell"
 OPEN, WRONG, RIGHT = "not answered yet", "not yet", "right."
 _ASKED = re.compile(r"""\bcheck\(\s*["'](\d+\.\d+)["']""")
-_SHOWN = re.compile(rf"^Exercise (\d+\.\d+): ((?:{OPEN}|{WRONG}: |{re.escape(RIGHT)}$).*)$", re.M)
+_SHOWN = re.compile(
+    rf"^Exercise (\d+\.\d+): ((?:{OPEN}|{WRONG}: |{re.escape(RIGHT)}$).*)$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class _Meteor:
         words += [meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
         # The table has to be named: METEOR looks for it next to itself, and fails if the folder's
         words += ["-a", "data/paraphrase-en.gz"]  # name has a space or an umlaut: it encodes twice
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (see `close`)
         try:
             self.process: Any = subprocess.Popen(
                 JAVA + words, cwd=folder, env=os.environ | UTF8, encoding="utf-8", errors="replace",
@@ -187,6 +187,7 @@ class _Meteor:
         if self.pid == os.getpid():
             self.process.kill()
             self.process.communicate()
+            self.errors.close()
         atexit.unregister(self.close)
 
 
