@@ -16,7 +16,12 @@ python=${2:-python3.11}
 folder=${VERSIONS:-/tmp/labkit-versions}
 part=("${@:3}")
 if [ ${#part[@]} -eq 0 ]; then
-  part=(tests/model tests/data tests/store tests/training/test_trainer.py tests/cli/test_cli.py)
+  part=(
+    tests/model/test_{decoder,checkpoint,captioner,generation}.py
+    tests/data/test_{photos,readers,scenes,vocabulary}.py tests/store/test_{shards,export}.py
+    tests/training/test_{config,trainer}.py tests/cli/test_{console,cli}.py
+    tests/figures/test_strips.py tests/test_docstrings.py
+  )
 fi
 
 case $which in

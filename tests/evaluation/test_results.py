@@ -89,6 +89,8 @@ def test_files_that_are_no_references(tmp_path):
             read_references(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"e\.txt is missing"):
         read_references(tmp_path / "e.txt")
+    with pytest.raises(FileNotFoundError, match=r"e\.json is missing: name a file of generated"):
+        read_results(tmp_path / "e.json")
 
 
 def test_an_image_without_human_captions(tmp_path):
