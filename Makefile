@@ -27,7 +27,7 @@ HOLDS_labs := core
 HOLDS_book := core
 HOLDS_tests := core labs book
 
-.PHONY: help demo lab book test lint cpu install dist clean
+.PHONY: help demo lab book test lint coverage versions cpu install dist clean
 .NOTPARALLEL:
 
 help:
@@ -35,7 +35,9 @@ help:
 	@echo "make lab     open the labs in JupyterLab"
 	@echo "make book    build the book's pages"
 	@echo "make test    run all tests and all labs"
-	@echo "make lint    check the style of the code"
+	@echo "make lint    check the style of the code, and its types"
+	@echo "make coverage   run the tests, and list the lines of labkit that none reaches"
+	@echo "make versions   run a part of the tests with the oldest libraries allowed, and the newest"
 	@echo "make install install all that the other targets need, and run nothing"
 	@echo "make cpu     before any of them: make .venv with PyTorch for processors only, which is smaller"
 	@echo "make dist    build the files of a release, and check them"
@@ -60,6 +62,19 @@ test: .venv/.installed-tests
 
 lint: .venv/.installed-tests
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Without labs and the book, which run labkit but check other things. The processes that tests start
+# are measured, too. The floor is in pyproject.toml.
+coverage: .venv/.installed-tests
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/book tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+versions:
+	tests/versions.sh lowest
+	tests/versions.sh newest
 
 install: .venv/.installed-tests
 
@@ -75,7 +90,7 @@ dist: .venv/bin/python
 
 clean:
 	rm -rf .venv _build build dist *.egg-info demo book/_static/tell
-	rm -rf .pytest_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-%: pyproject.toml | .venv/bin/python

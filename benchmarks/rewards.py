@@ -188,8 +188,9 @@ def report(out: Path, found: dict[str, list[dict]], steps: int) -> None:
     for name, row in table.items():
         lines.append(f"| {name} | {' | '.join(cell(one) for one in row.values())} |")
     count = max(map(len, found.values()))
-    lines += ["", f"{steps} steps of 25 scenes and 4 captions of each, from {START}; measured on "
-              f"{HELD_OUT} other scenes. Mean ± standard deviation over {count} runs."]  # fmt: skip
+    said = (f"{steps} steps of 25 scenes and 4 captions of each, from {START}; measured on "
+            f"{HELD_OUT} other scenes. Mean ± standard deviation over {count} runs.")  # fmt: skip
+    lines += ["", said]
     (out / "rewards.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines), flush=True)
 

@@ -4,12 +4,13 @@ A class of settings is a pydantic dataclass, made by `checked`. The constructor,
 texts and files, and the documentation all use its declaration.
 """
 
+import dataclasses
 import functools
 import inspect
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -20,6 +21,7 @@ Weight = Annotated[float, Field(ge=0, le=1000)]
 Size = Annotated[int, Field(ge=1, le=8192)]  # so that a typing error cannot take all memory
 Count = Annotated[int, Field(ge=0, le=1000)]
 
+Made = TypeVar("Made")
 NO_SUCH = "unexpected_keyword_argument"
 KINDS = {
     "integer": "a whole number",
@@ -37,6 +39,12 @@ class SettingError(ValueError):
         self.problems = problems
 
 
+class Checked:
+    """What a type checker knows of any class of settings: it is a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
 def means(text: str, free: bool = False, **bounds: Any) -> Any:
     """Declare the meaning and the range of a setting.
 
@@ -48,11 +56,12 @@ def means(text: str, free: bool = False, **bounds: Any) -> Any:
     Returns:
         An annotation for `typing.Annotated`.
     """
-    extra = {"free": True} if free else None
+    extra: Any = {"free": True} if free else None
     return Field(description=text, json_schema_extra=extra, **bounds)
 
 
-def checked(kw_only: bool = True) -> Callable[[type], type]:
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=())
+def checked(kw_only: bool = True) -> Callable[[type[Made]], type[Made]]:
     """Make a frozen dataclass that refuses values outside its declaration.
 
     It is strict: no string for a number, no True for 1, no NaN and no infinity; an integer is
@@ -63,9 +72,9 @@ def checked(kw_only: bool = True) -> Callable[[type], type]:
         TypeError: By the constructor: a field is not named.
     """
 
-    def make(cls: type) -> type:
+    def make(cls: type[Made]) -> type[Made]:
         strict = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
-        made = dataclass(frozen=True, kw_only=kw_only, config=strict)(cls)
+        made: Any = dataclass(frozen=True, kw_only=kw_only, config=strict)(cls)
         check = made.__init__
 
         @functools.wraps(check)
@@ -82,7 +91,7 @@ def checked(kw_only: bool = True) -> Callable[[type], type]:
         made.__signature__ = _plain_signature(made)  # for `help`
         lines = [_reference(made, name) for name in cls.__annotations__]
         made.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Attributes:", *lines])
-        return made
+        return cast(type[Made], made)
 
     return make
 
@@ -128,7 +137,7 @@ def from_text(cls: type, name: str, text: str) -> Any:
     Raises:
         SettingError: There is no such setting, or the text does not fit its type.
     """
-    read = {"integer": int, "number": float, "boolean": _truth, "string": str}
+    read: dict[str, Any] = {"integer": int, "number": float, "boolean": _truth, "string": str}
     value: Any = text
     if name in declared(cls):
         try:

@@ -103,9 +103,11 @@ def test_it_is_the_wheel_that_ran_and_it_has_all_its_files(python, tmp_path):
         "import labkit; from labkit.training.recipes import RECIPES; print(labkit.__file__);"
         "print(*labkit.list_pretrained()); print(len(list(RECIPES.glob('*.toml'))));"
         "from importlib.resources import files; found = (files('labkit') / 'measured').iterdir();"
-        "print(*sorted(one.name for one in found))"
+        "print(*sorted(one.name for one in found));"
+        "print((files('labkit') / 'py.typed').is_file())"
     )
-    where, models, recipes, measured = run(python, "-c", ask, cwd=tmp_path).stdout.splitlines()
+    said = run(python, "-c", ask, cwd=tmp_path).stdout
+    where, models, recipes, measured, typed = said.splitlines()
     assert str(python.parents[1]) in where
     installed, source = Path(where).parent, ROOT / "labkit"
     files = [one.relative_to(source) for one in source.rglob("*") if one.is_file()]
@@ -114,7 +116,7 @@ def test_it_is_the_wheel_that_ran_and_it_has_all_its_files(python, tmp_path):
     assert models.split() == [
         "flickr8k-hard", "flickr8k-soft", "scenes-hard", "scenes-sees-word", "scenes-soft",
     ]  # fmt: skip
-    assert int(recipes) == 3
+    assert int(recipes) == 3 and typed == "True"
     shown = {"scenes-table.json", "scenes-curves.json", "flickr8k-table.json"}
     assert shown <= set(measured.split())
 

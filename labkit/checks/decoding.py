@@ -1,7 +1,9 @@
 """What the exercises on decoding compare with: captions of scenes, right ones and faulty ones."""
 
 from functools import cache
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +17,13 @@ from labkit.model.decoder import Decoder, State
 from labkit.model.generation import greedy
 
 LONGEST = 20  # words
-SCENE = {"seed": 25, "split": "test"}  # exercise 4.7 captions the first of these scenes
+SCENE: dict[str, Any] = {"seed": 25, "split": "test"}  # exercise 4.7 captions the first
 
 
 def pretrained(count: int, seed: int, split: str) -> tuple[Decoder, Tensor]:
     """Return the pretrained decoder, and the features (N, L, D) of some scenes."""
-    images = [to_input(s.image, SCENE_ENCODER.size) for s in make_scenes(count, seed, split)]
+    scenes = make_scenes(count, seed, split)
+    images = [to_input(np.asarray(one.image), SCENE_ENCODER.size) for one in scenes]
     pixels = torch.stack([torch.from_numpy(image) for image in images])
     with torch.no_grad():
         features = load_encoder(SCENE_ENCODER, bf16=False)(pixels)

@@ -27,7 +27,9 @@ from labkit.files import outputs, write_json
 SOLUTION = "hide-cell"
 OPEN, WRONG, RIGHT = "not answered yet", "not yet", "right."
 _ASKED = re.compile(r"""\bcheck\(\s*["'](\d+\.\d+)["']""")
-_SHOWN = re.compile(rf"^Exercise (\d+\.\d+): ((?:{OPEN}|{WRONG}: |{re.escape(RIGHT)}$).*)$", re.M)
+_SHOWN = re.compile(
+    rf"^Exercise (\d+\.\d+): ((?:{OPEN}|{WRONG}: |{re.escape(RIGHT)}$).*)$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def grade(notebook: str | Path, stored: bool = False, timeout: int = 120) -> Mar
     path = Path(notebook)
     content = _read(path)
     cells = [cell for cell in content.cells if cell.cell_type == "code"]
-    numbers, found, failed, solved = _numbers(cells, path), {}, [], set()
+    numbers, failed, solved = _numbers(cells, path), [], set()
+    found: dict[str, Verdict] = {}
     with _as_stored() if stored else _in_a_kernel(content, path, timeout) as run:
         for place, cell in enumerate(cells, 1):
             asked = set(_ASKED.findall(cell.source))
@@ -178,13 +181,13 @@ def _errors(cell: Any) -> Iterator[str]:
 
 
 @contextmanager
-def _as_stored() -> Iterator[Callable]:
+def _as_stored() -> Iterator[Callable[..., Any]]:
     """Yield a function that "runs" a cell by leaving its outputs as they are."""
     yield lambda cell: None
 
 
 @contextmanager
-def _in_a_kernel(content: Any, path: Path, timeout: int) -> Iterator[Callable]:
+def _in_a_kernel(content: Any, path: Path, timeout: int) -> Iterator[Callable[..., Any]]:
     """Yield a function that runs a cell in a new kernel and stores the outputs in the cell."""
     nbclient, nbformat = _needed("nbclient"), _needed("nbformat")
     dead: list[bool] = []
@@ -193,7 +196,7 @@ def _in_a_kernel(content: Any, path: Path, timeout: int) -> Iterator[Callable]:
         cell.outputs = [output for output in cell.outputs if output.output_type != "error"]
         cell.outputs.append(nbformat.v4.new_output("error", ename=name, evalue=text))
 
-    def report(cell: Any, cell_index: int, execute_reply: dict) -> None:
+    def report(cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
         fail(cell, execute_reply["content"]["ename"], execute_reply["content"]["evalue"])
 
     client = nbclient.NotebookClient(

@@ -21,7 +21,7 @@ PARTS = (
     "at the tab first. And if a text ends with a line break, splitting it at line breaks leaves an "
     "empty last line: splitlines() does not"
 )
-COCO = {
+COCO: dict[str, list[dict[str, Any]]] = {
     "images": [
         {"id": 522418, "file_name": "000000522418.jpg"},
         {"id": 9, "file_name": "000000000009.jpg"},
@@ -73,7 +73,7 @@ def grouped(pairs: Sequence[tuple[Any, str]]) -> dict[Any, list[str]]:
 @exercise("1.1", "Write `read_lines(text)`: map each photograph's name to a list of its captions.")
 def read_lines(answer: Any) -> str | None:
     """Judge a function that reads Flickr8k.token.txt."""
-    pairs = [tuple(line.split("\t")) for line in LINES.splitlines()]
+    pairs = [(key, caption) for key, caption in (line.split("\t") for line in LINES.splitlines())]
     names = [(key.split("#")[0], caption) for key, caption in pairs]
     try:
         got = run(answer, LINES)
@@ -111,7 +111,8 @@ def captions_of(answer: Any) -> str | None:
     ids = [image["id"] for image in COCO["images"]]
     pairs = [(one["image_id"], one["caption"]) for one in COCO["annotations"]]
     captions = [caption for _, caption in pairs]
-    right = {i: [] for i in ids} | grouped(pairs)
+    nothing: dict[Any, list[str]] = {i: [] for i in ids}
+    right = nothing | grouped(pairs)
     own = [(one["id"], one["caption"]) for one in COCO["annotations"]]
     files = {image["id"]: image["file_name"] for image in COCO["images"]}
     mistakes = {

@@ -28,7 +28,7 @@ def how_many(answer: Any) -> str | None:
 
 
 @exercise("3.2", "Write `place_of(image, per_shard)`: return the file and the row.")
-def place_of(answer: Callable) -> str | None:
+def place_of(answer: Callable[..., Any]) -> str | None:
     """Judge where images are stored, especially at the beginning and the end of a file."""
     images = np.array([1, 9_999, 10_000, 25_000, 82_782, 6])
     per = np.array([10_000] * 5 + [4])
@@ -40,25 +40,25 @@ def place_of(answer: Callable) -> str | None:
         "the file is not a whole number: divide with //, not with /": (images / per, rows),
         "you count rows from the first file: start from 0 again in each file": (files, images),
     }
-    mistakes = {sentence: np.stack(value, 1) for sentence, value in mistakes.items()}
+    wrong = {sentence: np.stack(value, 1) for sentence, value in mistakes.items()}
     cases = list(zip(images.tolist(), per.tolist(), strict=True))
     places = [answer(*case) for case in cases]
     _need_all(places)
     right = np.stack([files, rows], 1)
     names = [f"for image {image:,} and {size:,} images per file" for image, size in cases]
-    return _compare_pairs(places, right, names, "file and row", mistakes)
+    return _compare_pairs(places, right, names, "file and row", wrong)
 
 
 @exercise(
     "3.3",
     "Write `share_of(order, step, batch_size, rank, world_size)`: return the rank's samples.",
 )
-def share_of(answer: Callable) -> str | None:
+def share_of(answer: Callable[..., Any]) -> str | None:
     """Judge by what holds for every right answer: each sample once, in the step it belongs to."""
     return _shared(answer, 6) or _shared(answer, 7)  # 7 is not a multiple of 3
 
 
-def _shared(answer: Callable, size: int) -> str | None:
+def _shared(answer: Callable[..., Any], size: int) -> str | None:
     count, world = 23, 3
     order = ShuffledOrder(count, 0, 0)(np.arange(count))  # its last step has 5 samples
     steps = []
@@ -92,7 +92,7 @@ def _shared(answer: Callable, size: int) -> str | None:
 @exercise(
     "3.4", "Write `state_after(steps, batch_size, num_samples)`: return the epoch and the position."
 )
-def state_after(answer: Callable) -> str | None:
+def state_after(answer: Callable[..., Any]) -> str | None:
     """Judge states in the middle of an epoch, at its end, and when every step is full."""
     cases = np.array([(5, 40, 828), (21, 40, 828), (50, 40, 828), (9, 100, 400), (20, 7, 49)])
     steps, batch, samples = cases.T
@@ -122,16 +122,16 @@ def state_after(answer: Callable) -> str | None:
             steps % (samples // batch + 1) * batch,
         ),
     }
-    mistakes = {sentence: np.stack(value, 1) for sentence, value in mistakes.items()}
+    wrong = {sentence: np.stack(value, 1) for sentence, value in mistakes.items()}
     found = [answer(*map(int, case)) for case in cases]
     _need_all(found)
     right = np.stack([epoch, step * batch], 1)
     names = [f"after {n} steps of {size} on {count} samples" for n, size, count in cases.tolist()]
-    return _compare_pairs(found, right, names, "epoch and position", mistakes)
+    return _compare_pairs(found, right, names, "epoch and position", wrong)
 
 
 def _compare_pairs(
-    found: list, right: np.ndarray, cases: list[str], what: str, mistakes: dict[str, Any]
+    found: list[Any], right: np.ndarray, cases: list[str], what: str, mistakes: dict[str, Any]
 ) -> str | None:
     """Compare pairs of numbers. If no known mistake fits, name the first wrong case."""
     for got, wanted, case in zip(found, right.tolist(), cases, strict=True):
@@ -146,6 +146,6 @@ def _compare_pairs(
     return None
 
 
-def _need_all(answers: list) -> None:
+def _need_all(answers: list[Any]) -> None:
     if any(answer is None or answer is ... for answer in answers):
         raise Unanswered

@@ -34,7 +34,7 @@ def steps(answer: Any) -> str | None:
 
 
 @exercise("5.2", "Write `word_loss(log_p, captions)`: the mean of -log p over the words.")
-def word_loss(answer: Callable) -> str | None:
+def word_loss(answer: Callable[..., Any]) -> str | None:
     """Check the loss of two captions, one with padding, and its gradient."""
     scores = numbers(2, 5, WORDS).requires_grad_()
     log_p = scores.log_softmax(-1)
@@ -74,7 +74,7 @@ def word_loss(answer: Callable) -> str | None:
 @exercise(
     "5.3", "Write `penalty(alpha, captions, target=1.0)`: the doubly stochastic term per word."
 )
-def penalty(answer: Callable) -> str | None:
+def penalty(answer: Callable[..., Any]) -> str | None:
     """Check the term for two targets, and its gradient."""
     scores = numbers(2, 5, REGIONS).requires_grad_()
     alpha = scores.softmax(-1)

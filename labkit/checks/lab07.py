@@ -18,10 +18,11 @@ from labkit.model.decoder import Decoder
 from labkit.model.generation import greedy
 
 Words = Sequence[str]
+Part = Callable[..., Any]  # of a computation, right or wrong
 
 
 @exercise("7.1", "Write `greedy_caption(decoder, a)`: return the ids of the words, a list.")
-def greedy_caption(answer: Callable) -> str | None:
+def greedy_caption(answer: Part) -> str | None:
     """Check the captions of three scenes, with the pretrained model."""
     decoder, features = pretrained(3, seed=11, split="test")
     for a in features.split(1):
@@ -77,12 +78,12 @@ def probabilities(answer: Any) -> str | None:
 # ---------------------------------------------------------------------------------------- BLEU
 
 
-def ngrams(words: Words, n: int) -> Counter:
+def ngrams(words: Words, n: int) -> Counter[Words]:
     """Count the runs of n words."""
     return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
 
 
-def found(hypothesis: Words, references: Sequence[Words], n: int, most: Callable = max) -> int:
+def found(hypothesis: Words, references: Sequence[Words], n: int, most: Part = max) -> int:
     """Count the n-grams that are found; `most` combines the counts in all references."""
     theirs = [ngrams(words, n) for words in references]
     mine = ngrams(hypothesis, n).items()
@@ -96,13 +97,13 @@ REFERENCES = [t.split() for t in ("a red circle and a star", "a circle on a larg
 @exercise(
     "7.3", "Write `matches(hypothesis, references, n)`: count the n-grams found, and all n-grams."
 )
-def matches(answer: Callable) -> str | None:
+def matches(answer: Part) -> str | None:
     """Check the counts for n-grams of one to four words."""
     sizes = (1, 2, 3, 4)
     totals = [len(CAPTION) - n + 1 for n in sizes]
     most = max(map(len, REFERENCES))
 
-    def table(most_of: Callable) -> list:
+    def table(most_of: Part) -> list[list[int]]:
         counts = [found(CAPTION, REFERENCES, n, most_of) for n in sizes]
         return list(map(list, zip(counts, totals, strict=True)))
 
@@ -166,7 +167,8 @@ CORPORA = [  # the first is shorter than its references, the second is longer
 
 
 def corpus_bleu(
-    hypotheses: list, references: list, pick: Callable, brevity: Callable, mean: Callable
+    hypotheses: Sequence[Words], references: Sequence[Sequence[Words]], pick: Part, brevity: Part,
+    mean: Part,
 ) -> float:
     """Return BLEU-4 with a choice of parts, right ones and wrong ones."""
     pairs = list(zip(hypotheses, references, strict=True))
@@ -195,7 +197,7 @@ def geometric(values: list[float]) -> float:
 
 
 @exercise("7.4", "Write `bleu(hypotheses, references)`: return BLEU-4 of a set of captions.")
-def bleu(answer: Callable) -> str | None:
+def bleu(answer: Part) -> str | None:
     """Check two sets, one shorter and one longer than the references."""
     sets = [
         (
@@ -207,8 +209,8 @@ def bleu(answer: Callable) -> str | None:
 
     right_parts = closest, brevity_penalty, geometric
 
-    def both(pick: Callable = closest, brevity: Callable = brevity_penalty,
-             mean: Callable = geometric) -> list[float]:  # fmt: skip
+    def both(pick: Part = closest, brevity: Part = brevity_penalty,
+             mean: Part = geometric) -> list[float]:  # fmt: skip
         return [corpus_bleu(*one, pick, brevity, mean) for one in sets]
 
     each = [
@@ -250,7 +252,7 @@ def bleu(answer: Callable) -> str | None:
 
 
 @exercise("7.5", "Write `tau(people, metric)`: return Kendall's tau of two lists of numbers.")
-def tau(answer: Callable) -> str | None:
+def tau(answer: Part) -> str | None:
     """Check it on numbers of very different scales."""
     people = [3.9, 1.2, 2.5, 3.1, 1.8, 2.2, 3.6]
     metric = [0.61, 0.08, 0.43, 0.35, 0.12, 0.99, 0.52]

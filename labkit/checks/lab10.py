@@ -151,7 +151,7 @@ def split(answer: Any) -> str | None:
     }.get(found, "the vectors have changed: pass `seen[None]` and `first[None]` as they are")
 
 
-def _whose(part: EncodedImage | State, k: int, pairs: Mapping[str, tuple]) -> str:
+def _whose(part: EncodedImage | State, k: int, pairs: Mapping[str, tuple[Any, Any]]) -> str:
     """From which vectors a part was made; "?" if from neither, or from both."""
     mine = _values(part, k)
     for whose, pair in pairs.items():

@@ -219,10 +219,10 @@ def say_less(answer: Any) -> str | None:
 
 
 def _said_less(caption: str, made: str) -> str | None:
-    (before, _), after = read_caption(caption), read_caption(made)
-    if after is None:
+    asked, after = read_caption(caption), read_caption(made)
+    if asked is None or after is None:
         return "that is no caption of the grammar: take away all words of the relation, and *is*"
-    phrases, links = after
+    (before, _), (phrases, links) = asked, after
     sizeless = [replace(phrase, size=None) for phrase in before]
     return first_problem(
         "the relation is still there" if any(links) else None,

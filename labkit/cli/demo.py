@@ -95,7 +95,7 @@ def _demo(
     return scores
 
 
-def table(scores: dict) -> str:
+def table(scores: dict[str, Any]) -> str:
     """Format the scores before and after training, as lines of text."""
     lines = [f"{'on held-out scenes':28} {'untrained':>10} {'trained':>10}"]
     for name, title in SCORES.items():
@@ -123,7 +123,7 @@ seen. Decoding: {decoding}.</p>
 """
 
 
-def write_page(out: Path, captioner: Captioner, scores: dict, seed: int) -> None:
+def write_page(out: Path, captioner: Captioner, scores: dict[str, Any], seed: int) -> None:
     """Write ``index.html`` with the scores and some scenes, wrong captions included."""
     figures = []
     for k, scene in enumerate(make_scenes(SHOWN, seed, "test")):

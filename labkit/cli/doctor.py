@@ -48,7 +48,9 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     @contextmanager
-    def part(self, name: str, remedy: str = "ask about it, with this report") -> Iterator[dict]:
+    def part(
+        self, name: str, remedy: str = "ask about it, with this report"
+    ) -> Iterator[dict[str, Any]]:
         """Look at something; whatever goes wrong in the block becomes a problem.
 
         Args:
@@ -171,10 +173,12 @@ def disk(report: Report, place: str, folder: str) -> None:
 
 def java(report: Report) -> None:
     """Tokenize a caption, which runs Java, and look for METEOR's files."""
+    from pycocoevalcap.meteor import meteor
+
     from labkit.evaluation import metrics
 
-    folder = Path(metrics.meteor.__file__).parent
-    files = [folder / metrics.meteor.METEOR_JAR, folder / "data" / "paraphrase-en.gz"]
+    folder = Path(meteor.__file__).parent
+    files = [folder / meteor.METEOR_JAR, folder / "data" / "paraphrase-en.gz"]
     report.found["java"] |= {"meteor_there": all(file.is_file() for file in files), "works": False}
     report.found["java"]["works"] = metrics.tokenized({"a": ["A dog."]}) == [{"a": ["a dog"]}]
     if not all(report.found["java"].values()):

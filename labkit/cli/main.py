@@ -6,7 +6,6 @@ error says what, and what to do); 2 the command was not understood; 130 interrup
 
 import gc
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +15,9 @@ from typer import Argument, Option
 from labkit import console
 from labkit.cli import scoring as cli_scoring
 from labkit.cli import store as cli_store
-from labkit.cli.scoring import Scores, show
+from labkit.cli.scoring import Run, Scores, show
 from labkit.cli.store import Out, Overwrite, Store
-from labkit.files import atomic_write, outputs
+from labkit.files import outputs
 from labkit.model.config import GenerationConfig
 from labkit.validation import declared
 
@@ -41,7 +40,6 @@ def generation_option(name: str) -> Any:
     return Option(min=field.get("minimum"), max=field.get("maximum"), help=text)
 
 
-Run = Annotated[Path, Argument(help="A run's folder, or the name of a model: see labkit models.")]
 Beams = Annotated[int | None, generation_option("num_beams")]
 Length = Annotated[int | None, generation_option("max_length")]
 Penalty = Annotated[float | None, generation_option("length_penalty")]
@@ -179,7 +177,7 @@ def evaluate(
     from labkit.evaluation.results import write_results
 
     outputs(json, captions, overwrite=overwrite, inputs=(run, data))
-    overrides = {
+    overrides: dict[str, Any] = {
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,
     }  # fmt: skip
@@ -213,43 +211,6 @@ def probe(
 
     probe_model(run, out, data, split, count, overwrite)
     print((out / "table.md").read_text(encoding="utf-8"), end="")
-
-
-@app.command()
-def calibrate(
-    run: Run,
-    out: Annotated[Path | None, Option(help="Folder to write to. Default: the run's.")] = None,
-    data: Annotated[Path | None, Option(help="A store. Default: the training store.")] = None,
-    split: Annotated[str | None, Option(help="The split. Default: the dev split.")] = None,
-    check: Annotated[bool, Option("--check", help="Only check that it holds here.")] = False,
-    json: Scores = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Measure how often captions are wrong, by their scores.
-
-    It writes calibration.json and calibration.png. With that file in its folder, a model tells of
-    each caption how often such captions are wrong. Wrong is what is untrue of a drawn scene; of a
-    photograph, a caption most of whose words are in no human caption.
-
-    Example: labkit calibrate runs/soft
-    """
-    from labkit.evaluation import calibrate as measure
-    from labkit.figures.reliability import reliability_curve
-    from labkit.model.calibration import FILE
-
-    if check:
-        outputs(json, overwrite=overwrite, inputs=(run, data))
-        show(asdict(measure.check_calibration(run, data, split)), json, overwrite)
-        return
-    if out is None and not run.is_dir():
-        raise ValueError(f"{run} is not the folder of a run: name a folder to write to, with --out")
-    folder = out or run
-    picture = folder / "calibration.png"
-    outputs(folder / FILE, picture, json, overwrite=overwrite, inputs=(data,))
-    found = measure.calibrate(run, folder, data, split)
-    with atomic_write(picture, new=not overwrite) as part:
-        reliability_curve(found).savefig(part, format="png", dpi=150)
-    show(asdict(found), json, overwrite)
 
 
 @app.command()
@@ -288,7 +249,7 @@ def caption(
     """
     from labkit.figures.caption_photos import caption_photos
 
-    overrides = {
+    overrides: dict[str, Any] = {
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,
     }  # fmt: skip

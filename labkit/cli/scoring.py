@@ -1,4 +1,4 @@
-"""The commands that score captions: those of any system, and those of people."""
+"""The commands that score captions: of any system, of people, and by how sure a model is."""
 
 import sys
 from dataclasses import asdict
@@ -9,9 +9,10 @@ import typer
 from typer import Argument, Option
 
 from labkit.cli.store import Overwrite
-from labkit.files import outputs, write_json
+from labkit.files import atomic_write, outputs, write_json
 
 app = typer.Typer()
+Run = Annotated[Path, Argument(help="A run's folder, or the name of a model: see labkit models.")]
 Scores = Annotated[Path | None, Option("--json", help="Write the scores to this file.")]
 
 
@@ -81,3 +82,40 @@ def people(
     print(found.as_markdown())
     if json:
         write_json(json, asdict(found), new=not overwrite)
+
+
+@app.command()
+def calibrate(
+    run: Run,
+    out: Annotated[Path | None, Option(help="Folder to write to. Default: the run's.")] = None,
+    data: Annotated[Path | None, Option(help="A store. Default: the training store.")] = None,
+    split: Annotated[str | None, Option(help="The split. Default: the dev split.")] = None,
+    check: Annotated[bool, Option("--check", help="Only check that it holds here.")] = False,
+    json: Scores = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure how often captions are wrong, by their scores.
+
+    It writes calibration.json and calibration.png. With that file in its folder, a model tells of
+    each caption how often such captions are wrong. Wrong is what is untrue of a drawn scene; of a
+    photograph, a caption most of whose words are in no human caption.
+
+    Example: labkit calibrate runs/soft
+    """
+    from labkit.evaluation import calibrate as measure
+    from labkit.figures.reliability import reliability_curve
+    from labkit.model.calibration import FILE
+
+    if check:
+        outputs(json, overwrite=overwrite, inputs=(run, data))
+        show(asdict(measure.check_calibration(run, data, split)), json, overwrite)
+        return
+    if out is None and not run.is_dir():
+        raise ValueError(f"{run} is not the folder of a run: name a folder to write to, with --out")
+    folder = out or run
+    picture = folder / "calibration.png"
+    outputs(folder / FILE, picture, json, overwrite=overwrite, inputs=(data,))
+    found = measure.calibrate(run, folder, data, split)
+    with atomic_write(picture, new=not overwrite) as part:
+        reliability_curve(found).savefig(part, format="png", dpi=150)
+    show(asdict(found), json, overwrite)

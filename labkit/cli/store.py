@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -99,7 +99,8 @@ def prepare_photos_verb(source: str, reads: str) -> None:
 
         report, unread, group = DataReport(strict), DataReport(strict), init_distributed()
         asked = {"name": encoder, "size": size, "block": block, "weights": weights and str(weights)}
-        config = replace(PHOTO_ENCODER, **{name: value for name, value in asked.items() if value})
+        given: dict[str, Any] = {name: value for name, value in asked.items() if value}
+        config = replace(PHOTO_ENCODER, **given)
         records, facts = read_photos(
             source, root, split, report, images, make_splits, split_seed, augment
         )

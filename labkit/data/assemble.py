@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from labkit.data.folders import Folder, plain_name, same_file
 from labkit.data.records import CaptionedImage, DataError, DataReport
@@ -97,7 +98,7 @@ def _unique(records: list[CaptionedImage], report: DataReport) -> list[Captioned
     ]
 
 
-def _same_photo(one: Path, other: Path) -> bool:
+def _same_photo(one: Any, other: Any) -> bool:
     """Return whether two files of one id are the same photograph: COCO's years share some."""
     return plain_name(one.name) == plain_name(other.name) and same_file(one, other)
 

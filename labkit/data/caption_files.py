@@ -47,7 +47,7 @@ def read_rows(path: Path, report: DataReport) -> list[Row]:
     return merged(_table_rows(_cells(lines, path, report), report))
 
 
-def coco_rows(data: dict, path: Path, report: DataReport) -> list[Row]:
+def coco_rows(data: dict[str, Any], path: Path, report: DataReport) -> list[Row]:
     """Read COCO's format: a list "images", and a list "annotations" if captions are published.
 
     Image ids may be numbers in one list and strings in the other. A caption with "is_rejected", as
@@ -80,7 +80,7 @@ def coco_rows(data: dict, path: Path, report: DataReport) -> list[Row]:
     return [replace(row, captions=tuple(by_row[row.id])) for row in rows]
 
 
-def _coco_images(data: dict, path: Path, report: DataReport) -> Iterator[Row]:
+def _coco_images(data: dict[str, Any], path: Path, report: DataReport) -> Iterator[Row]:
     licences = data.get("licenses")
     licences = licences if isinstance(licences, list) else []
     licences = {as_text(x.get("id")): as_text(x.get("name")) for x in licences if hasattr(x, "get")}
@@ -140,7 +140,7 @@ def _token_rows(lines: list[str], path: Path, report: DataReport) -> Iterator[Ro
         key = f"{file}#{match[2]}" if match else ""
         if key in seen and file:
             report.add("caption given twice", key)
-        elif file:
+        elif match and file:
             yield Row(key, file, captions=((key, match[3]),))
             seen.add(key)
         elif line.strip():

@@ -91,7 +91,7 @@ class Folder:
 
         An expression matches the end of a path, from the beginning of a name, ignoring case.
         """
-        found = {}
+        found: dict[Path, None] = {}
         for pattern in patterns:
             name = re.compile(rf"(?:.*/)?{pattern}", re.IGNORECASE)
             found |= {path: None for path in self.files if name.fullmatch(self.below(path))}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from labkit.data.readers import DataError
 
@@ -131,7 +131,8 @@ def to_input(
         image = Image.fromarray(image)
     image = to_rgb(image)
     if crop is not None:
-        image = image.crop([round(x * side) for x, side in zip(crop, image.size * 2, strict=True)])
+        left, top, right, bottom = (round(x * n) for x, n in zip(crop, image.size * 2, strict=True))
+        image = image.crop((left, top, right, bottom))
     # First across, then down. In one call Pillow 13 begins with the height of a tall photograph,
     # and older versions do not, which gives other pixels.
     image = image.resize((size, image.height), Image.Resampling.BICUBIC)
@@ -150,7 +151,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = _eight_bits(image)
     elif image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        image = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB") or image
     elif image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -173,7 +174,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     """Explain in a few words why a file could not be read."""
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "it is not an image in a known format"
     if isinstance(error, PermissionError):
         return "permission denied"

@@ -12,14 +12,15 @@ from labkit.data.assemble import require_captions
 from labkit.data.coco import is_coco, read_coco
 from labkit.data.flickr import FLICKR8K, FLICKR30K, read_flickr8k, read_flickr30k
 from labkit.data.folders import Folder
-from labkit.data.records import Box, CaptionedImage, DataError, DataReport, augment, tokenize
+from labkit.data.records import Box, CaptionedImage, DataError, DataReport, Facts, augment
 from labkit.data.splits import make_splits, usual_split
 from labkit.data.tables import read_karpathy, read_table
+from labkit.data.words import tokenize
 
 __all__ = [
-    "READERS", "Box", "CaptionedImage", "DataError", "DataReport", "augment", "find_layout",
-    "make_splits", "read_coco", "read_flickr8k", "read_flickr30k", "read_folder", "read_karpathy",
-    "read_table", "require_captions", "tokenize",
+    "READERS", "Box", "CaptionedImage", "DataError", "DataReport", "Facts", "augment",
+    "find_layout", "make_splits", "read_coco", "read_flickr8k", "read_flickr30k", "read_folder",
+    "read_karpathy", "read_table", "require_captions", "tokenize",
 ]  # fmt: skip
 
 READERS = {

@@ -1,7 +1,7 @@
 """What all sources of captioned images share: the record, augmentation, the report."""
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from labkit.data.words import plain, swap_left_right, tokenize
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as fractions of an image's width and height; the origin is at the top left."""
+Facts = Mapping[str, Any]
+"""What a source states of an image beside its captions, JSON-serialisable."""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def file_name(value: Any) -> str:
 
 
 def listed(
-    data: dict, key: str, path: Path, report: DataReport
+    data: dict[str, Any], key: str, path: Path, report: DataReport
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the objects of a list, each with its place; report other entries."""
     entries = data.get(key)

@@ -18,7 +18,7 @@ from itertools import permutations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from labkit.data.readers import Box, CaptionedImage, tokenize
+from labkit.data.readers import Box, CaptionedImage, Facts, tokenize
 
 COLOURS = {
     "red": (214, 40, 40),
@@ -210,7 +210,7 @@ def sample_scene(seed: int, split: str, k: int) -> tuple[list[Thing], int, rando
     return make_scene(rng), rng.randint(90, 190), rng
 
 
-def things_of(facts: dict) -> list[Thing]:
+def things_of(facts: Facts) -> list[Thing]:
     """Read the shapes of a scene from its record's ``facts``."""
     return [Thing(**thing) for thing in facts["things"]]
 

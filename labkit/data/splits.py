@@ -128,7 +128,8 @@ def make_splits(
         raise DataError(f"{len(records)} images cannot make the splits {', '.join(wanted)}")
     hashes = {r.id: hashlib.sha256(f"{seed}:{r.id}".encode()).digest() for r in records}
     ids = sorted(hashes, key=hashes.__getitem__)
-    split, begin = {}, 0
+    split: dict[str, str] = {}
+    begin = 0
     for left, name in zip(reversed(range(len(wanted))), wanted, strict=True):
         share = sum(shares[one] for one in wanted[: len(wanted) - left])
         end = min(max(round(share * len(ids)), begin + 1), len(ids) - left)  # none is empty

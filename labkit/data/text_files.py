@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from labkit.data.records import DataReport
 
@@ -17,6 +17,7 @@ BROKEN = re.compile("[\0\ud800-\udfff\ufffd]")
 
 
 def _as_windows(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
     return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
 
 
@@ -82,7 +83,7 @@ def delimited(
     """
     end = len(lines)
     while start < end:
-        quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
         rest = (lines[number] for number in range(start, end))
         reader = csv.reader(rest, delimiter=delimiter, quoting=quoting, strict=True)
         first, last = start, end

@@ -52,7 +52,7 @@ class Vocabulary:
     words: tuple[str, ...]
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         ids = {word: i for i, word in enumerate(self.words)}
         strings = all(isinstance(word, str) for word in self.words)
         if not strings or self.words[:4] != SPECIAL or len(ids) != len(self.words):

@@ -104,7 +104,7 @@ def swap_left_right(caption: str) -> str:
     return _SIDE.sub(_other_side, caption)
 
 
-def _other_side(match: regex.Match) -> str:
+def _other_side(match: "regex.Match[str]") -> str:
     side = match.group()
     if match["other"]:
         return side

@@ -157,7 +157,8 @@ def evaluate(
         (10, True)
     """
     config, group = config or GenerationConfig(), group or ProcessGroup()
-    mode = config.attention_mode or next(iter(decoder.attention.attention_modes), None)
+    modes: Sequence[Any] = decoder.attention.attention_modes
+    mode = config.attention_mode or next(iter(modes), None)
     config = replace(config, attention_mode=mode)
     if not any(store.captions):
         split = f"{store.root}: {store.split}"
@@ -186,8 +187,8 @@ def _texts(
 
 def _all_scores(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, captions: Sequence[Caption],
-    attention_mode: str,
-) -> list[dict | None]:  # fmt: skip
+    attention_mode: str | None,
+) -> list[Any]:  # fmt: skip
     """Compute all scores, as dictionaries so that they can be sent to other processes."""
     texts = _texts(vocabulary, store, captions)
     references = {k: v for k, v in zip(store.ids, store.captions, strict=True) if v}

@@ -121,6 +121,6 @@ def agreement_with_people(
     found = {}
     for metric, scores in each.items():
         machine = [scores[row] for row in order]
-        taus = (kendalltau(human, machine, variant=v).statistic for v in ("b", "c"))
-        found[metric] = Correlation(*map(float, taus), len(human))
+        b, c = (float(kendalltau(human, machine, variant=v).statistic) for v in ("b", "c"))
+        found[metric] = Correlation(b, c, len(human))
     return found

@@ -37,12 +37,14 @@ class _Numbered(EncodedImage):
         t: The step, from 0.
     """
 
-    numbers: Tensor | None = None
+    numbers: Tensor = None  # type: ignore[assignment]  # always given; fields before have defaults
     seeds: Sequence[int] = ()
     t: int = 0
 
     def choose(self, rows: Tensor) -> "_Numbered":
-        return replace(super().choose(rows), numbers=self.numbers[rows])
+        chosen = super().choose(rows)
+        assert isinstance(chosen, _Numbered)
+        return replace(chosen, numbers=self.numbers[rows])
 
 
 class Intervened:
@@ -102,9 +104,9 @@ class Intervened:
             state = self.decoder.init_state(first, captions, attention_mode)[1]
         if self.weights is None:
             return image, state
-        seeds = ()
+        seeds: list[int] = []
         if self.weights == "shuffled":
-            seeds = [zlib.crc32(one.cpu().numpy()) for one in seen.contiguous()]
+            seeds = [zlib.crc32(one.cpu().numpy().data) for one in seen.contiguous()]
         numbers = torch.arange(len(a), device=a.device)
         return _Numbered(**vars(image), numbers=numbers, seeds=seeds), state
 
@@ -155,6 +157,7 @@ class Intervened:
             ]
             order = torch.from_numpy(np.stack(orders)).to(weights.device)
             return weights.gather(-1, order[:, None].expand_as(weights))
+        assert self.weights is not None and not isinstance(self.weights, str)
         return one_place(_of_each(self.weights, image.numbers), weights)[:, None]
 
 

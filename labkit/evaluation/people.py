@@ -41,8 +41,8 @@ class InTurn:
             values = [[getattr(turn, name) for turn in turns] for name in names]
             cells = (f"{statistics.fmean(v):.3f} ± {statistics.stdev(v):.3f}" for v in values)
             lines.append(f"| {label} | {' | '.join(cells)} |")
-        turns = f"{len(self.people)} turns: mean ± standard deviation."
-        return "\n".join([*lines, "", f"{self.images} images, {turns}"])
+        how = f"{len(self.people)} turns: mean ± standard deviation."
+        return "\n".join([*lines, "", f"{self.images} images, {how}"])
 
 
 def score_in_turn(

@@ -176,7 +176,7 @@ def told(captions: Sequence[Sequence[str]]) -> tuple[float, float, float]:
 
 def score_scenes(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore, captions: Sequence[Caption],
-    attention_mode: str,
+    attention_mode: str | None,
 ) -> SceneScores | None:  # fmt: skip
     """Score where the model looks, free running and teacher forced, and whether captions are true.
 
@@ -199,9 +199,10 @@ def score_scenes(
         pairs = [(row, number) for row in rows for number in range(len(store.captions[row]))]
         alpha = teacher_forced_maps(decoder, vocabulary, store, pairs, attention_mode)
         texts = [store.captions[row][number] for row, number in pairs]
-        boxes = [store.boxes[row][number] for row, number in pairs]
-        found = pointing_known(texts, boxes, alpha, grid)
+        boxes = [(store.boxes[row] or ())[number] for row, number in pairs]
+        found = pointing_known(texts, boxes, list(alpha), grid)
         hits, total = hits + found[0], total + found[1]
     words = [tokenize(vocabulary.decode(caption.words)) for caption in captions]
-    pairs = [(word, caption.alpha) for word, caption in zip(words, captions, strict=True)]
-    return scene_scores(pairs, [things_of(f) for f in store.facts], grid, (hits, total))
+    maps = [caption.alpha for caption in captions]
+    pointed = list(zip(words, maps, strict=True))
+    return scene_scores(pointed, [things_of(f) for f in store.facts], grid, (hits, total))

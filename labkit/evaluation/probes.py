@@ -5,7 +5,7 @@ image's first state, with another image's contexts. Captions are greedy. What dr
 besides is in `labkit.evaluation.scene_probes`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -53,13 +53,16 @@ class Row:
         return names | asdict(self.found)
 
 
-def rows_of(question: str, unit: str, cases: dict[str, list[tuple[float, int]]]) -> list[Row]:
+def rows_of(
+    question: str, unit: str, cases: Mapping[str, Sequence[tuple[float, int]]]
+) -> list[Row]:
     """Estimate each case that has values; each value comes with the number of its image."""
     rows = []
     for case, pairs in cases.items():
         if pairs:
             values, images = zip(*pairs, strict=True)
-            rows.append(Row(question, case, unit, estimate(values, images)))
+            if (found := estimate(values, images)) is not None:
+                rows.append(Row(question, case, unit, found))
     return rows
 
 
@@ -89,14 +92,19 @@ class Probe:
             lambda decoder, a, part: generate(decoder, a, self.config), a, change
         )
 
-    def read(self, a: Tensor, captions: Sequence[list[int]], **change: Any) -> list[TeacherForced]:
+    def read(
+        self, a: Tensor, captions: Sequence[Sequence[int]], **change: Any
+    ) -> list[TeacherForced]:
         """Read captions under an intervention."""
         mode = self.config.attention_mode
         return self._in_batches(
             lambda decoder, a, part: teacher_force(decoder, a, captions[part], mode), a, change
         )
 
-    def _in_batches(self, work: Callable, a: Tensor, change: dict[str, Any]) -> list:
+    def _in_batches(
+        self, work: Callable[[Intervened, Tensor, slice], list[Any]], a: Tensor,
+        change: dict[str, Any],
+    ) -> list[Any]:  # fmt: skip
         found = []
         for start in range(0, len(a), BATCH_SIZE):
             part = slice(start, start + BATCH_SIZE)
@@ -128,7 +136,9 @@ class Probe:
             cases[title] = [(value, n) for n, drop in enumerate(lost) for value in drop.tolist()]
         return rows_of("log p that a word of its caption loses", "nats", cases)
 
-    def captions_under(self, judge: Callable, kept: str, lost: str, unit: str) -> list[Row]:
+    def captions_under(
+        self, judge: Callable[..., Any], kept: str, lost: str, unit: str
+    ) -> list[Row]:
         """How good its captions are, and what each intervention takes from that.
 
         Args:
@@ -175,10 +185,10 @@ def probe_photos(captioner: Captioner, store: FeatureStore, count: int | None = 
         raise ValueError(f"{store.root}: {store.split} has {len(chosen)} images with captions: "
                          "two are needed")  # fmt: skip
     probe = Probe(captioner, torch.from_numpy(store.read(chosen)))
-    references = {n: list(store.captions[row]) for n, row in enumerate(chosen)}
+    references = {str(n): list(store.captions[row]) for n, row in enumerate(chosen)}
 
     def cider(captions: Sequence[Caption]) -> list[float]:
-        texts = {n: [probe.text(caption)] for n, caption in enumerate(captions)}
+        texts = {str(n): [probe.text(caption)] for n, caption in enumerate(captions)}
         return Cider().compute_score(*tokenized(references, texts))[1].tolist()
 
     def captions() -> list[Row]:

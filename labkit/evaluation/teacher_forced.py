@@ -66,5 +66,5 @@ def word_loss(
         output = decoder(a, pad_captions(ids).to(group.device))
         nll += output.nll.sum().item()
         words += len(output.nll)
-    nll, words = group.all_reduce_sum(nll, words)
-    return nll / words
+    total, count = group.all_reduce_sum(nll, words)
+    return total / count

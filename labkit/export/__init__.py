@@ -6,7 +6,4 @@ consists of: plain JavaScript, and no library.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={"browser": ["export_to_browser"], "onnx": ["export_to_onnx"]},
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from labkit.export.examples import examples_script
-from labkit.features.backbones import LITES, LiteNet
+from labkit.features.backbones import LITES
 from labkit.features.encoder import Encoder
 from labkit.files import writable_folder
 from labkit.model.captioner import PRETRAINED, Captioner, list_pretrained
@@ -96,7 +96,7 @@ def _load(models: Sequence[str | Path]) -> list[Captioner]:
     return captioners
 
 
-def _network(captioner: Captioner) -> tuple:
+def _network(captioner: Captioner) -> tuple[Any, ...]:
     facts = captioner.encoder_facts
     return tuple(facts.get(key) for key in ("name", "size", "block", "weights_hash"))
 
@@ -170,7 +170,7 @@ def fold(encoder: Encoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
         Weights and biases by name, and the facts: input size, feature map, and of each block its
         stride and whether its input is added to its output.
     """
-    network: LiteNet = encoder.network
+    network: Any = encoder.network  # a `LiteNet`, whose blocks declare no types
     tensors: dict[str, Tensor] = {}
     blocks = []
     _put(tensors, "stem", network.stem[0])
@@ -192,7 +192,7 @@ def fold(encoder: Encoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, facts | {"block": network.block, "grid": encoder.grid, "blocks": blocks}
 
 
-def _put(tensors: dict[str, Tensor], name: str, conv: nn.Conv2d) -> None:
+def _put(tensors: dict[str, Tensor], name: str, conv: Any) -> None:
     """Note a folded convolution, its kernel turned back: see `LiteNet.lighten`."""
     tensors[f"{name}.weight"] = conv.weight.detach().float().flip(2, 3).contiguous()
     tensors[f"{name}.bias"] = conv.bias.detach().float().contiguous()
@@ -218,7 +218,7 @@ def _write_weights(part: Path, name: str, content: bytes) -> dict[str, int]:
     return {"parts": len(starts), "bytes": len(content)}
 
 
-def _write_models(file: Path, encoder: Mapping[str, Any], models: Iterable[dict]) -> None:
+def _write_models(file: Path, encoder: Mapping[str, Any], models: Iterable[dict[str, Any]]) -> None:
     """Write the script that the page loads first."""
     lines = ",\n".join(json.dumps(model, ensure_ascii=False) for model in models)
     file.write_text(
@@ -230,7 +230,7 @@ def _write_models(file: Path, encoder: Mapping[str, Any], models: Iterable[dict]
     )
 
 
-def _write_licences(file: Path, encoder: Encoder, models: Iterable[dict]) -> None:
+def _write_licences(file: Path, encoder: Encoder, models: Iterable[dict[str, Any]]) -> None:
     """Name the source and the licence of all that the folder carries."""
     config = encoder.config
     texts = ["The page and its scripts: labkit, MIT.\n"]

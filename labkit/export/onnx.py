@@ -22,7 +22,7 @@ from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -171,6 +171,10 @@ class Features(nn.Module):
 class Equations(nn.Module):
     """A decoder as the equations have it: its parameters by the names of `equations.Parameters`."""
 
+    if TYPE_CHECKING:  # the buffers, which are made by name
+
+        def __getattr__(self, name: str) -> Any: ...
+
     def __init__(self, decoder: Decoder):
         super().__init__()
         learned = vars(equations.Parameters.of(decoder))
@@ -237,6 +241,7 @@ class Step(Equations):
     def mixed(self, Ey: Tensor, h: Tensor, a: Tensor, e: Tensor, beta: Tensor) -> Tensor:
         """Sum eq. 7 over the regions, shared out as in `MarginalAttention.expectation`: (B, V)."""
         mixture = self.attention.expectation(e.unsqueeze(1)).mixture  # with K = 1 caption an image
+        assert mixture is not None
         single = one_hot(mixture.places[:, 0], e.shape[-1]).to(e.dtype)  # (B, P, L)
         weights = torch.cat([single, mixture.rest], 1)  # (B, P + 1, L)
         z = beta.unsqueeze(1) * (weights @ a)  # (B, P + 1, D)

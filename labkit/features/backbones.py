@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -143,9 +144,9 @@ def packaged_weights(name: str) -> str:
     return getattr(package, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path()
 
 
-def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
+def _fold(conv: Any, norm: Any) -> nn.Module:
     """Fuse a padding, a convolution and a batch norm into one convolution of the turned image."""
-    folded = fuse_conv_bn_eval(conv, norm)
+    folded: Any = fuse_conv_bn_eval(conv, norm)
     folded.weight = nn.Parameter(folded.weight.flip(2, 3))
     _, right, _, bottom = getattr(conv.static_padding, "padding", (0, 0, 0, 0))
     folded.padding, folded.static_padding = (bottom, right), nn.Identity()
@@ -157,6 +158,8 @@ class SideBySide(nn.Module):
 
     Each network normalises the pixels in its own way.
     """
+
+    scales: Tensor
 
     def __init__(self, names: list[str], parts: list[Backbone], size: int):
         super().__init__()
@@ -229,7 +232,7 @@ class _Only(nn.Module):
         return self.network(x)["map"]
 
 
-def _last_node(network: nn.Module, name: str) -> str:
+def _last_node(network: Any, name: str) -> str:
     """Name the last feature map, before pooling and classes."""
     if name.startswith("vgg"):
         return f"features.{len(network.features) - 2}"  # the one after it is the last pooling

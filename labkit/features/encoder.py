@@ -6,7 +6,7 @@ a = {a_1, ..., a_L}, with a_i of length D.
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -78,6 +78,8 @@ class Encoder(nn.Module):
         self.weights_hash = backbone.weights_hash
         self.network = backbone.network.requires_grad_(False)
         self.network.to(memory_format=torch.channels_last)
+        self.mean: Tensor  # (3, 1, 1)
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
         self.bf16 = bf16_is_fast() if bf16 is None else bf16
@@ -226,7 +228,7 @@ def encode(
 
 def bf16_is_fast() -> bool:
     """Return whether this processor has bfloat16 instructions (AVX512-BF16 or AMX)."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
@@ -240,7 +242,7 @@ def _encode_ahead(
     """
     before = torch.get_num_threads()
     threads = threads or before
-    waiting: deque[Future] = deque()
+    waiting: deque[Future[Any]] = deque()
     pool = ThreadPoolExecutor(threads, "encode", torch.set_num_threads, (1,))
     try:
         for batch in batches:
@@ -267,8 +269,8 @@ def _encode_batch(records: list[CaptionedImage], encoder: Encoder) -> list[Encod
 def _read(record: CaptionedImage, size: int) -> Encoded:
     """Return an image's pixels (3, S, S), or the kind of problem and what it is."""
     try:
-        is_array = isinstance(record.image, np.ndarray)
-        photo = record.image if is_array else read_photo(record.image)
+        image = record.image
+        photo = image if isinstance(image, np.ndarray) else read_photo(image)
         pixels = to_input(photo, size, record.crop)
         return pixels[:, :, ::-1] if record.flipped else pixels
     except FileNotFoundError as error:
@@ -277,7 +279,7 @@ def _read(record: CaptionedImage, size: int) -> Encoded:
         return ["unreadable image", str(error)]
 
 
-def grid_of(encoder: dict, length: int) -> tuple[int, int]:
+def grid_of(encoder: Mapping[str, Any], length: int) -> tuple[int, int]:
     """Return the grid's rows and columns.
 
     Args:

@@ -93,8 +93,8 @@ def prepare(
             ):  # fmt: skip
                 written += 1
                 if writer:
-                    facts = record.captions, record.boxes, record.facts or None
-                    writer.add(split, record.id, features, *facts)
+                    known = record.captions, record.boxes, record.facts or None
+                    writer.add(split, record.id, features, *known)
         if not written:
             raise DataError(f"none of the {len(records)} images could be read: {report}")
     group.barrier()  # the store is finished
@@ -139,7 +139,7 @@ def _resumed(
 
 def _other_images(store: Path, images: str | None, records: Sequence[CaptionedImage]) -> str:
     """Describe which images differ from a store's; empty if none does, as far as it records."""
-    held = {}
+    held: dict[str, Any] = {}
     for split in splits(store) if (store / MANIFEST).exists() else ():
         part = FeatureStore(store, split)
         held |= {id: (split, texts) for id, texts in zip(part.ids, part.captions, strict=True)}
@@ -165,7 +165,7 @@ def _fingerprint(records: Sequence[CaptionedImage]) -> str:
 def _sample(image: Path | np.ndarray, size: int = 4096) -> list[Any]:
     """Describe an image without reading a whole file: its size, beginning and end."""
     if isinstance(image, np.ndarray):
-        return [image.shape, zlib.crc32(np.ascontiguousarray(image))]
+        return [image.shape, zlib.crc32(np.ascontiguousarray(image).data)]
     try:
         with open(image, "rb") as file:
             start, length = file.read(size), os.fstat(file.fileno()).st_size
@@ -207,7 +207,8 @@ def read_photos(
     records = READERS[source](root, splits, report, images)
     if wanted:
         records = make_splits(records, wanted, seed)
-    facts = {"source": source, "splits": list(dict.fromkeys(r.split for r in records))}
+    names = list(dict.fromkeys(record.split for record in records))
+    facts: dict[str, Any] = {"source": source, "splits": names}
     if wanted:
         facts["made_splits"] = wanted | {"seed": seed}
     elif facts["splits"] == ["all"] and any(record.captions for record in records):

@@ -5,11 +5,4 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "strips": ["attention_strip", "loss_curves"],
-        "viewer": ["AttentionViewer"],
-        "removal_viewer": ["RemovalViewer"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -56,6 +56,7 @@ def probe_model(
     store, split = store or captioner.data, split or captioner.dev_split
     seed = _seed_of_scenes(captioner, store)
     if seed is None:
+        assert store is not None  # `_seed_of_scenes` raises
         photos = FeatureStore(store, find_split(store, split))
         compare_encoders(photos, captioner)
         rows = probe_photos(captioner, photos, count, progress)
@@ -123,7 +124,7 @@ def pooled(tables: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
         Rows with the mean of the runs' means, n of all, the lowest of the intervals' lower ends and
         the highest of their upper ends: so the interval covers the runs' differences, too.
     """
-    groups: dict[tuple[str, str], list[dict]] = {}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in (row for table in tables for row in table):
         groups.setdefault((row["question"], row["case"]), []).append(row)
     together = []

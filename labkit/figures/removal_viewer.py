@@ -96,8 +96,8 @@ def _panel(
 ) -> Panel:  # fmt: skip
     """The panel of what each word loses; an object's pixels are those that its removal changes."""
     without = [redraw(scene, j, PHOTO_PIXELS) for j in range(len(things))]
-    changed = torch.from_numpy((np.stack(without) != picture).any(-1))  # (objects, rows, columns)
-    changed = F.avg_pool2d(changed.float(), SHRINK).numpy()
+    pixels = torch.from_numpy((np.stack(without) != picture).any(-1))  # (objects, rows, columns)
+    changed = F.avg_pool2d(pixels.float(), SHRINK).numpy()
     maps = (lost.clip(min=0)[..., None, None] * changed).max(1)  # (T, rows, columns)
     shown = lost.astype(float).round(1) + 0.0  # no -0.0
     texts = [[f"{value:.1f}".replace("-", "\N{MINUS SIGN}") for value in row] for row in shown]
@@ -117,7 +117,7 @@ def tell(lost: np.ndarray, names: Sequence[str]) -> str:
         lost: (objects,) nats, the largest named first.
         names: Of the objects.
     """
-    parts = {"loses": [], "gains": []}
+    parts: dict[str, list[str]] = {"loses": [], "gains": []}
     for j in np.argsort(-lost, kind="stable"):
         verb = "loses" if lost[j] >= 0 else "gains"
         unit = "" if parts[verb] else " nats"

@@ -29,11 +29,10 @@ DARKEST, BRIGHTEST = 0.15, 0.68  # of a map; the page darkens below 0.5, and lig
 STRIP_DPI = 64
 STRIP_TEXT = {"ha": "center", "va": "center", "fontsize": 9, "color": "white",
               "bbox": {"facecolor": "black", "linewidth": 0, "pad": 1}}  # fmt: skip
-PLACES = (
-    ("upper left", "upper middle", "upper right"),
-    ("left", "middle", "right"),
+PLACES = (  # the thirds of a photograph's height and width
+    ("upper left", "upper middle", "upper right"), ("left", "middle", "right"),
     ("lower left", "lower middle", "lower right"),
-)  # the thirds of a photograph's height and width
+)  # fmt: skip
 HINT = (
     "Point at a word, or use the arrow keys. "
     "Escape, or a click on the picture, shows the picture alone."
@@ -171,9 +170,9 @@ class Viewer:
             strips.append(Image.open(drawn).convert("RGB"))
         size = (max(one.width for one in strips), sum(one.height for one in strips))
         picture, top = Image.new("RGB", size, "white"), 0
-        for one in strips:
-            picture.paste(one, (0, top))
-            top += one.height
+        for strip in strips:
+            picture.paste(strip, (0, top))
+            top += strip.height
         return _as_url(picture, 60)
 
 
@@ -207,11 +206,9 @@ class AttentionViewer(Viewer):
     """
 
     def __init__(
-        self,
-        photo: str | Path | Image.Image | np.ndarray,
-        captions: Mapping[str, CaptionedPhoto],
+        self, photo: str | Path | Image.Image | np.ndarray, captions: Mapping[str, CaptionedPhoto],
         alt: str = "The picture that the caption is about.",
-    ):
+    ):  # fmt: skip
         if not captions:
             raise ValueError("a viewer needs captions: {'soft': captioner.caption(photo)}")
         for name, one in captions.items():

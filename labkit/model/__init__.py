@@ -5,14 +5,4 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "config": ["GenerationConfig", "ModelConfig"],
-        "decoder": ["Decoder"],
-        "beams": ["beam_search"],
-        "captions": ["Caption"],
-        "generation": ["generate", "greedy", "sample"],
-        "captioner": ["CaptionedPhoto", "Captioner", "list_pretrained"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,7 +10,7 @@ from labkit.data.vocabulary import BOS, EOS
 from labkit.model.attention import EncodedImage
 from labkit.model.captions import Caption, forbid, forbid_repeats, minimum_bayes_risk
 from labkit.model.config import GenerationConfig
-from labkit.model.decoder import Decoder, State
+from labkit.model.decoder import State, StepDecoder
 
 WORTH_A_COPY = 0.8  # finished images are left out when the others are fewer than this share
 
@@ -36,7 +36,7 @@ class _Beams:
     generated: Tensor
     state: State
     regions: int
-    trail: list[tuple[dict[int, int], list, Tensor]] = field(default_factory=list)
+    trail: list[tuple[dict[int, int], list[list[int]], Tensor]] = field(default_factory=list)
     ended: list[list[tuple[float, list[int], int]]] = field(default_factory=list)
 
     @classmethod
@@ -107,7 +107,7 @@ class _Beams:
 
 @torch.inference_mode()
 def beam_search(
-    decoder: Decoder, a: Tensor, num_beams: int = 5, max_length: int = 24,
+    decoder: StepDecoder, a: Tensor, num_beams: int = 5, max_length: int = 24,
     length_penalty: float = 0.7, attention_mode: str | None = None, no_repeat_ngram_size: int = 0,
     mbr: bool = False, suppress_tokens: Sequence[int] = (),
 ) -> list[Caption]:  # fmt: skip

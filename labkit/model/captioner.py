@@ -210,8 +210,8 @@ class Captioner:
 
 def decoding_of(config: GenerationConfig, decoder: Decoder) -> str:
     """Describe in words how a decoder captions, with the attention mode that it takes by itself."""
-    mode = config.attention_mode or next(iter(decoder.attention.attention_modes), None)
-    return str(replace(config, attention_mode=mode))
+    modes: Sequence[Any] = decoder.attention.attention_modes
+    return str(replace(config, attention_mode=config.attention_mode or next(iter(modes), None)))
 
 
 def list_pretrained() -> list[str]:

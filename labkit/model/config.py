@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
-from labkit.validation import Count, Part, Share, Size, checked, means
+from labkit.validation import Checked, Count, Part, Share, Size, checked, means
 
 MECHANISMS = ["soft", "argmax", "reinforce", "gumbel", "marginal"]
 """The attention mechanisms; `labkit.model.hard_attention.register_attention` adds to them."""
@@ -33,7 +33,7 @@ def _known_mechanism(name: str) -> str:
 
 
 @checked()
-class ModelConfig:
+class ModelConfig(Checked):
     """What a model is: its sizes, its dropout, and its attention mechanism.
 
     The options from `first_state` to `context_dropout` decide how much words need the attention,
@@ -100,7 +100,7 @@ class ModelConfig:
 
 
 @checked()
-class GenerationConfig:
+class GenerationConfig(Checked):
     """How a model captions. A trained model keeps its own.
 
     Example:

@@ -5,9 +5,10 @@ word, products of all words are one product, and the batch shrinks as its shorte
 book's chapter 'Why is it fast?' has the reasons and the measured gains.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,20 @@ class State:
 
     h: Tensor
     c: Tensor
+
+
+class StepDecoder(Protocol):
+    """What generation calls: a `Decoder`, or one that an intervention stands before."""
+
+    def init_state(
+        self, a: Tensor, captions: int = 1, attention_mode: str | None = None
+    ) -> tuple[EncodedImage, State]:
+        """See `Decoder.init_state`."""
+
+    def step(
+        self, words: Tensor, image: EncodedImage, state: State
+    ) -> tuple[Tensor, State, AttentionStep]:
+        """See `Decoder.step`."""
 
 
 class Decoder(nn.Module):
@@ -122,6 +137,31 @@ class Decoder(nn.Module):
         hc = torch.tanh(self.init_hc(mean).unsqueeze(1))  # (N, 1, 2H)
         return State(*hc.expand(-1, captions, -1).chunk(2, -1))
 
+    def _encode(
+        self, a: Tensor, images: Tensor | None, order: Tensor, sizes: Sequence[int],
+        attention_mode: str | None,
+    ) -> tuple[Tensor, EncodedImage, State, nn.Linear | None]:  # fmt: skip
+        """Encode the captions' images for training, a row for each caption in this order.
+
+        Returns:
+            The normalised vectors (B, L, .); the encoded images; h_0 and c_0; and the layer R that
+            reduces the vectors, None if they are reduced.
+        """
+        order = order if images is None else images[order]
+        dropped = self.training and self.config.feature_dropout  # other channels for each caption
+        R: nn.Linear | None
+        if dropped or 2 * len(a) > len(order):
+            # sum_i alpha_i (R a_i) = R sum_i alpha_i a_i: a vector a word passes R, not all regions
+            a, R = self._normalised(a[order]), self.reduce
+            reduce: Layer = StepLinear(R, sizes, a.dtype)
+        else:  # several captions share an image, whose regions pass R once
+            a, R = self.reduce(self._normalised(a)).index_select(0, order), None
+            reduce = nn.Identity()
+        image = self.attention.encode(a, attention_mode, R)
+        W_h, W_z = (StepLinear(layer, sizes, a.dtype) for layer in (self.W_h, self.W_z))
+        image.layers = Layers(reduce, W_h, W_z, self.L_z)
+        return a, image, self._first_state(_mean(a) if R is None else R(_mean(a))), R
+
     def lstm_step(
         self, word_gates: Tensor, image: EncodedImage, state: State
     ) -> tuple[State, Tensor, AttentionStep]:
@@ -138,6 +178,7 @@ class Decoder(nn.Module):
             attended.
         """
         H, A, layers = self.config.hidden_dim, self.config.attention_dim, image.layers
+        assert layers is not None  # `init_state` and `forward` set them
         # W_s h_{t-1} of eq. 4, the gate's share and W_h h_{t-1} of eq. 1: one layer, one product
         query, gate, hidden_gates = layers.W_h(state.h).split([A, 1, 4 * H], -1)
         if self.config.scores_see_word:
@@ -192,6 +233,7 @@ class Decoder(nn.Module):
             embedded, word_gates = self.embedding(words), self.W_y(self.embedding(ids))[which]
         state, z, step = self.lstm_step(word_gates, image, state)
         if step.mixture is None:
+            assert image.layers is not None
             log_p = self.word_log_probs(embedded, state.h, image.layers.L_z(z))
         else:
             log_p = mixture.log_probs_of_step(self, embedded, state.h, image, step)
@@ -213,20 +255,8 @@ class Decoder(nn.Module):
         targets = rnn.pack_padded_sequence(captions[:, 1:], lengths, True, enforce_sorted=False)
         words = rnn.pack_padded_sequence(captions[:, :-1], lengths, True, enforce_sorted=False)
         sizes = words.batch_sizes.tolist()  # n_t, how many captions have not ended
-        order = words.sorted_indices  # longest caption first
-        order = order if images is None else images[order]
-        dropped = self.training and self.config.feature_dropout  # other channels for each caption
-        if dropped or 2 * len(a) > len(order):
-            # sum_i alpha_i (R a_i) = R sum_i alpha_i a_i: a vector a word passes R, not all regions
-            a, R = self._normalised(a[order]), self.reduce
-            reduce: Layer = StepLinear(R, sizes, a.dtype)
-        else:  # several captions share an image, whose regions pass R once
-            a, R = self.reduce(self._normalised(a)).index_select(0, order), None
-            reduce = nn.Identity()
-        image = self.attention.encode(a, attention_mode, R)
-        layers = (StepLinear(layer, sizes, a.dtype) for layer in (self.W_h, self.W_z))
-        image.layers = Layers(reduce, *layers, self.L_z)
-        state = self._first_state(_mean(a) if R is None else R(_mean(a)))
+        assert words.sorted_indices is not None  # longest caption first
+        a, image, state, R = self._encode(a, images, words.sorted_indices, sizes, attention_mode)
         draws = self.attention.draws
         embedded = dropout(self.word_dropout, self.embedding(even(words.data)), draws, "words")
         # W_y E y_{t-1} of `equations.lstm_gates`, for the words of all steps at once
@@ -249,7 +279,7 @@ class Decoder(nn.Module):
             mixed = mixed[: len(words.data)]
             output = mixed, self.embedding.weight, self.bias
             log_p, mean = word_log_likelihood(*output, targets.data)
-            distribution = partial(log_probs, *output)
+            distribution: Callable[[], Tensor] = partial(log_probs, *output)
         else:
             parts = mixture.Components(self, embedded, h, a, steps, R)
             log_p, mean = parts.log_likelihood(targets.data)

@@ -33,9 +33,10 @@ these. Vectors are rows: the paper's W x is ``x @ W.T``. The paper writes z-hat 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Phi = Callable[[Tensor, Tensor], Tensor]  # phi(a (L, D), alpha (L,)) gives (D,)
 
@@ -257,11 +258,10 @@ class Parameters:
     b_o: Tensor  # (V,)
 
     @classmethod
-    def of(cls, decoder: nn.Module) -> "Parameters":
+    def of(cls, decoder: Any) -> "Parameters":
         """Take a `labkit.model.decoder.Decoder` apart; gradients reach its own parameters.
 
-        What it keeps as one tensor is cut, and two biases are added up. Before all else come two
-        steps of our own: the paper's ``a`` is ``decoder.reduce(decoder.norm(features))``.
+        One tensor is cut, two biases are added. ``a`` is ``decoder.reduce(decoder.norm(...))``.
         """
         A, H = decoder.config.attention_dim, decoder.config.hidden_dim
         W_s, w_beta, W_h = decoder.W_h.weight.split([A, 1, 4 * H])

@@ -13,11 +13,11 @@ from labkit.data.vocabulary import BOS, EOS
 from labkit.model.beams import beam_search
 from labkit.model.captions import Caption, forbid, forbid_repeats
 from labkit.model.config import GenerationConfig
-from labkit.model.decoder import Decoder
+from labkit.model.decoder import StepDecoder
 
 
 def generate(
-    decoder: Decoder, a: Tensor, config: GenerationConfig | None = None,
+    decoder: StepDecoder, a: Tensor, config: GenerationConfig | None = None,
     suppress_tokens: Sequence[int] = (),
 ) -> list[Caption]:  # fmt: skip
     """Caption N images as a configuration says.
@@ -44,7 +44,7 @@ def generate(
 
 
 def greedy(
-    decoder: Decoder, a: Tensor, max_length: int = 24, attention_mode: str | None = None,
+    decoder: StepDecoder, a: Tensor, max_length: int = 24, attention_mode: str | None = None,
     no_repeat_ngram_size: int = 0, suppress_tokens: Sequence[int] = (),
 ) -> list[Caption]:  # fmt: skip
     """Take the most likely word at each step.
@@ -68,7 +68,7 @@ def greedy(
 
 
 def sample(
-    decoder: Decoder, a: Tensor, max_length: int = 24, temperature: float = 1.0,
+    decoder: StepDecoder, a: Tensor, max_length: int = 24, temperature: float = 1.0,
     generator: torch.Generator | None = None, attention_mode: str | None = None,
     suppress_tokens: Sequence[int] = (),
 ) -> list[Caption]:  # fmt: skip
@@ -98,14 +98,15 @@ def sample(
 
 @torch.inference_mode()
 def _follow(
-    decoder: Decoder, a: Tensor, max_length: int, pick: Callable[[Tensor], Tensor],
+    decoder: StepDecoder, a: Tensor, max_length: int, pick: Callable[[Tensor], Tensor],
     attention_mode: str | None, no_repeat_ngram_size: int, suppress_tokens: Sequence[int],
 ) -> list[Caption]:  # fmt: skip
     """Caption N images word by word; ``pick`` turns log p (N, 1, V) into words (N, 1)."""
     GenerationConfig(max_length=max_length, no_repeat_ngram_size=no_repeat_ngram_size)  # in range
     image, state = decoder.init_state(a, attention_mode=attention_mode)
     words = torch.full((len(a), 1), BOS, device=a.device)
-    generated, alphas = [], []
+    generated: list[Tensor] = []
+    alphas: list[Tensor] = []
     score = torch.zeros(len(a), 1, device=a.device)
     unfinished = torch.ones_like(words, dtype=torch.bool)
     for _ in range(max_length):

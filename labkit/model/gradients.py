@@ -6,6 +6,7 @@ the book's chapter 'Why is it fast?'.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,14 +71,17 @@ class _Gather(Function):
     """The bias for each word, (words, out); its gradient is dy of all steps."""
 
     @staticmethod
-    def forward(ctx, weight, bias, inputs, words, dtype):
+    def forward(
+        ctx: Any, weight: Tensor, bias: Tensor | None, inputs: list[Tensor], words: int,
+        dtype: torch.dtype,
+    ) -> Tensor:  # fmt: skip
         ctx.inputs, ctx.dtype, ctx.has_bias = inputs, weight.dtype, bias is not None
         bias = weight.new_zeros(len(weight)) if bias is None else bias
         return bias.to(dtype).expand(words, -1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         weight = (dy.mT @ even(torch.cat(ctx.inputs))).to(ctx.dtype)  # sum_t dy_t^T x_t
         bias = dy.sum(0, dtype=ctx.dtype) if ctx.has_bias else None
         return weight, bias, None, None, None
@@ -126,7 +130,9 @@ def _sigmoid(exp_keys: Tensor, query: Tensor) -> Tensor:
 
 class _AdditiveScores(Function):
     @staticmethod
-    def forward(ctx, keys, exp_keys, query, v):
+    def forward(
+        ctx: Any, keys: Tensor, exp_keys: Tensor, query: Tensor, v: Tensor
+    ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         v = v.to(query.dtype)
         y = _sigmoid(exp_keys[: len(query)], query)  # sigmoid(2x), (N, K, L, A)
@@ -136,7 +142,7 @@ class _AdditiveScores(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dscores, dkeys):
+    def backward(ctx: Any, dscores: Tensor | None, dkeys: Tensor) -> tuple[Tensor | None, ...]:
         y, v = ctx.saved_tensors
         if dscores is None:
             return dkeys, None, None, None
@@ -203,7 +209,9 @@ class _WordLogits(Function):
     """The logarithm of the sum of exp(logits), and the target's logit, (n,) each."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, targets):
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
         ctx.dtype, weight = weight.dtype, weight.to(x.dtype)
         logits = linear(x, weight, bias.to(x.dtype))  # (n, V)
         ctx.save_for_backward(x, weight, logits, targets)
@@ -212,7 +220,7 @@ class _WordLogits(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dsum, dlogit):
+    def backward(ctx: Any, dsum: Tensor, dlogit: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, logits, targets = ctx.saved_tensors
         p = logits.softmax(-1)  # (n, V), the derivative of the logarithm by each logit
         dsum, dlogit = dsum.to(x.dtype)[:, None], dlogit.to(x.dtype)[:, None]

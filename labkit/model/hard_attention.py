@@ -70,6 +70,7 @@ class ReinforceAttention(Attention):
     """
 
     attention_modes = HARD_MODES
+    baseline_average: Tensor
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
@@ -94,6 +95,7 @@ class ReinforceAttention(Attention):
         log_alpha = scores.log_softmax(-1)  # (N, K, L); a logarithm of alpha could be of 0
         alpha = log_alpha.exp()
         place = sample_place(alpha, self.draws)  # (N, K)
+        assert image.soft_mask is not None  # `encode` sets it
         # the logarithm of `equations.place_probability`
         log_choice = log_alpha.gather(-1, place[..., None])[..., 0]
         return AttentionStep(
@@ -169,6 +171,7 @@ class MarginalAttention(GumbelAttention):
         """Make each likely region a component and the rest one more; or sample one region."""
         step = self.expectation(scores)
         place = straight_through(scores, self.temperature(), self.draws)
+        assert image.soft_mask is not None and step.mixture is not None
         mixture, sampled = step.mixture, ~image.soft_mask  # (N, 1, 1)
         # a sampled region is the only component, the last one, for its context has the gradient
         shares = mixture.log_shares.masked_fill(sampled, -torch.inf)

@@ -7,19 +7,32 @@ alone, and never the mixture of all the others.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import rnn
 
-from labkit.model.attention import AttentionStep, EncodedImage, one_place
+from labkit.model.attention import Attention, AttentionStep, EncodedImage, Layer, one_place
 from labkit.model.draws import dropout
 from labkit.model.gradients import even, log_probs, word_log_likelihood
 from labkit.model.outputs import rows
 
 
+class OutputLayers(Protocol):
+    """The layers of a `labkit.model.decoder.Decoder` that predict a word."""
+
+    reduce: nn.Linear
+    L_h: nn.Linear
+    L_z: nn.Linear
+    embedding: nn.Embedding
+    bias: nn.Parameter
+    dropout: nn.Dropout
+    attention: Attention
+
+
 def log_probs_of_step(
-    decoder: nn.Module, embedded: Tensor, h: Tensor, image: EncodedImage, step: AttentionStep
+    decoder: OutputLayers, embedded: Tensor, h: Tensor, image: EncodedImage, step: AttentionStep
 ) -> Tensor:
     """Log p of each next word, (N, K, V), of a `labkit.model.decoder.Decoder`.
 
@@ -30,11 +43,12 @@ def log_probs_of_step(
         image: The images.
         step: Where the step attended.
     """
-    found = step.mixture
+    found, layers = step.mixture, image.layers
+    assert found is not None and layers is not None and step.beta is not None
     weights = torch.cat([one_place(found.places, found.rest), found.rest.unsqueeze(2)], 2)
     contexts = (weights.flatten(1, 2).to(image.a.dtype) @ image.a).unflatten(1, weights.shape[1:3])
-    z = step.beta.unsqueeze(2) * image.layers.reduce(contexts)  # (N, K, P + 1, D)
-    mixed = (embedded + decoder.L_h(h)).unsqueeze(2) + image.layers.L_z(z)  # (N, K, P + 1, E)
+    z = step.beta.unsqueeze(2) * layers.reduce(contexts)  # (N, K, P + 1, D)
+    mixed = (embedded + decoder.L_h(h)).unsqueeze(2) + layers.L_z(z)  # (N, K, P + 1, E)
     kept = decoder.dropout(torch.ones_like(embedded)).unsqueeze(2)  # the same for all components
     log_p = log_probs(mixed * kept, decoder.embedding.weight, decoder.bias)
     return (log_p + found.log_shares.unsqueeze(-1)).logsumexp(2)
@@ -53,10 +67,12 @@ class Components:
     """
 
     def __init__(
-        self, decoder: nn.Module, embedded: Tensor, h: Tensor, a: Tensor,
-        steps: Sequence[AttentionStep], reduce: nn.Module | None,
+        self, decoder: OutputLayers, embedded: Tensor, h: Tensor, a: Tensor,
+        steps: Sequence[AttentionStep], reduce: Layer | None,
     ):  # fmt: skip
-        mixtures, sizes = [step.mixture for step in steps], [len(step.alpha) for step in steps]
+        mixtures = [step.mixture for step in steps if step.mixture is not None]  # all have one
+        betas = [step.beta for step in steps if step.beta is not None]
+        sizes = [len(step.alpha) for step in steps]
         self.log_shares = rows([one.log_shares for one in mixtures])  # (words, P + 1)
         # the single regions that have a share: word w, component p
         w, p = self.log_shares[:, :-1].isfinite().nonzero(as_tuple=True)
@@ -68,7 +84,7 @@ class Components:
         self.p = torch.cat([p, last])
         contexts = even(torch.cat([single, rest]))
         contexts = (contexts if reduce is None else reduce(contexts))[: len(w)]
-        z = rows([step.beta for step in steps])[w] * contexts
+        z = rows(betas)[w] * contexts
         # the same for all components
         kept = dropout(decoder.dropout, torch.ones_like(embedded), decoder.attention.draws, "words")
         kept = kept[w]

@@ -81,11 +81,11 @@ def by_caption(
 
     sampled = None
     if (log_choice := gathered("log_choice")) is not None:
-        sampled = SampledPlaces(
-            table(torch.ones_like(log_p)), table(log_p), log_choice, gathered("entropy"),
-            gathered("baseline"),
-        )  # fmt: skip
-    return gathered("alpha"), sampled
+        entropy = gathered("entropy")
+        assert entropy is not None  # a mechanism that samples gives both
+        words = table(torch.ones_like(log_p))
+        sampled = SampledPlaces(words, table(log_p), log_choice, entropy, gathered("baseline"))
+    return table(rows([step.alpha for step in steps])), sampled
 
 
 def rows(parts: Sequence[Tensor]) -> Tensor:

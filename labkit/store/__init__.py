@@ -27,14 +27,4 @@ A store of five images, whose features are L = 49 annotation vectors of D = 8 nu
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "alternatives": ["LOADERS", "StoreDataset"],
-        "loader": ["Batch", "Loader"],
-        "memory": ["peak_memory"],
-        "shards": ["FeatureStore", "StoreError", "find_split", "splits"],
-        "shuffle": ["ShuffledOrder"],
-        "writer": ["StoreWriter"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

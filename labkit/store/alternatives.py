@@ -12,6 +12,7 @@ For torch's own `DataLoader` there is `StoreDataset`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,7 +138,7 @@ LOADERS: dict[str, type[SimpleLoader] | type[Loader]] = {
 }
 
 
-class StoreDataset(Dataset):
+class StoreDataset(Dataset[Any]):
     """A store for torch's `DataLoader`: an item is (position, features (L, D) float16).
 
     A batch is read at once, and every checksum is compared. But workers pass it on through shared

@@ -208,7 +208,7 @@ class Loader:
             free += [reader for reader in readers if reader.state in ("idle", "filled")]
         self.epoch, self.position = self.epoch + 1, 0
 
-    def _ask(self, reader: BatchReader, batches: Iterator[Batch], asked: deque) -> None:
+    def _ask(self, reader: BatchReader, batches: Iterator[Batch], asked: deque[Any]) -> None:
         if batch := next(batches, None):
             reader.ask(batch.indices)
             asked.append((batch, reader))

@@ -15,7 +15,7 @@ import psutil
 try:
     import resource
 except ModuleNotFoundError:  # on Windows
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 
 @dataclass

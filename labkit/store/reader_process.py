@@ -30,7 +30,7 @@ import weakref
 from contextlib import suppress
 from multiprocessing import connection, current_process, get_context
 from multiprocessing.process import BaseProcess
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -57,7 +57,8 @@ class BatchReader:
 
     def __init__(self, store: FeatureStore, size: int, dtype: torch.dtype, process: bool):
         self.state: Literal["idle", "asked", "filled", "ended"] = "idle"
-        self.store, self._indices, self._pipe = store, np.empty(0, np.int64), None
+        self.store, self._indices = store, np.empty(0, np.int64)
+        self._pipe: Any = None  # to the process, if there is one
         shape = torch.Size([size, store.length, store.dim])
         shared = mmap.mmap(-1, shape.numel() * dtype.itemsize)
         self._memory = torch.frombuffer(shared, dtype=dtype).view(shape)  # (B, L, D)

@@ -100,7 +100,7 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __reduce__(self) -> tuple:  # a process that receives the store opens it anew
+    def __reduce__(self) -> tuple[Any, ...]:  # a process that receives the store opens it anew
         return FeatureStore, (self.root, self.split)
 
     def __getitem__(self, index: int | slice) -> np.ndarray:
@@ -108,7 +108,7 @@ class FeatureStore:
         chosen = range(len(self))[index]
         return self.read([chosen])[0] if isinstance(chosen, int) else self.read(chosen)
 
-    def read(self, indices: Sequence[int]) -> np.ndarray:
+    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Read images by position.
 
         Args:
@@ -126,7 +126,7 @@ class FeatureStore:
             row[:] = np.frombuffer(image, HALF).reshape(row.shape)
         return out
 
-    def iter_bytes(self, indices: Sequence[int]) -> Iterator[memoryview]:
+    def iter_bytes(self, indices: Sequence[int] | np.ndarray) -> Iterator[memoryview]:
         """Yield the bytes of the images at `indices`, in a buffer used again; raise as `read`.
 
         Each is valid until the next is asked for. Only then is its checksum compared, in case the
@@ -151,7 +151,7 @@ class FeatureStore:
         return self._checked(indices, lambda file, begin: file.mapped[begin : begin + self._size])
 
     def _checked(
-        self, indices: Sequence[int], view: "Callable[[_OpenShard, int], memoryview]"
+        self, indices: Sequence[int] | np.ndarray, view: "Callable[[_OpenShard, int], memoryview]"
     ) -> Iterator[memoryview]:
         for start in range(0, len(indices), TOGETHER):
             places = [self._place(index) for index in indices[start : start + TOGETHER]]

@@ -212,7 +212,8 @@ class _GrowingShard:
     """A shard that images are added to; each is written at once, none is kept in memory."""
 
     def __init__(self, path: Path, settings: dict[str, Any]):
-        self.path, self.part, self.lines = path, path.with_name(f".part-{path.name}"), []
+        self.path, self.part = path, path.with_name(f".part-{path.name}")
+        self.lines: list[bytes] = []
         self._shape = (settings["images_per_shard"], settings["length"], settings["dim"])
         self._file = open(self.part, "wb")  # noqa: SIM115 (closed by finish or drop)
         self._write_header(self._shape)

@@ -5,12 +5,4 @@ A run that was stopped resumes exactly where it was.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "config": ["TrainingConfig"],
-        "objective": ["Objective"],
-        "run": ["train"],
-        "trainer": ["Trainer"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -153,8 +153,8 @@ def _train_and_score(
     overrides: dict[str, Any], progress: bool,
 ) -> dict[str, dict[str, dict[str, float | None]]]:  # fmt: skip
     """Train each mechanism with each seed; write the table and the curves."""
-    found: dict[str, list[dict]] = {one.label: [] for one in mechanisms}
-    curves: dict[str, list[dict]] = {}
+    found: dict[str, list[dict[str, Any]]] = {one.label: [] for one in mechanisms}
+    curves: dict[str, list[dict[str, Any]]] = {}
     for seed in range(seeds):
         for one in mechanisms:
             run = out / "runs" / f"{one.folder}-{seed}"
@@ -178,6 +178,7 @@ def _score(trainer: Trainer, progress: bool) -> dict[str, Any]:
     path = trainer.folder.path / "scores.json"
     if not path.exists():
         model = Captioner.from_pretrained(trainer.folder.path)
+        assert trainer.dev is not None  # `compare` asks for one
         found = evaluate(
             model.decoder, model.vocabulary, trainer.dev, model.generation, progress=progress
         )
@@ -214,6 +215,7 @@ def score_gradient_variance(model: Captioner, trainer: Trainer) -> float:
     and the weights stay as they are, see `labkit.training.gradient_variance`.
     """
     dev, limit = trainer.dev, trainer.settings.generation.max_length
+    assert dev is not None
     rows = [row for row in range(len(dev)) if dev.captions[row]][:BATCH]
     a = torch.from_numpy(dev.read(np.array(rows))).float()
     captions = [model.vocabulary.encode(dev.captions[row][0], limit) for row in rows]
@@ -232,7 +234,7 @@ def summarise(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | N
     return table
 
 
-def as_markdown(table: dict, decodings: dict[str, str], seeds: int) -> str:
+def as_markdown(table: dict[str, dict[str, Any]], decodings: dict[str, str], seeds: int) -> str:
     """The table for a reader: a row a mechanism, mean and std of each score."""
     names = [name for name in TITLES if any(name in row for row in table.values())]
     lines = [f"| mechanism | {' | '.join(TITLES[name] for name in names)} |"]
@@ -244,7 +246,7 @@ def as_markdown(table: dict, decodings: dict[str, str], seeds: int) -> str:
     return "\n".join(lines + [f"- {label}: {text}" for label, text in decodings.items()]) + "\n"
 
 
-def _cell(name: str, value: dict | None) -> str:
+def _cell(name: str, value: dict[str, Any] | None) -> str:
     if value is None:
         return ""
     form = ".2e" if name == "gradient_variance" else ".3f"

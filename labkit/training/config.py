@@ -17,6 +17,7 @@ from labkit.features.encoder import bf16_is_fast
 from labkit.files import read_json
 from labkit.model.config import GenerationConfig, ModelConfig
 from labkit.validation import (
+    Checked,
     Part,
     Share,
     Weight,
@@ -29,7 +30,7 @@ from labkit.validation import (
 
 
 @checked()
-class TrainingConfig:
+class TrainingConfig(Checked):
     """How a model is trained. The defaults are recommended for photographs.
 
     Example:

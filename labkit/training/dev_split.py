@@ -37,8 +37,9 @@ class DevSplit:
 
     def __init__(self, store: str | Path, name: str | None, reward: Reward | None = None):
         self.reward = reward
-        self.store, self.notes = None if name is None else FeatureStore(store, name), []
-        self._images = 0 if name is None else sum(map(bool, self.store.captions))
+        self.store = None if name is None else FeatureStore(store, name)
+        self.notes: list[str] = []
+        self._images = 0 if self.store is None else sum(map(bool, self.store.captions))
         if self.store is None:
             there = ", ".join(splits(store))
             self.notes.append(f"the store has no dev split (it has {there}), so no epoch is scored "
@@ -71,6 +72,7 @@ class DevSplit:
             ChildProcessError: A Java program of the metrics failed.
         """
         limit, config = config.max_length, config.updated({"num_beams": 1})
+        assert self.store is not None
         if self._images:
             loss = word_loss(model, vocabulary, self.store, limit, group)
             found = evaluate(model, vocabulary, self.store, config, group, progress=False)

@@ -6,6 +6,7 @@ that the attention samples vary, so the gradient of soft attention does not vary
 
 import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class Moments:
         return (self.mean - reference.mean).norm().item(), chance.sum().sqrt().item()
 
 
-def with_attention(decoder: Decoder, attention: str, **options: float | str) -> Decoder:
+def with_attention(decoder: Decoder, attention: str, **options: Any) -> Decoder:
     """Return a decoder with the same weights and another attention mechanism.
 
     Args:

@@ -30,8 +30,8 @@ def draws_of_captions(
         return None
     images, numbers, own = loader.captions_of_step(batch)
     words = [len(encoded[i][k]) - 1 for i, k in zip(images, numbers, strict=True)]  # not <bos>
-    own = torch.from_numpy(own).repeat_interleave(samples)
-    return Draws(torch.tensor(words).repeat_interleave(samples), own.nonzero()[:, 0])
+    mine = torch.from_numpy(own).repeat_interleave(samples)
+    return Draws(torch.tensor(words).repeat_interleave(samples), mine.nonzero()[:, 0])
 
 
 def draws_of_images(loader: Loader, batch: Batch) -> Draws | None:

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from labkit.evaluation.evaluate import evaluating
 from labkit.model.draws import Draws
 from labkit.model.generation import greedy
-from labkit.store.loader import Batch, Loader
+from labkit.store.loader import Batch
 from labkit.training.dev_split import DevSplit
 from labkit.training.processes import draws_of_images
-from labkit.training.rewards import images_of, read_reward
+from labkit.training.rewards import ImageFacts, images_of, read_reward
 from labkit.training.rollout import Sampler, advantage, reward_loss
 from labkit.training.trainer import Trainer
 
@@ -30,15 +30,8 @@ class RewardTrainer(Trainer):
     def make_judge(self) -> DevSplit:
         """What chooses the epoch: the reward."""
         self.images = images_of(self.train)
-        self.reward = read_reward(self.config.caption_reward, self.images)
+        self.reward = read_reward(self.config.caption_reward or "", self.images)
         return DevSplit(self.store, self.config.dev_split, self.reward)
-
-    def make_loader(self) -> Loader:
-        """The images of the training split in this run's order, this process's share."""
-        return Loader(
-            self.train, self.config.batch_size, self.config.seed, rank=self.group.rank,
-            world_size=self.group.world_size, num_workers=self.config.num_workers, captions="none",
-        )  # fmt: skip
 
     def make_model(self) -> nn.Module:
         """The sampler of captions."""
@@ -70,6 +63,6 @@ class RewardTrainer(Trainer):
         cost, count = self.stopping.sum(cost, count)
         return total * (share * self.group.world_size / count), cost, count
 
-    def _worth(self, captions: list[list[int]], images: list) -> Tensor:
+    def _worth(self, captions: list[list[int]], images: list[ImageFacts]) -> Tensor:
         texts = [self.vocabulary.decode(words) for words in captions]
         return torch.tensor(self.reward(texts, images), device=self.group.device)

@@ -162,7 +162,9 @@ def ngrams(text: str) -> list[Ngram]:
     ]
 
 
-REWARDS = {"truth": truth, "facts": facts, "cider": Cider, "cider+meteor": CiderAndMeteor}
+REWARDS: dict[str, Any] = {
+    "truth": truth, "facts": facts, "cider": Cider, "cider+meteor": CiderAndMeteor
+}  # fmt: skip
 """The rewards by name; the classes are made with the references of the training split."""
 
 
@@ -201,7 +203,7 @@ def full_path(name: str) -> str:
 def _function(file: Path, name: str) -> Callable[..., float]:
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
-    spec = importlib.util.spec_from_file_location(str(file), file)  # no module has such a name
+    spec: Any = importlib.util.spec_from_file_location(str(file), file)  # no module has its name
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look
     try:
@@ -217,7 +219,7 @@ def _function(file: Path, name: str) -> Callable[..., float]:
 def _of_each(function: Callable[..., float], name: str) -> Reward:
     def of_one(caption: str, image: ImageFacts) -> float:
         try:
-            found = function(caption, image.references, image.facts)
+            found: Any = function(caption, image.references, image.facts)
             if getattr(found, "shape", None) == ():  # a single number of NumPy or torch
                 found = found.item()
             valid = isinstance(found, Real) and isfinite(found)

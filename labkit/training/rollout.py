@@ -12,6 +12,7 @@ is the sum of the two.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,11 +97,13 @@ class Sampler(nn.Module):
         return Rollout(*(torch.stack(parts, -1) for parts in zip(*steps, strict=True)))
 
     @torch.no_grad()
-    def _start(self, a: Tensor, count: int) -> tuple | None:
+    def _start(self, a: Tensor, count: int) -> tuple[Any, ...] | None:
         (start,) = self.start
         return None if start is None else (start, *start.init_state(a, count))
 
-    def _kl(self, log_p: Tensor, words: Tensor, other: tuple) -> tuple[Tensor, tuple]:
+    def _kl(
+        self, log_p: Tensor, words: Tensor, other: tuple[Any, ...]
+    ) -> tuple[Tensor, tuple[Any, ...]]:
         start, image, state = other
         with torch.no_grad():
             log_q, state, _ = start.step(words, image, state)
@@ -143,7 +146,7 @@ def advantage(reward: Tensor, kind: str, greedy: Tensor | None = None) -> Tensor
         raise ValueError(f"a baseline is {', '.join(BASELINES)}, not {kind!r}")
     if kind == "none":
         return reward
-    if kind == "greedy":
+    if kind == "greedy" and greedy is not None:
         return reward - greedy[:, None]
     mean = reward.mean(1, keepdim=True)
     if kind == "others":  # reward - (sum - reward) / (K - 1)

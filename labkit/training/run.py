@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,10 @@ from labkit.training.reward_trainer import RewardTrainer
 from labkit.training.rewards import REWARDS, full_path
 from labkit.training.trainer import Trainer
 
-REWARDED = {"epochs": 2, "batch_size": 25, "samples": 4, "learning_rate": 3e-4, "warmup_ratio": 0.0,
-            "ema_decay": 0.9, "precision": "fp32"}  # fmt: skip
+REWARDED: dict[str, Any] = {
+    "epochs": 2, "batch_size": 25, "samples": 4, "learning_rate": 3e-4, "warmup_ratio": 0.0,
+    "ema_decay": 0.9, "precision": "fp32",
+}  # fmt: skip
 """Recommended for learning from a reward; a model that has learned to caption needs few steps."""
 
 
@@ -91,16 +94,17 @@ def train(
     path, given = Path(run) / "config.json", with_full_paths(flat(overrides) | flat(settings))
     begun = resume and path.exists()
     base = read_settings(path) if begun else starting_point(store, given)
-    settings = resolve(base, given)
-    reward = settings.training.caption_reward
+    resolved = resolve(base, given)
+    reward = resolved.training.caption_reward
     if begun and reward not in (None, *REWARDS) and "caption_reward" not in given:
         raise ValueError(
             f"{path} learns from {reward}, and a folder does not start a program: name the reward "
             "again, with --reward, to resume"
         )
-    kind = RewardTrainer if settings.training.caption_reward else Trainer
-    trainer = kind(store, run, settings, resume, group, progress)
-    say = partial(print, file=sys.stderr) if trainer.group.is_main else lambda line: None
+    kind = RewardTrainer if reward else Trainer
+    trainer = kind(store, run, resolved, resume, group, progress)
+    say: Callable[[str], None] = partial(print, file=sys.stderr)
+    say = say if trainer.group.is_main else lambda line: None
     for note in trainer.notes:
         say(note)
     trainer.run()

@@ -112,7 +112,7 @@ class RunFolder:
         with atomic_write(self.path / "metrics.jsonl") as part:
             part.write_bytes("".join(json.dumps(row) + "\n" for row in state["rows"]).encode())
 
-    def draw(self, rows: list[dict], title: str) -> None:
+    def draw(self, rows: list[dict[str, Any]], title: str) -> None:
         """Draw the log; for rank 0 alone."""
         with atomic_write(self.path / "loss.png") as part:
             loss_curves({title: rows}).savefig(part)

@@ -6,6 +6,7 @@ is to come.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,16 @@ class Schedule:
         if at.best is None:
             return f"{why}; the last is kept, none was scored"
         return f"{why}; epoch {at.kept} is kept, with {score} on the dev split"
+
+
+def ema_of_weights(decay: float) -> Callable[[Any, Any, Any], None]:
+    """What `torch.optim.swa_utils.AveragedModel` does after each step.
+
+    It moves the average towards the weights; faster at first, while they still change much.
+    """
+    def move(averaged: Any, current: Any, count: Any) -> None:
+        kept = min(decay, (1 + float(count)) / (10 + float(count)))
+        for mean, weight in zip(averaged, current, strict=True):
+            mean.lerp_(weight, 1 - kept)
+
+    return move

@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from labkit.model.decoder import Decoder, pad_captions
 from labkit.model.draws import Draws
 from labkit.store.loader import Batch, Loader
 from labkit.store.shards import FeatureStore, source_of
+from labkit.training import schedule
 from labkit.training.config import Settings, defaults_for, resolve
 from labkit.training.dev_split import DevSplit
 from labkit.training.objective import Objective
@@ -71,7 +73,7 @@ class Trainer:
         self.settings = settings = with_splits(store, settings)
         self.config = config = settings.training
         self.folder.claim(resume)
-        self.train = FeatureStore(store, config.train_split)
+        self.train = FeatureStore(store, str(config.train_split))
         self.start = None if config.start is None else Captioner.from_pretrained(config.start)
         if self.start is not None:
             compare_encoders(self.train, self.start)
@@ -83,7 +85,8 @@ class Trainer:
         self._encode_captions()
         with self.group.seeded(config.seed):  # every process begins with the same weights
             self.decoder = self.make_decoder().to(self.group.device)
-        self.average = AveragedModel(self.decoder, multi_avg_fn=self._average)
+        average = schedule.ema_of_weights(config.ema_decay)
+        self.average = AveragedModel(self.decoder, multi_avg_fn=average)
         self.optimizer = torch.optim.AdamW(
             self.decoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay,
             fused=True,
@@ -143,7 +146,7 @@ class Trainer:
         """The module whose forward pass the loss comes from."""
         return self.decoder
 
-    def _facts(self) -> dict:
+    def _facts(self) -> dict[str, Any]:
         """What config.json says of the run."""
         return self.settings.as_dict() | {
             "model": asdict(self.decoder.config),
@@ -230,8 +233,8 @@ class Trainer:
         """
         share = float(batch.weight[0])  # 0 where this process has no sample in a step
         rows = [self.encoded[i] for i in batch.indices.tolist()]
-        pairs = zip(batch.rows.tolist(), batch.caption_numbers.tolist(), strict=True)
-        pairs = [pair for pair in pairs for _ in range(self.config.samples)]  # side by side
+        chosen = zip(batch.rows.tolist(), batch.caption_numbers.tolist(), strict=True)
+        pairs = [pair for pair in chosen for _ in range(self.config.samples)]  # side by side
         captions = pad_captions([rows[row][number] for row, number in pairs])
         device, bf16 = self.group.device, self.config.precision == "bf16"
         a = batch.features.to(device)  # (N, L, D)
@@ -249,18 +252,14 @@ class Trainer:
 
     def make_loader(self) -> Loader:
         """The training split in this run's order, this process's share."""
+        config, rewarded = self.config, bool(self.config.caption_reward)
+        bf16 = config.precision == "bf16" and not rewarded
         return Loader(
-            self.train, self.config.batch_size, self.config.seed,
-            dtype=torch.bfloat16 if self.config.precision == "bf16" else torch.float32,
-            rank=self.group.rank, world_size=self.group.world_size,
-            num_workers=self.config.num_workers, captions=self.config.captions,
+            self.train, config.batch_size, config.seed,
+            dtype=torch.bfloat16 if bf16 else torch.float32, rank=self.group.rank,
+            world_size=self.group.world_size, num_workers=config.num_workers,
+            captions="none" if rewarded else config.captions,
         )  # fmt: skip
-
-    def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        """Move the average towards the weights; faster at first, while they still change much."""
-        decay = min(self.config.ema_decay, (1 + float(count)) / (10 + float(count)))
-        for mean, weight in zip(averaged, current, strict=True):
-            mean.lerp_(weight, 1 - decay)
 
     def _log(self) -> None:
         at = self.state
@@ -270,9 +269,10 @@ class Trainer:
     def _score_epoch(self) -> None:
         """Score the epoch on the dev split; keep its weights if they are the best so far."""
         at, found = self.state, None
-        row = {"epoch": at.epoch + 1, "step": at.step}
+        row: dict[str, Any] = {"epoch": at.epoch + 1, "step": at.step}
         if self.dev is not None:
-            model, config = self.average.module.eval(), self.settings.generation
+            model = cast(Decoder, self.average.module.eval())
+            config = self.settings.generation
             try:
                 scores = self.judge.score(model, self.vocabulary, config, self.group)
             except ChildProcessError as error:

@@ -201,9 +201,9 @@ def test_every_formula_is_drawn(crawl):
 def test_every_link_inside_the_book_leads_somewhere(crawl, build):
     broken = []
     for address, page in crawl.pages.items():
-        for link in page.look["links"]:
-            if link.startswith(crawl.site) and not leads_somewhere(link, crawl, build.html):
-                broken.append(f"{address} -> {link}")
+        inside = [link for link in page.look["links"] if link.startswith(crawl.site)]
+        lost = [link for link in inside if not leads_somewhere(link, crawl, build.html)]
+        broken += [f"{address} -> {link}" for link in lost]
     assert not broken
 
 

@@ -330,7 +330,7 @@ def test_cocos_form_under_other_names(tmp_path):
         path.rename(path.with_name(f"{split}.json"))
     path = tmp_path / "annotations/test.json"
     text(path, {"images": json.loads(path.read_text())["images"]})
-    assert find_layout(tmp_path) == "coco"
+    assert find_layout(tmp_path) == "coco" == find_layout(path)
     assert counts(read_folder(tmp_path)) == {"train": 3, "dev": 2, "test": 1}
 
 

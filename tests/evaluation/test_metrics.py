@@ -232,10 +232,12 @@ def test_spice_is_left_out_without_its_files_and_nothing_is_fetched():
         ({"a": []}, {"a": "x"}, "'a' has no human caption"),
         ({"a": ["", " \n"]}, {"a": "x"}, "'a' has no human caption"),
         ({"a": "a dog"}, {"a": "x"}, "'a' must be a list"),
+        ({"a": ["x"]}, {"a": ["x", "y"]}, "'a' has 2 generated captions: give one"),
+        (["x"], ["x"], "^references and hypotheses are dictionaries by image"),
     ],
 )
 def test_what_cannot_be_scored(references, hypotheses, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises((TypeError, ValueError), match=message) as caught:
         score(references, hypotheses)
     assert "\n" not in str(caught.value)
 

@@ -20,7 +20,7 @@ def test_ids_of_coco_are_numbers_in_the_file_and_come_back(tmp_path):
 
 
 def test_only_plain_numbers_become_numbers(tmp_path):
-    generated = {name: "a dog" for name in ("7", "007", "0", "-1", "1e3", "²", "٣", "9" * 30)}
+    generated = dict.fromkeys(("7", "007", "0", "-1", "1e3", "²", "٣", "9" * 30), "a dog")
     write_results(tmp_path / "generated.json", generated)
     written = [one["image_id"] for one in json.loads((tmp_path / "generated.json").read_text())]
     assert [name for name in written if isinstance(name, int)] == [7, 0]
@@ -89,6 +89,8 @@ def test_files_that_are_no_references(tmp_path):
             read_references(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"e\.txt is missing"):
         read_references(tmp_path / "e.txt")
+    with pytest.raises(FileNotFoundError, match=r"e\.json is missing: name a file of generated"):
+        read_results(tmp_path / "e.json")
 
 
 def test_an_image_without_human_captions(tmp_path):

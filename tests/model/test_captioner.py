@@ -260,3 +260,13 @@ def test_a_pretrained_model_is_scored_on_stores_of_each_precision(tmp_path, caps
     rewrite(run, lambda c: c["encoder"].update(weights_hash="0" * 16))
     with pytest.raises(ValueError, match="prepared with another encoder"):
         evaluate_model(run, tmp_path / "True", progress=False)
+
+
+def test_a_captioner_and_its_captions_show_what_they_are():
+    captioner = Captioner.from_pretrained("scenes-soft")
+    told = captioner.caption(make_scenes(1)[0].image)
+    words = len(captioner.vocabulary)
+    assert repr(captioner) == f"Captioner('scenes-soft', soft attention, {words} words)"
+    assert repr(told) == f"CaptionedPhoto({told.text!r})"
+    with pytest.raises(TypeError, match=r"^generate takes features, not a ndarray: photographs go"):
+        captioner.generate(make_scenes(1)[0].image)

@@ -319,9 +319,8 @@ def test_the_memory_of_a_batch_is_used_again(stores):
 def test_so_many_images_are_asked_of_the_disk_at_once(tmp_path, monkeypatch):
     store, asked = make_store(tmp_path, 150), []
     monkeypatch.setattr(os, "posix_fadvise", lambda file, *read: asked.append(read))
-    size, known = store.length * store.dim * 2, []
-    for _ in store.iter_bytes(range(150)):
-        known.append(len(asked))
+    size = store.length * store.dim * 2
+    known = [len(asked) for _ in store.iter_bytes(range(150))]
     assert [known[row] for row in (0, 63, 64, 127, 128, 149)] == [64, 64, 128, 128, 150, 150]
     assert asked[:3] == [(128 + row * size, size, os.POSIX_FADV_WILLNEED) for row in range(3)]
 

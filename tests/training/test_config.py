@@ -128,6 +128,7 @@ def test_a_configuration_is_an_override_of_all_its_fields():
         ({"num_beams": 0}, "^num_beams is a whole number from 1 to 100, not 0$"),
         ({"caption_reward": "cider", "samples": 1}, "^caption_baseline = others needs several"),
         ({"caption_reward": "cider", "samples": 2, "kl_weight": 0.1}, "^kl_weight .* name one"),
+        ({"kl_weight": 0.1}, "^kl_weight is of learning from a reward: name one"),
         ({"baseline": "others"}, "^baseline = others needs several samples .* set samples=2$"),
     ],
     ids=str,
