@@ -4,10 +4,13 @@ import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from labkit.features.encoder import EncoderConfig
 
 app = typer.Typer()
 prepare_app = typer.Typer(no_args_is_help=True, help="Encode images into a feature store.")
@@ -74,6 +77,16 @@ def print_lines(*lines: object) -> None:
         print(line, file=sys.stderr)
 
 
+def _encoder(name: str, size: int, block: str, weights: Path | None) -> "EncoderConfig":
+    """The network that is asked for; what is empty or 0 is as recommended for photographs."""
+    from labkit.features.prepare import PHOTO_ENCODER as usual
+
+    given = {"weights": None if weights is None else str(weights)}
+    return replace(
+        usual, name=name or usual.name, size=size or usual.size, block=block or usual.block, **given
+    )
+
+
 def prepare_photos_verb(source: str, reads: str) -> None:
     """Add the command that prepares photographs in one layout."""
 
@@ -95,12 +108,10 @@ def prepare_photos_verb(source: str, reads: str) -> None:
     ) -> None:
         from labkit.data.readers import DataReport, require_captions
         from labkit.distributed import init_distributed
-        from labkit.features.prepare import PHOTO_ENCODER, prepare, read_photos, store_line
+        from labkit.features.prepare import prepare, read_photos, store_line
 
         report, unread, group = DataReport(strict), DataReport(strict), init_distributed()
-        asked = {"name": encoder, "size": size, "block": block, "weights": weights and str(weights)}
-        given: dict[str, Any] = {name: value for name, value in asked.items() if value}
-        config = replace(PHOTO_ENCODER, **given)
+        config = _encoder(encoder, size, block, weights)
         records, facts = read_photos(
             source, root, split, report, images, make_splits, split_seed, augment
         )
