@@ -1,6 +1,5 @@
 """The commands that score captions: those of any system, and those of people."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ import typer
 from typer import Argument, Option
 
 from labkit.cli.store import Overwrite
+from labkit.console import say
 from labkit.files import outputs, write_json
 
 app = typer.Typer()
@@ -19,7 +19,7 @@ def show(scores: dict[str, Any], json: Path | None, overwrite: bool) -> None:
     """Print a line for each score that is not None, and write all of them to a file, if asked."""
     for name, value in scores.items():
         if value is not None:
-            print(f"{name:14} {value:.3f}" if isinstance(value, float) else f"{name:14} {value}")
+            say(f"{name:14} {value:.3f}" if isinstance(value, float) else f"{name:14} {value}")
     if json:
         write_json(json, scores, new=not overwrite)
 
@@ -43,9 +43,9 @@ def score(
     report = DataReport()
     found, images, left = score_file(references, captions, split, report)
     if report:
-        print(report, file=sys.stderr)
+        say(report, error=True)
     if left:
-        print(f"{captions} has no caption for {left} more images of {references}", file=sys.stderr)
+        say(f"{captions} has no caption for {left} more images of {references}", error=True)
     show({"images": images} | asdict(found), json, overwrite)
 
 
@@ -71,11 +71,11 @@ def people(
     outputs(json, overwrite=overwrite, inputs=(references, *captions))
     found = score_people(references, captions, split, report)
     if report:
-        print(report, file=sys.stderr)
+        say(report, error=True)
     if found.left_out:
         also = " or no generated one" if captions else ""
         count = f"{found.left_out} of {found.left_out + found.images} images"
-        print(f"left out, with one human caption{also}: {count}", file=sys.stderr)
-    print(found.as_markdown())
+        say(f"left out, with one human caption{also}: {count}", error=True)
+    say(found.as_markdown())
     if json:
         write_json(json, asdict(found), new=not overwrite)

@@ -1,6 +1,5 @@
 """The commands that download data, prepare feature stores and inspect them."""
 
-import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Annotated
 
 import typer
 from typer import Argument, Option
+
+from labkit.console import say
 
 app = typer.Typer()
 prepare_app = typer.Typer(no_args_is_help=True, help="Encode images into a feature store.")
@@ -45,7 +46,7 @@ def data(
     """
     from labkit.data.downloads import download
 
-    print(download(name.value, folder, mirror))
+    say(download(name.value, folder, mirror))
 
 
 @prepare_app.command("scenes")
@@ -61,7 +62,7 @@ def prepare_scenes_verb(
     """
     from labkit.features.prepare import prepare_scenes, store_line
 
-    print(store_line(prepare_scenes(out, count, seed, images_per_shard=images_per_shard)))
+    say(store_line(prepare_scenes(out, count, seed, images_per_shard=images_per_shard)))
 
 
 def prepare_photos_verb(source: str, reads: str) -> None:
@@ -93,13 +94,13 @@ def prepare_photos_verb(source: str, reads: str) -> None:
             source, root, split, report, images, make_splits, split_seed, augment
         )
         for line in [*report.notes, *([str(report)] if report else [])]:
-            print(line, file=sys.stderr)
+            say(line, error=True)
         if not without_captions:
             require_captions(report, root)
         prepare(records, out, config, facts, unread, images_per_shard)
         if unread:
-            print(unread, file=sys.stderr)
-        print(store_line(out))
+            say(unread, error=True)
+        say(store_line(out))
 
     verb.__doc__ = f"""Encode {reads}.
 
@@ -125,11 +126,11 @@ def info(store: Store) -> None:
     from labkit.features.prepare import store_line
     from labkit.store.shards import FeatureStore, splits
 
-    print(store_line(store))
+    say(store_line(store))
     for name in splits(store):
         part = FeatureStore(store, name)
-        print(f"  {name}: {len(part.shards)} files, {sum(map(len, part.captions))} captions")
-    print(f"  encoder {part.encoder}\n  source {part.source}")
+        say(f"  {name}: {len(part.shards)} files, {sum(map(len, part.captions))} captions")
+    say(f"  encoder {part.encoder}\n  source {part.source}")
 
 
 @app.command()
@@ -142,7 +143,7 @@ def verify(store: Store) -> None:
 
     for part in [FeatureStore(store, split) for split in splits(store)]:
         part.verify()
-    print(f"{store} is intact")
+    say(f"{store} is intact")
 
 
 @app.command()
@@ -166,7 +167,7 @@ def export(
     """
     from labkit.export.formats import export
 
-    print(export(sources, out, to, split, overwrite))
+    say(export(sources, out, to, split, overwrite))
 
 
 @app.command()
@@ -183,4 +184,4 @@ def split(
     from labkit.store.export import shard_sizes
 
     sizes = shard_sizes(count, images_per_shard)
-    print(f"{len(sizes)} files: {' '.join(map(str, sizes))}")
+    say(f"{len(sizes)} files: {' '.join(map(str, sizes))}")

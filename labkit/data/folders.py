@@ -37,7 +37,9 @@ def plain_name(name: str) -> str:
 
 
 class Folder:
-    """All files below a folder, except hidden ones; links are followed.
+    """All files below a folder, except hidden ones; links are followed, and the report says so.
+
+    A link to a folder above the root is not: it leads to all that is there.
 
     Args:
         root: The folder.
@@ -55,13 +57,16 @@ class Folder:
         self.root = Path(root)
         if not self.root.is_dir():
             raise FileNotFoundError(f"{root} is not a folder: give the one that holds the data set")
-        self.files, self.folders, seen = [], [], set()
+        self.files, self.folders, seen, links = [], [], set(), []
+        real = self.root.resolve()
         unread = lambda error: report.add("unreadable folder", str(error.filename))  # noqa: E731
         for place, folders, names in os.walk(self.root, onerror=unread, followlinks=True):
-            if os.path.realpath(place) in seen:  # a link to a folder above it
+            there = Path(os.path.realpath(place))
+            if there in seen or there in real.parents:  # a link to a folder above it
                 folders.clear()
                 continue
-            seen.add(os.path.realpath(place))
+            seen.add(there)
+            links += [path for name in (*folders, *names) if (path := Path(place, name)).is_symlink()]
             folders[:] = (x for x in folders if x[0] != "." and x != "__MACOSX")
             self.folders.append(Path(place))
             for name in names:
@@ -69,6 +74,12 @@ class Folder:
                     report.add("file name that is not Unicode", ascii(name))
                 elif name[0] != ".":
                     self.files.append(Path(place, name))
+        outside = [path for path in links if not path.resolve().is_relative_to(real)]
+        if outside:
+            report.note(
+                f"{len(outside)} link{'s'[: len(outside) > 1]} in {root} lead outside, such as "
+                f"{outside[0]} to {outside[0].resolve()}: they are followed"
+            )
         for paths in (self.files, self.folders):
             paths.sort(key=lambda path: (len(path.parts), path))
         self._named: dict[str, list[Path]] = defaultdict(list)

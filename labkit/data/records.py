@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from labkit.console import printable
 from labkit.data.words import plain, swap_left_right, tokenize
 
 Box = tuple[float, float, float, float]
@@ -104,7 +105,7 @@ class DataReport:
         """
         if self.strict:
             raise DataError(f"{kind}: {name} (correct it, or read without strict to leave it out)")
-        self.problems.setdefault(kind, []).append(name)
+        self.problems.setdefault(kind, []).append(printable(name, keep=""))
 
     def note(self, text: str) -> None:
         """Record something that is no problem, once."""

@@ -15,7 +15,8 @@ from labkit.data.text_files import BROKEN, ENCODING
 from labkit.data.words import latin_share
 from labkit.evaluation.metrics import Scores, score
 from labkit.files import write_json
-from labkit.store.shards import MANIFEST, FeatureStore, find_split
+from labkit.store.manifest import MANIFEST
+from labkit.store.shards import FeatureStore, find_split
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 

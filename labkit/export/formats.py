@@ -6,7 +6,7 @@ from pathlib import Path
 from labkit.model.captioner import FILES, list_pretrained
 from labkit.store.export import FORMATS
 from labkit.store.export import export as export_store
-from labkit.store.shards import MANIFEST
+from labkit.store.manifest import MANIFEST
 
 MODEL_FORMATS = ("browser", "onnx")
 

@@ -20,6 +20,8 @@ from labkit.data.photos import read_photo, to_input
 from labkit.data.records import CaptionedImage, DataError, DataReport
 from labkit.features import backbones
 
+LARGEST_SIDE = 4096  # pixels: what a file says must not take all memory
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -31,7 +33,8 @@ class EncoderConfig:
             torchvision, such as "vgg19" or "resnet101". Several names with "+" between them, such
             as "efficientnet_lite0+lite1+lite2", put the networks' vectors side by side; their
             grids must be equal.
-        size: Side S of the square input in pixels, a multiple of 32 (of 16 for "stride16").
+        size: Side S of the square input in pixels, a multiple of 32 (of 16 for "stride16"), and
+            at most 4096.
         block: Which feature map. "last" is the last one, at stride 32 for most networks, and at
             stride 16 for the VGG networks, whose last pooling is left out as in the paper
             (vgg19 at 224 px: conv5_4, 14 x 14 x 512). efficientnet_lite0 also has "stride16",
@@ -47,6 +50,12 @@ class EncoderConfig:
     size: int = 224
     block: str = "last"
     weights: str | None = None
+
+    def __post_init__(self):
+        texts = isinstance(self.name, str) and isinstance(self.block, str)
+        if not texts or not isinstance(self.weights, str | None) or type(self.size) is not int:
+            raise ValueError("an encoder has a name, a block and a size in pixels: see labkit "
+                             "prepare --help")  # fmt: skip
 
 
 class Encoder(nn.Module):
@@ -171,8 +180,9 @@ def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = False)
     config = config or EncoderConfig()
     config = replace(config, name=backbones.full_name(config.name))
     step = 16 if config.block == "stride16" else 32
-    if config.size < step or config.size % step:
-        raise ValueError(f"the input's side must be a multiple of {step} px, not {config.size}")
+    if not step <= config.size <= LARGEST_SIDE or config.size % step:
+        most = f", at most {LARGEST_SIDE}" * (config.size > LARGEST_SIDE)
+        raise ValueError(f"the input's side must be a multiple of {step} px{most}, not {config.size}")
     backbone = backbones.build(config.name, config.size, config.block, config.weights)
     return Encoder(config, backbone, bf16).eval()
 
@@ -279,7 +289,10 @@ def grid_of(encoder: dict, length: int) -> tuple[int, int]:
         ValueError: The facts have no grid, and L is not a square number.
     """
     if "grid" in encoder:
-        return tuple(encoder["grid"])
+        grid = encoder["grid"]
+        if not isinstance(grid, list | tuple) or [type(side) for side in grid] != [int, int]:
+            raise ValueError(f"the encoder's grid is {grid!r:.40}, not a number of rows and columns")
+        return grid[0], grid[1]
     side = round(length**0.5)
     if side * side != length:
         raise ValueError(f"{length} regions form no square grid, and the store names no other")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from labkit.console import complain
+from labkit.console import complain, printable, say
 from labkit.data.photos import photos_in, read_photo
 from labkit.figures.strips import attention_strip
 from labkit.files import writable_folder, write_new
@@ -52,7 +52,7 @@ def caption_photos(
             unread.append(str(photo))
             continue
         caption = captioner.caption(image, config, suppress)
-        print(f"{photo}\t{caption.text}", flush=True)
+        say("\t".join(printable(text, "") for text in (str(photo), caption.text)), flush=True)
         strip = io.BytesIO()
         attention_strip(image, caption.words, caption.alpha).savefig(strip, **FAST)
         path = write_new(out, photo.stem, ".png", strip.getvalue())

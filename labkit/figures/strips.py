@@ -90,7 +90,7 @@ def as_image(photo: str | Path | Image.Image | np.ndarray) -> Image.Image:
     """
     if isinstance(photo, str | Path):
         return read_photo(photo)
-    return to_rgb(Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo)
+    return to_rgb(Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo).copy()
 
 
 def smooth(weights: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from labkit.files import read_bytes
 from labkit.training.config import check_settings, setting_from_text
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -29,9 +30,9 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise FileNotFoundError(f"there is no recipe {recipe}: name a file, or one of {known}")
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        found = tomllib.loads(read_bytes(path).decode("utf-8-sig"))
         check_settings(found)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
     return found
 
