@@ -26,8 +26,9 @@ from labkit.files import outputs, read_bytes, write_json
 
 SOLUTION = "hide-cell"
 OPEN, WRONG, RIGHT = "not answered yet", "not yet", "right."
-_ASKED = re.compile(r"""\bcheck\(\s*["'](\d{1,4}\.\d{1,4})["']""")
-_SHOWN = re.compile(rf"^Exercise (\d{{1,4}}\.\d{{1,4}}): ((?:{OPEN}|{WRONG}: |{re.escape(RIGHT)}$).*)$", re.M)
+_NUMBER = r"\d{1,4}\.\d{1,4}"
+_ASKED = re.compile(rf"""\bcheck\(\s*["']({_NUMBER})["']""")
+_SHOWN = re.compile(rf"^Exercise ({_NUMBER}): ((?:{OPEN}|{WRONG}: |{re.escape(RIGHT)}$).*)$", re.M)
 
 
 @dataclass(frozen=True)

@@ -240,5 +240,6 @@ def _wanted(pack: zipfile.ZipFile, archive: Archive) -> list[zipfile.ZipInfo]:
             wanted.append(entry)
     size, packed = sum(entry.file_size for entry in wanted), os.path.getsize(pack.filename)
     if size > MOST_LARGER * packed + (1 << 20):
-        raise DownloadError(f"{pack.filename} would grow from {packed:,} to {size:,} bytes: delete it")
+        grown = f"{pack.filename} would grow from {packed:,} to {size:,} bytes: delete it"
+        raise DownloadError(grown)
     return wanted

@@ -66,7 +66,8 @@ class Folder:
                 folders.clear()
                 continue
             seen.add(there)
-            links += [path for name in (*folders, *names) if (path := Path(place, name)).is_symlink()]
+            inside = [Path(place, name) for name in (*folders, *names)]
+            links += filter(Path.is_symlink, inside)
             folders[:] = (x for x in folders if x[0] != "." and x != "__MACOSX")
             self.folders.append(Path(place))
             for name in names:

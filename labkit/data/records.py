@@ -11,6 +11,7 @@ import numpy as np
 from labkit.console import printable
 from labkit.data.words import plain, swap_left_right, tokenize
 
+MOST_WORDS = 1000  # of a caption; the metrics' time grows with the product of two lengths
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as fractions of an image's width and height; the origin is at the top left."""
 
@@ -139,7 +140,8 @@ def _some(names: list[str]) -> str:
 
 def clean(caption: str, where: str, report: DataReport) -> list[str]:
     """Return a caption with single spaces and no HTML entities; nothing if it has no words."""
-    if tokenize(caption):
+    words = len(tokenize(caption))
+    if 0 < words <= MOST_WORDS:
         return [plain(caption)]
-    report.add("empty caption", where)
+    report.add("caption of more than 1,000 words" if words else "empty caption", where)
     return []

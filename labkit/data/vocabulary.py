@@ -15,7 +15,6 @@ Other projects do this differently, so models with different vocabularies compar
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -142,7 +141,8 @@ class Vocabulary:
         """
         try:
             words = read_json(path)["words"]
-            if any(word != printable(word, "") or re.search(r"\s", word) for word in words):
+            text = "\n".join(words)
+            if text != printable(text, "\n") or len(text.split()) != len(words):
                 raise ValueError("a word holds spaces or control characters")
             return cls(tuple(words))
         except (ValueError, KeyError, TypeError) as error:

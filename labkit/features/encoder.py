@@ -181,8 +181,8 @@ def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = False)
     config = replace(config, name=backbones.full_name(config.name))
     step = 16 if config.block == "stride16" else 32
     if not step <= config.size <= LARGEST_SIDE or config.size % step:
-        most = f", at most {LARGEST_SIDE}" * (config.size > LARGEST_SIDE)
-        raise ValueError(f"the input's side must be a multiple of {step} px{most}, not {config.size}")
+        rule = f"a multiple of {step} px" + f", at most {LARGEST_SIDE}" * (config.size > step)
+        raise ValueError(f"the input's side must be {rule}, not {config.size}")
     backbone = backbones.build(config.name, config.size, config.block, config.weights)
     return Encoder(config, backbone, bf16).eval()
 
@@ -291,7 +291,7 @@ def grid_of(encoder: dict, length: int) -> tuple[int, int]:
     if "grid" in encoder:
         grid = encoder["grid"]
         if not isinstance(grid, list | tuple) or [type(side) for side in grid] != [int, int]:
-            raise ValueError(f"the encoder's grid is {grid!r:.40}, not a number of rows and columns")
+            raise ValueError(f"the encoder's grid is {grid!r:.40}, not its rows and columns")
         return grid[0], grid[1]
     side = round(length**0.5)
     if side * side != length:

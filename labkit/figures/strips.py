@@ -157,5 +157,5 @@ def _panels(count: int, aspect: float, title: str | None) -> tuple[Picture, list
     for panel in panels:
         panel.set_axis_off()
     if title:
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
     return figure, panels[:count]

@@ -59,7 +59,7 @@ def read_config(file: Path) -> tuple[dict[str, Any], ModelConfig, GenerationConf
     is_run = isinstance(config, dict) and isinstance(config.get("data"), str | None)
     if not is_run or not all(isinstance(config.get(part), dict) for part in parts):
         raise ValueError(f"{file} is not the config.json of a run: take the one training wrote")
-    named = (config["data"] if "data" in config else "", config["encoder"].get("weights"))
+    named = (config.get("data"), config["encoder"].get("weights"))
     if any(str(name).startswith(("//", "\\\\")) for name in named):  # Windows would log in there
         raise ValueError(f"{file} names a file on another computer: copy it, and name the copy")
     try:
