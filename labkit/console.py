@@ -88,8 +88,7 @@ def printable(text: str, keep: str = "\t\n") -> str:
         >>> printable("a dog\x1b[2J")
         'a dog\\x1b[2J'
     """
-    escaped = lambda one: one if one in keep else one.encode("unicode_escape").decode()  # noqa: E731
-    return _COMMANDS.sub(lambda match: escaped(match[0]), text)
+    return _COMMANDS.sub(lambda one: one[0] if one[0] in keep else ascii(one[0])[1:-1], text)
 
 
 def say(what: object, error: bool = False, flush: bool = False) -> None:

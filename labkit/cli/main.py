@@ -17,7 +17,6 @@ from labkit.cli import scoring as cli_scoring
 from labkit.cli import store as cli_store
 from labkit.cli.scoring import Scores, show
 from labkit.cli.store import Out, Overwrite, Store
-from labkit.console import say
 from labkit.files import outputs
 from labkit.model.config import GenerationConfig
 from labkit.validation import declared
@@ -151,7 +150,7 @@ def compare(
     from labkit.training.recipes import parse_settings
 
     compare(store, attention, out, seeds, parse_settings(settings or []), photo or [], probe)
-    say((out / "table.md").read_text(encoding="utf-8").rstrip("\n"))
+    console.say((out / "table.md").read_text(encoding="utf-8").rstrip("\n"))
 
 
 @app.command()
@@ -208,7 +207,7 @@ def probe(
     from labkit.figures.probe_report import probe_model
 
     probe_model(run, out, data, split, count, overwrite)
-    say((out / "table.md").read_text(encoding="utf-8").rstrip("\n"))
+    console.say((out / "table.md").read_text(encoding="utf-8").rstrip("\n"))
 
 
 @app.command()
@@ -222,7 +221,7 @@ def models() -> None:
     for name in list_pretrained():
         card = (PRETRAINED / name / "card.md").read_text(encoding="utf-8")
         lines = [line for line in card.splitlines() if line and not line.startswith("#")]
-        say(f"{name:16} {lines[0]}")
+        console.say(f"{name:16} {lines[0]}")
 
 
 @app.command()

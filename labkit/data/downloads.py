@@ -240,6 +240,5 @@ def _wanted(pack: zipfile.ZipFile, archive: Archive) -> list[zipfile.ZipInfo]:
             wanted.append(entry)
     size, packed = sum(entry.file_size for entry in wanted), os.path.getsize(pack.filename)
     if size > MOST_LARGER * packed + (1 << 20):
-        grown = f"{pack.filename} would grow from {packed:,} to {size:,} bytes: delete it"
-        raise DownloadError(grown)
+        raise DownloadError(f"{pack.filename} would grow to {size:,} bytes: delete it")
     return wanted

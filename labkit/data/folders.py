@@ -57,8 +57,7 @@ class Folder:
         self.root = Path(root)
         if not self.root.is_dir():
             raise FileNotFoundError(f"{root} is not a folder: give the one that holds the data set")
-        self.files, self.folders, seen, links = [], [], set(), []
-        real = self.root.resolve()
+        self.files, self.folders, seen, links, real = [], [], set(), [], self.root.resolve()
         unread = lambda error: report.add("unreadable folder", str(error.filename))  # noqa: E731
         for place, folders, names in os.walk(self.root, onerror=unread, followlinks=True):
             there = Path(os.path.realpath(place))
@@ -66,8 +65,7 @@ class Folder:
                 folders.clear()
                 continue
             seen.add(there)
-            inside = [Path(place, name) for name in (*folders, *names)]
-            links += filter(Path.is_symlink, inside)
+            links += filter(Path.is_symlink, (Path(place, name) for name in (*folders, *names)))
             folders[:] = (x for x in folders if x[0] != "." and x != "__MACOSX")
             self.folders.append(Path(place))
             for name in names:
@@ -75,12 +73,8 @@ class Folder:
                     report.add("file name that is not Unicode", ascii(name))
                 elif name[0] != ".":
                     self.files.append(Path(place, name))
-        outside = [path for path in links if not path.resolve().is_relative_to(real)]
-        if outside:
-            report.note(
-                f"{len(outside)} link{'s'[: len(outside) > 1]} in {root} lead outside, such as "
-                f"{outside[0]} to {outside[0].resolve()}: they are followed"
-            )
+        if far := [path for path in links if not path.resolve().is_relative_to(real)]:
+            report.note(f"{_count(len(far), 'link')} lead outside, such as {far[0]}: they are followed")
         for paths in (self.files, self.folders):
             paths.sort(key=lambda path: (len(path.parts), path))
         self._named: dict[str, list[Path]] = defaultdict(list)

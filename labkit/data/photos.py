@@ -76,8 +76,7 @@ def read_photo(path: str | Path) -> Image.Image:
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a file: name a photograph in it")
     if not path.is_file() or not 0 < path.stat().st_size <= LARGEST:
-        empty = "is empty" if path.is_file() and not path.stat().st_size else "is not a file"
-        what = "is larger than 1 GiB" if path.is_file() and path.stat().st_size else empty
+        what = "is empty or larger than 1 GiB" if path.is_file() else "is not a file"
         raise DataError(f"{path} {what}: name a photograph")
     try:
         with _open(path) as image:
@@ -174,9 +173,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _on_white(image: Image.Image) -> Image.Image:
     """Put an image with transparency on white, in bands, since copies of all of it are large."""
-    opaque, (width, height) = Image.new("RGB", image.size), image.size
-    for top in range(0, height, BAND):
-        band = image.crop((0, top, width, min(top + BAND, height))).convert("RGBA")
+    opaque = Image.new("RGB", image.size)
+    for top in range(0, image.height, BAND):
+        band = image.crop((0, top, image.width, min(top + BAND, image.height))).convert("RGBA")
         white = Image.new("RGBA", band.size, "white")
         opaque.paste(Image.alpha_composite(white, band).convert("RGB"), (0, top))
     return opaque

@@ -106,8 +106,7 @@ def delimited(
                 if any(map(str.strip, row)):
                     yield from _corrected(row, delimiter, columns, where, report)
         except csv.Error:  # continue after the line where that row began
-            unmatched += 1
-            last, where = first + 1, f"{path.name} line {first + 1}"
+            last, unmatched, where = first + 1, unmatched + 1, f"{path.name} line {first + 1}"
             report.add("unmatched quotes, read as text", where)
             cells = lines[first].rstrip("\r\n").split(delimiter)
             yield from _corrected(cells, delimiter, columns, where, report)

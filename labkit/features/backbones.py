@@ -249,9 +249,9 @@ def _read_weights(file: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as pack:  # torch itself does not compress
-                if sum(one.file_size for one in pack.infolist()) > path.stat().st_size:
-                    raise ValueError("it would grow when it is read")
+            entries = zipfile.ZipFile(path).infolist()  # torch itself does not compress
+            if sum(one.file_size for one in entries) > path.stat().st_size:
+                raise ValueError("it would grow when it is read")
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each raise their own types
         what = f"{path} is not a file of weights: use a .safetensors or .pth file"

@@ -54,8 +54,7 @@ class EncoderConfig:
     def __post_init__(self):
         texts = isinstance(self.name, str) and isinstance(self.block, str)
         if not texts or not isinstance(self.weights, str | None) or type(self.size) is not int:
-            raise ValueError("an encoder has a name, a block and a size in pixels: see labkit "
-                             "prepare --help")  # fmt: skip
+            raise ValueError("an encoder has a name, a block and a size: see EncoderConfig")
 
 
 class Encoder(nn.Module):

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from isal import isal_zlib
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from labkit.files import atomic_write, regular
+from labkit.files import atomic_write, read_bytes, regular
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -32,32 +33,35 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Read the shapes of a file's tensors, and none of their numbers; raise as `load`."""
-    with _opened(path) as file:
+    with _naming(path), safe_open(regular(path), "pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save` wrote.
 
+    The file is opened once. `safe_open` opens it twice, for its header and for its numbers, and if
+    a training replaces the checkpoint in between, they are of different moments.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or something else.
     """
-    with _opened(path) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about = file.metadata() or {}
-        facts = json.loads(about.get("facts", "{}"))
-        if about.get("crc32", found := _checksum(tensors, about.get("facts", ""))) != found:
+    with _naming(path):
+        content = read_bytes(path, 1 << 34)
+        tensors = from_bytes(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = header.get("__metadata__", {})
+        found = _checksum(tensors, about.get("facts", ""))
+        if about.keys() - {"facts", "crc32", "format"} or about.get("crc32", found) != found:
             raise ValueError("it does not match its checksum")  # older files have none
-    return tensors, facts
+        return tensors, json.loads(about.get("facts", "{}"))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    regular(path)
+def _naming(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, "pt") as file:
-            yield file
+        yield
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, or no file of labkit's: {error}") from error
 

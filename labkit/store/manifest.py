@@ -6,12 +6,8 @@ compared with the size of its file before memory is requested for it.
 
 import json
 import re
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from labkit.files import fingerprint, read_bytes, read_json, sha256
 
@@ -19,46 +15,18 @@ FORMAT, MANIFEST = 2, "manifest.json"
 LARGEST_IMAGE = 1 << 25  # numbers, L times D: 64 MiB
 LARGEST_RECORDS = 1 << 30  # bytes
 LARGEST_HEADER = 1 << 16  # bytes of a .npy file before its numbers
-Count = Annotated[int, Field(ge=1, le=1 << 53)]
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class StoreError(ValueError):
     """A store is damaged, or is not what its reader expected."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class _Records(_Part):
-    bytes: Annotated[int, Field(ge=1, le=LARGEST_RECORDS)]
-    sha256: Hash
-
-
-class _Shard(_Part):
-    name: str
-    count: Count
-    bytes: Count
-    sha256: Hash
-    records: _Records
-
-
-class _Split(_Part):
-    shards: Annotated[list[_Shard], Field(min_length=1)]
-    count: Count
-    fingerprint: Hash
-
-
-class _Manifest(_Part):
-    format: int
-    dtype: Literal["<f2"]
-    length: Count
-    dim: Count
-    images_per_shard: Count
-    encoder: dict[str, Any]
-    source: dict[str, Any]
-    splits: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.-]*$")], _Split]
+_MANIFEST = {"format": int, "dtype": str, "length": int, "dim": int, "images_per_shard": int,
+             "encoder": dict, "source": dict, "splits": dict}  # fmt: skip
+_SPLIT = {"shards": list, "count": int, "fingerprint": str}
+_SHARD = {"name": str, "count": int, "bytes": int, "sha256": str, "records": dict}
+_RECORDS = {"bytes": int, "sha256": str}
+_RECORD = {"id": str, "crc32": int, "captions": list}
 
 
 def read_manifest(store: Path) -> dict[str, Any]:
@@ -72,36 +40,44 @@ def read_manifest(store: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing, so this is no finished store: prepare it")
     manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    kind = isinstance(manifest, dict) and (manifest.get("format"), manifest.get("dtype"))
+    if kind != (FORMAT, "<f2"):
         raise StoreError(f"{path} is no manifest of format {FORMAT}, which this labkit reads")
     if manifest.pop("fingerprint", None) != fingerprint(manifest):
         raise StoreError(f"{path} does not match its own fingerprint: restore the file")
-    try:
-        _Manifest.model_validate(manifest)
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        what = f"its {where} cannot be: {error.errors()[0]['msg']}"
-        raise StoreError(f"{path} is no manifest of a store, {what}: restore the file") from None
+    _check_types(manifest, _MANIFEST, "format", path)
     _check_sizes(manifest, path)
     return manifest
 
 
+def _check_types(part: Any, kinds: dict[str, type], what: str, path: Path) -> None:
+    """Check that a part of a manifest has these keys and types, and that its counts are above 0."""
+    found = part if isinstance(part, dict) else {}
+    below = any(type(value) is int and value < 1 for value in found.values())
+    if below or {key: type(value) for key, value in found.items()} != kinds:
+        raise StoreError(f"{path} is no manifest of a store, see its {what}: restore the file")
+
+
 def _check_sizes(manifest: dict[str, Any], path: Path) -> None:
     """Compare the numbers in a manifest with each other."""
-    size, names = manifest["length"] * manifest["dim"], set()
+    size, names = manifest["length"] * manifest["dim"], []
     if size > LARGEST_IMAGE:
         raise StoreError(f"{path} has images of {size:,} numbers, more than any: restore the file")
     for name, split in manifest["splits"].items():
+        _check_types(split, _SPLIT, f"split {name!r}", path)
         for shard in split["shards"]:
+            _check_types(shard, _SHARD, f"split {name!r}", path)
+            _check_types(shard["records"], _RECORDS, f"split {name!r}", path)
             _check_name(shard["name"], path)
-            if not 0 < shard["bytes"] - 2 * size * shard["count"] <= LARGEST_HEADER:
-                what = f"{shard['count']} images cannot fill {shard['bytes']} bytes"
-                raise StoreError(f"{path.parent / shard['name']}: {what}: restore the manifest")
-            if shard["name"] in names:
-                raise StoreError(f"{path} names {shard['name']!r} twice: restore the file")
-            names.add(shard["name"])
-        if split["count"] != sum(shard["count"] for shard in split["shards"]):
+            header = shard["bytes"] - 2 * size * shard["count"]
+            if not 0 < header <= LARGEST_HEADER or shard["records"]["bytes"] > LARGEST_RECORDS:
+                what = f"{path.parent / shard['name']} cannot hold {shard['count']} images"
+                raise StoreError(f"{what}: restore the manifest")
+            names.append(shard["name"])
+        if not split["shards"] or split["count"] != sum(one["count"] for one in split["shards"]):
             raise StoreError(f"{path}: the files of {name} hold another count: restore the file")
+    if len(set(names)) < len(names):
+        raise StoreError(f"{path} names a file twice: restore the file")
 
 
 def _check_name(name: Any, where: Path) -> None:
@@ -135,22 +111,10 @@ def read_records(store: Path, shard: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _is_record(one: Any) -> bool:
-    return (
-        isinstance(one, dict)
-        and type(one.get("id")) is str
-        and type(one.get("crc32")) is int
-        and type(one.get("captions")) is list
-        and all(type(text) is str for text in one["captions"])
-        and isinstance(one.get("boxes"), list | None)
-        and isinstance(one.get("facts", {}), dict)
-    )
-
-
-def check_ids(ids: Sequence[str], where: Path | str) -> None:
-    """Check that no id occurs twice."""
-    if len(set(ids)) < len(ids):
-        twice = next(id for id, times in Counter(ids).items() if times > 1)
-        raise StoreError(f"{where} has two images with the id {twice!r}: prepare it anew")
+    typed = isinstance(one, dict) and all(type(one.get(key)) is _RECORD[key] for key in _RECORD)
+    if not typed or not all(type(text) is str for text in one["captions"]):
+        return False
+    return type(one.get("boxes", [])) is list and type(one.get("facts", {})) is dict
 
 
 def intact(path: Path, size: int | None = None) -> Path:

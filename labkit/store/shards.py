@@ -16,6 +16,7 @@ import os
 import threading
 import weakref
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
@@ -27,7 +28,7 @@ from tqdm import tqdm
 
 from labkit.data.splits import ALIASES, usual_split
 from labkit.files import sha256
-from labkit.store.manifest import StoreError, check_ids, intact, read_manifest, read_records
+from labkit.store.manifest import StoreError, intact, read_manifest, read_records
 
 HALF = np.dtype("<f2")
 TOGETHER = 64  # images that are requested from the disk at once
@@ -86,7 +87,8 @@ class FeatureStore:
             self.boxes.append(record.get("boxes"))
             self.facts.append(record.get("facts", {}))
             self._checksums.append(record["crc32"])
-        check_ids(self.ids, self.root)
+        if twice := [id for id, times in Counter(self.ids).items() if times > 1]:
+            raise StoreError(f"{store} has two images with the id {twice[0]!r}: prepare it anew")
         self.starts = [0, *accumulate(shard["count"] for shard in self.shards)]
         self._size = self.length * self.dim * HALF.itemsize  # bytes of an image
         # it keeps 256 shards open at most
@@ -164,9 +166,8 @@ class FeatureStore:
     def shard(self, number: int) -> np.memmap:
         """Map one file into memory, (n, L, D) float16, by the manifest and not by its header."""
         shard = self.shards[number]
-        shape = (shard["count"], self.length, self.dim)
         path, begin = self.root / shard["name"], shard["bytes"] - shard["count"] * self._size
-        return np.memmap(intact(path, shard["bytes"]), HALF, "r", begin, shape)
+        return np.memmap(intact(path), HALF, "r", begin).reshape(-1, self.length, self.dim)
 
     def verify(self) -> None:
         """Read every byte of the split's files and compare it with the manifest.
