@@ -484,6 +484,16 @@ def test_a_caption_of_more_words_than_any(tmp_path):
         read_results(tmp_path / "a.csv")
 
 
+def test_a_long_name_does_not_fill_the_screen(tmp_path):
+    photos(tmp_path, ["1.jpg"])
+    rows = [{"file_name": f"{n}{'a' * 5000}.jpg", "caption": "a"} for n in range(9)]
+    text(tmp_path / "metadata.json", rows)
+    with pytest.raises(DataError) as error:
+        read_folder(tmp_path)
+    assert len(str(error.value)) < 4000
+    sentence(error, "missing image: 9 (0aaa")
+
+
 def test_entities_escaped_again_and_again():
     assert tokenize("&amp;amp;amp;quot;a dog&amp;quot;") == ["a", "dog"]
     assert tokenize("a &" + "amp;" * 100_000)[0] == "a"
@@ -523,7 +533,7 @@ def test_links_that_lead_outside_are_told_and_none_leads_up(tmp_path):
     folder = Folder(tmp_path / "set", report)
     assert sorted(path.name for path in folder.photos) == ["1.jpg", "2.jpg"]
     assert len(report.notes) == 1 and "3 links" in report.notes[0]
-    assert "lead outside, such as" in report.notes[0]
+    assert "lead outside, as" in report.notes[0]
 
 
 def test_what_a_captions_file_says_cannot_write_on_the_terminal(tmp_path):

@@ -74,7 +74,7 @@ class Folder:
                 elif name[0] != ".":
                     self.files.append(Path(place, name))
         if far := [path for path in links if not path.resolve().is_relative_to(real)]:
-            report.note(f"{_count(len(far), 'link')} lead outside, such as {far[0]}: they are followed")
+            report.note(f"{_count(len(far), 'link')} lead outside, as {far[0]}: they are followed")
         for paths in (self.files, self.folders):
             paths.sort(key=lambda path: (len(path.parts), path))
         self._named: dict[str, list[Path]] = defaultdict(list)

@@ -106,7 +106,7 @@ class DataReport:
         """
         if self.strict:
             raise DataError(f"{kind}: {name} (correct it, or read without strict to leave it out)")
-        self.problems.setdefault(kind, []).append(printable(name, keep=""))
+        self.problems.setdefault(kind, []).append(printable(name[:500], keep=""))
 
     def note(self, text: str) -> None:
         """Record something that is no problem, once."""
