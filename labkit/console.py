@@ -1,4 +1,7 @@
-"""How a command reports errors: one line on standard error, and an exit code.
+"""What a command prints, and how it reports errors: one line on standard error, an exit code.
+
+Captions and file names come from files, and a terminal obeys control characters. So all that is
+printed passes `printable`.
 
 With ``LABKIT_DEBUG=1`` in the environment, Python's traceback precedes that line.
 """
@@ -15,6 +18,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 EXPECTED = (OSError, ValueError, ModuleNotFoundError, MemoryError)  # their messages suffice
+# Control characters, separators of lines, and what turns the direction of writing; not those that
+# join or separate letters, nor the marks that a right-to-left text needs.
+_COMMANDS = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C, as in shells
 TERMINATED = 143  # and by SIGTERM
 PEER_LOST = re.compile("closed by peer|reset by peer|remote process has exited", re.IGNORECASE)
@@ -90,11 +96,30 @@ def leave_at_once() -> Callable[[int], None]:
     return codes.append
 
 
+def printable(text: str, keep: str = "\t\n") -> str:
+    r"""Write what a terminal would obey as escapes: no file may move the cursor or hide text.
+
+    Args:
+        text: What is to be printed.
+        keep: Control characters that stay.
+
+    Example:
+        >>> printable("a dog\x1b[2J")
+        'a dog\\x1b[2J'
+    """
+    return _COMMANDS.sub(lambda one: one[0] if one[0] in keep else ascii(one[0])[1:-1], text)
+
+
+def say(what: object, error: bool = False, flush: bool = False) -> None:
+    """Print a text that may come from a file, on standard output or on standard error."""
+    print(printable(str(what)), file=sys.stderr if error else sys.stdout, flush=flush)
+
+
 def complain(what: Exception | str) -> None:
     """Report an error or a warning on standard error, in one line."""
     if isinstance(what, Exception) and os.environ.get("LABKIT_DEBUG", "0") not in ("", "0"):
-        traceback.print_exception(what)
-    print(f"labkit: {sentence(what)}", file=sys.stderr, flush=True)
+        say("".join(traceback.format_exception(what)).rstrip(), error=True)
+    say(f"labkit: {sentence(what)}", error=True, flush=True)
 
 
 def sentence(what: Exception | str) -> str:

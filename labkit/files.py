@@ -15,6 +15,7 @@ LOCK = ".labkit-lock"
 LONGEST_NAME = 255  # bytes that a file's name may have on nearly all disks
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
               errno.EIO}  # fmt: skip
+LARGEST = 64 << 20  # bytes of a file that labkit writes for itself, such as config.json
 
 
 @contextmanager
@@ -208,15 +209,42 @@ def write_json(path: str | Path, value: Any, new: bool = False) -> None:
         part.write_bytes(text.encode("utf-8", "backslashreplace"))  # which is also JSON's escape
 
 
+def read_bytes(path: str | Path, limit: int = LARGEST) -> bytes:
+    """Read a file whole, after a look at what it is: a pipe would block, a device never end.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be read.
+        ValueError: it is a folder, a pipe or a device, or larger than ``limit`` bytes.
+    """
+    path = regular(path)
+    with open(path, "rb") as file:
+        content = file.read(min(path.stat().st_size, limit) + 1)  # it may grow meanwhile
+    if len(content) > limit:
+        raise ValueError(f"{path} is larger than {limit >> 20:,} MiB, so it is no such file")
+    return content
+
+
+def regular(path: str | Path) -> Path:
+    """Check that a path is a file with an end; raise as `read_bytes`."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if not path.is_file():
+        raise ValueError(f"{path} is a folder, a pipe or a device: name a file")
+    return path
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not JSON.
+        ValueError: it is not JSON, or see `read_bytes`.
     """
+    content = read_bytes(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, it is not JSON: {error}") from error
 

@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from labkit.checks import Verdict, exercises
-from labkit.console import complain
-from labkit.files import outputs, write_json
+from labkit.console import complain, say
+from labkit.files import outputs, read_bytes, write_json
 
 SOLUTION = "hide-cell"
 OPEN, WRONG, RIGHT = "not answered yet", "not yet", "right."
-_ASKED = re.compile(r"""\bcheck\(\s*["'](\d+\.\d+)["']""")
+_NUMBER = r"\d{1,4}\.\d{1,4}"
+_ASKED = re.compile(rf"""\bcheck\(\s*["']({_NUMBER})["']""")
 _SHOWN = re.compile(
-    rf"^Exercise (\d+\.\d+): ((?:{OPEN}|{WRONG}: |{re.escape(RIGHT)}$).*)$", re.MULTILINE
+    rf"^Exercise ({_NUMBER}): ((?:{OPEN}|{WRONG}: |{re.escape(RIGHT)}$).*)$", re.MULTILINE
 )
 
 
@@ -122,7 +123,7 @@ def grade_files(
     for notebook in notebooks:
         try:
             marks.append(one := grade(notebook, stored, timeout))
-            print(one, flush=True)
+            say(one, flush=True)
         except (OSError, ValueError) as error:
             complain(error)
             wrong.append(str(notebook))
@@ -137,7 +138,7 @@ def _read(path: Path) -> Any:
         raise FileNotFoundError(f"{path} does not exist: pass the submitted notebook")
     nbformat = _needed("nbformat")
     try:
-        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        notebook = nbformat.reads(read_bytes(path).decode("utf-8"), as_version=4)
         nbformat.validate(notebook)
     except Exception as error:  # each kind of wrong file raises a different type
         raise ValueError(f"{path} is not a notebook: pass the .ipynb file") from error

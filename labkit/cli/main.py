@@ -149,7 +149,7 @@ def compare(
     from labkit.training.recipes import parse_settings
 
     compare(store, attention, out, seeds, parse_settings(settings or []), photo or [], probe)
-    print((out / "table.md").read_text(encoding="utf-8"), end="")
+    console.say((out / "table.md").read_text(encoding="utf-8").rstrip("\n"))
 
 
 @app.command()
@@ -210,7 +210,7 @@ def probe(
     from labkit.figures.probe_report import probe_model
 
     probe_model(run, out, data, split, count, overwrite)
-    print((out / "table.md").read_text(encoding="utf-8"), end="")
+    console.say((out / "table.md").read_text(encoding="utf-8").rstrip("\n"))
 
 
 @app.command()
@@ -224,7 +224,7 @@ def models() -> None:
     for name in list_pretrained():
         card = (PRETRAINED / name / "card.md").read_text(encoding="utf-8")
         lines = [line for line in card.splitlines() if line and not line.startswith("#")]
-        print(f"{name:16} {lines[0]}")
+        console.say(f"{name:16} {lines[0]}")
 
 
 @app.command()

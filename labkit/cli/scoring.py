@@ -1,6 +1,5 @@
 """The commands that score captions: of any system, of people, and by how sure a model is."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ import typer
 from typer import Argument, Option
 
 from labkit.cli.store import Overwrite
+from labkit.console import say
 from labkit.files import atomic_write, outputs, write_json
 
 app = typer.Typer()
@@ -22,7 +22,7 @@ def show(scores: dict[str, Any], json: Path | None, overwrite: bool) -> None:
         if value is not None:
             several = value if isinstance(value, list) else [value]
             texts = [f"{one:.3f}" if isinstance(one, float) else str(one) for one in several]
-            print(f"{name:14} {' '.join(texts)}")
+            say(f"{name:14} {' '.join(texts)}")
     if json:
         write_json(json, scores, new=not overwrite)
 
@@ -46,9 +46,9 @@ def score(
     report = DataReport()
     found, images, left = score_file(references, captions, split, report)
     if report:
-        print(report, file=sys.stderr)
+        say(report, error=True)
     if left:
-        print(f"{captions} has no caption for {left} more images of {references}", file=sys.stderr)
+        say(f"{captions} has no caption for {left} more images of {references}", error=True)
     show({"images": images} | asdict(found), json, overwrite)
 
 
@@ -74,12 +74,12 @@ def people(
     outputs(json, overwrite=overwrite, inputs=(references, *captions))
     found = score_people(references, captions, split, report)
     if report:
-        print(report, file=sys.stderr)
+        say(report, error=True)
     if found.left_out:
         also = " or no generated one" if captions else ""
         count = f"{found.left_out} of {found.left_out + found.images} images"
-        print(f"left out, with one human caption{also}: {count}", file=sys.stderr)
-    print(found.as_markdown())
+        say(f"left out, with one human caption{also}: {count}", error=True)
+    say(found.as_markdown())
     if json:
         write_json(json, asdict(found), new=not overwrite)
 

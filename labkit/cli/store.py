@@ -1,6 +1,5 @@
 """The commands that download data, prepare feature stores and inspect them."""
 
-import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
+
+from labkit.console import say
 
 if TYPE_CHECKING:
     from labkit.features.encoder import EncoderConfig
@@ -48,7 +49,7 @@ def data(
     """
     from labkit.data.downloads import download
 
-    print(download(name.value, folder, mirror))
+    say(download(name.value, folder, mirror))
 
 
 @prepare_app.command("scenes")
@@ -68,13 +69,13 @@ def prepare_scenes_verb(
     group = init_distributed()
     prepare_scenes(out, count, seed, images_per_shard=images_per_shard, group=group)
     if group.is_main:
-        print(store_line(out))
+        say(store_line(out))
 
 
 def print_lines(*lines: object) -> None:
     """Print what there is to report to standard error."""
     for line in filter(None, lines):
-        print(line, file=sys.stderr)
+        say(line, error=True)
 
 
 def _encoder(name: str, size: int, block: str, weights: Path | None) -> "EncoderConfig":
@@ -122,7 +123,7 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         prepare(records, out, config, facts, unread, images_per_shard, group=group)
         if group.is_main:
             print_lines(unread)
-            print(store_line(out))
+            say(store_line(out))
 
     verb.__doc__ = f"""Encode {reads}. Several processes of torchrun share the work.
 
@@ -148,11 +149,11 @@ def info(store: Store) -> None:
     from labkit.features.prepare import store_line
     from labkit.store.shards import FeatureStore, splits
 
-    print(store_line(store))
+    say(store_line(store))
     for name in splits(store):
         part = FeatureStore(store, name)
-        print(f"  {name}: {len(part.shards)} files, {sum(map(len, part.captions))} captions")
-    print(f"  encoder {part.encoder}\n  source {part.source}")
+        say(f"  {name}: {len(part.shards)} files, {sum(map(len, part.captions))} captions")
+    say(f"  encoder {part.encoder}\n  source {part.source}")
 
 
 @app.command()
@@ -165,7 +166,7 @@ def verify(store: Store) -> None:
 
     for part in [FeatureStore(store, split) for split in splits(store)]:
         part.verify()
-    print(f"{store} is intact")
+    say(f"{store} is intact")
 
 
 @app.command()
@@ -189,7 +190,7 @@ def export(
     """
     from labkit.export.formats import export
 
-    print(export(sources, out, to, split, overwrite))
+    say(export(sources, out, to, split, overwrite))
 
 
 @app.command()
@@ -206,4 +207,4 @@ def split(
     from labkit.store.export import shard_sizes
 
     sizes = shard_sizes(count, images_per_shard)
-    print(f"{len(sizes)} files: {' '.join(map(str, sizes))}")
+    say(f"{len(sizes)} files: {' '.join(map(str, sizes))}")

@@ -24,6 +24,7 @@ CAPTION = "caption captions sentence sentences text texts comment raw descriptio
 SPLIT = "split subset set partition"
 """Accepted column names; the first present is used; case, spaces and underscores are ignored."""
 
+LONGEST_LIST = 50_000  # characters: Python's parser is slow, and takes much memory
 _TOKEN = re.compile(r"(.+)#(\d+)\t(.*)", re.DOTALL)
 
 
@@ -182,7 +183,7 @@ def _columns(keys: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _plain_key(key: str) -> str:
-    return re.sub(r"[\W_]+|\d+$", "", key.casefold())
+    return re.sub(r"[\W_]+|\d+$", "", key[:100].casefold())
 
 
 def _table_rows(entries: Iterable[tuple[str, Any]], report: DataReport) -> Iterator[Row]:
@@ -227,6 +228,8 @@ def _spread(value: Any, where: str) -> list[tuple[str, Any]]:
 
 
 def _as_list(text: str) -> Any:
+    if len(text) > LONGEST_LIST:
+        return text
     for read in (json.loads, ast.literal_eval):
         try:
             if isinstance(value := read(text), list):

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,7 @@ from labkit.files import only_one, writable_folder
 PART = ".labkit-part"  # ends the name of an unfinished download
 CHUNK = 1 << 16  # bytes; an interruption costs less than one chunk
 TRIES = 5  # in a row without progress
+MOST_LARGER = 50  # times the size of its zip file; captions are five times as large
 PAUSE = 1.0  # seconds before the next attempt
 BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
@@ -219,7 +221,7 @@ def _unpack(path: Path, archive: Archive, folder: Path, progress: bool) -> None:
             if not (folder / given).exists():
                 (folder / given).parent.mkdir(parents=True, exist_ok=True)
                 (beside / given).replace(folder / given)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise DownloadError(f"{path} is damaged ({error}): delete it and run this again") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -236,4 +238,7 @@ def _wanted(pack: zipfile.ZipFile, archive: Archive) -> list[zipfile.ZipInfo]:
         place = archive.into / inner
         if not entry.is_dir() and any(place.is_relative_to(path) for path in given):
             wanted.append(entry)
+    size, packed = sum(entry.file_size for entry in wanted), os.path.getsize(str(pack.filename))
+    if size > MOST_LARGER * packed + (1 << 20):
+        raise DownloadError(f"{pack.filename} would grow to {size:,} bytes: delete it")
     return wanted

@@ -37,7 +37,9 @@ def plain_name(name: str) -> str:
 
 
 class Folder:
-    """All files below a folder, except hidden ones; links are followed.
+    """All files below a folder, except hidden ones; links are followed, and the report says so.
+
+    A link to a folder above the root is not: it leads to all that is there.
 
     Args:
         root: The folder.
@@ -55,13 +57,16 @@ class Folder:
         self.root = Path(root)
         if not self.root.is_dir():
             raise FileNotFoundError(f"{root} is not a folder: give the one that holds the data set")
-        self.files, self.folders, seen = [], [], set()
+        self.files, self.folders, seen, real = [], [], set(), self.root.resolve()
+        links: list[Path] = []
         unread = lambda error: report.add("unreadable folder", str(error.filename))  # noqa: E731
         for place, folders, names in os.walk(self.root, onerror=unread, followlinks=True):
-            if os.path.realpath(place) in seen:  # a link to a folder above it
+            there = Path(os.path.realpath(place))
+            if there in seen or there in real.parents:  # a link to a folder above it
                 folders.clear()
                 continue
-            seen.add(os.path.realpath(place))
+            seen.add(there)
+            links += filter(Path.is_symlink, (Path(place, name) for name in (*folders, *names)))
             folders[:] = (x for x in folders if x[0] != "." and x != "__MACOSX")
             self.folders.append(Path(place))
             for name in names:
@@ -69,6 +74,8 @@ class Folder:
                     report.add("file name that is not Unicode", ascii(name))
                 elif name[0] != ".":
                     self.files.append(Path(place, name))
+        if far := [path for path in links if not path.resolve().is_relative_to(real)]:
+            report.note(f"{_count(len(far), 'link')} lead outside, as {far[0]}: they are followed")
         for paths in (self.files, self.folders):
             paths.sort(key=lambda path: (len(path.parts), path))
         self._named: dict[str, list[Path]] = defaultdict(list)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from labkit.data.readers import DataError
 
@@ -21,6 +21,15 @@ _ENDINGS = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".jp2",
     ".png", ".ppm", ".tif", ".tiff", ".webp",
 }  # fmt: skip
+
+
+FORMATS = (
+    "JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM",
+    "TGA", "ICO", "PCX", "SGI", "PSD", "QOI",
+)  # fmt: skip
+"""What Pillow reads by itself. Not EPS and WMF, for which it starts another program."""
+LARGEST = 1 << 30  # bytes
+BAND = 512  # rows
 
 
 def photos_in(path: str | Path) -> list[Path]:
@@ -49,8 +58,8 @@ def photos_in(path: str | Path) -> list[Path]:
 def read_photo(path: str | Path) -> Image.Image:
     """Read a photograph upright and in RGB.
 
-    It reads JPEG, PNG, WebP, HEIC and whatever else Pillow reads. The EXIF rotation is applied.
-    Grey, CMYK, palette and 16-bit images become 8-bit RGB. Transparent pixels become white. Of an
+    It reads JPEG, PNG, WebP, HEIC and the other `FORMATS`. The EXIF rotation is applied. Grey,
+    CMYK, palette and 16-bit images become 8-bit RGB. Transparent pixels become white. Of an
     animation, the first frame is used.
 
     Args:
@@ -66,8 +75,8 @@ def read_photo(path: str | Path) -> Image.Image:
     path = _there(path)
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a file: name a photograph in it")
-    if not path.is_file() or path.stat().st_size == 0:
-        what = "is empty" if path.is_file() else "is not a file"
+    if not path.is_file() or not 0 < path.stat().st_size <= LARGEST:
+        what = "is empty or larger than 1 GiB" if path.is_file() else "is not a file"
         raise DataError(f"{path} {what}: name a photograph")
     try:
         with _open(path) as image:
@@ -105,7 +114,8 @@ def _open(path: Path) -> Image.Image:
                 "it is HEIC, which needs the package pillow-heif: install that"
             ) from error
         register_heif_opener()
-    return Image.open(path)
+    Image.init()  # or else Pillow does not know all of its formats
+    return Image.open(path, formats=[one for one in FORMATS if one in Image.OPEN])
 
 
 def to_input(
@@ -143,10 +153,13 @@ def to_input(
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return an image of any mode upright, in 8-bit RGB, with transparent pixels white.
 
+    One that is so already is returned itself: a copy of a large photograph takes much memory.
+
     Raises:
         DataError: The range of its pixels is unknown.
     """
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # or else it would be a copy
+        image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _eight_bits(image)
     elif image.mode == "LAB":
@@ -155,10 +168,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
     elif image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+        return _on_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Put an image with transparency on white, in bands, since copies of all of it are large."""
+    opaque = Image.new("RGB", image.size)
+    for top in range(0, image.height, BAND):
+        band = image.crop((0, top, image.width, min(top + BAND, image.height))).convert("RGBA")
+        white = Image.new("RGBA", band.size, "white")
+        opaque.paste(Image.alpha_composite(white, band).convert("RGB"), (0, top))
+    return opaque
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from labkit.console import printable
 from labkit.data.words import plain, swap_left_right, tokenize
 
+MOST_WORDS = 1000  # of a caption; the metrics' time grows with the product of two lengths
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as fractions of an image's width and height; the origin is at the top left."""
 Facts = Mapping[str, Any]
@@ -106,7 +108,7 @@ class DataReport:
         """
         if self.strict:
             raise DataError(f"{kind}: {name} (correct it, or read without strict to leave it out)")
-        self.problems.setdefault(kind, []).append(name)
+        self.problems.setdefault(kind, []).append(printable(name[:500], keep=""))
 
     def note(self, text: str) -> None:
         """Record something that is no problem, once."""
@@ -140,7 +142,8 @@ def _some(names: list[str]) -> str:
 
 def clean(caption: str, where: str, report: DataReport) -> list[str]:
     """Return a caption with single spaces and no HTML entities; nothing if it has no words."""
-    if tokenize(caption):
+    words = len(tokenize(caption))
+    if 0 < words <= MOST_WORDS:
         return [plain(caption)]
-    report.add("empty caption", where)
+    report.add("caption of more than 1,000 words" if words else "empty caption", where)
     return []

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from labkit.data.records import DataReport
+from labkit.files import read_bytes
 
+LARGEST = 512 << 20  # bytes of a captions file; parsed it takes some ten times as much memory
+LONGEST_ROW = 20  # lines
+MOST_UNMATCHED = 10_000  # rows with unmatched quotes, then quotes mean nothing
 ENCODING = "not UTF-8, read as Windows-1252"
 BROKEN = re.compile("[\0\ud800-\udfff\ufffd]")
 """Characters of no valid text: NUL, half a UTF-16 character, the replacement character."""
@@ -32,8 +36,9 @@ def read_text(path: Path, report: DataReport) -> str:
 
     Raises:
         OSError: The file cannot be read.
+        ValueError: It is a pipe, a device, or larger than `LARGEST`.
     """
-    data = path.read_bytes()
+    data = read_bytes(path, LARGEST)
     encoding = json.detect_encoding(data)  # by the byte order mark, or the positions of zeros
     try:
         return data.decode(encoding)
@@ -79,21 +84,30 @@ def delimited(
     """Read the rows of a table from line `start` on; yield each with its place, in `columns` cells.
 
     Three faults are corrected where the intent is clear, and reported: a row that lacks its last
-    bar, as one of Flickr30k's does; a last cell with unquoted delimiters; unmatched quotes.
+    bar, as one of Flickr30k's does; a last cell with unquoted delimiters; unmatched quotes. Quotes
+    are unmatched, too, if a row has more than `LONGEST_ROW` lines: otherwise a file of quotes could
+    be read from each of its lines to its end.
     """
-    end = len(lines)
+    end, unmatched = len(lines), 0
     while start < end:
-        quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
-        rest = (lines[number] for number in range(start, end))
-        reader = csv.reader(rest, delimiter=delimiter, quoting=quoting, strict=True)
+        plain = delimiter == "|" or unmatched > MOST_UNMATCHED
+        quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
         first, last = start, end
+
+        def rest(start: int) -> Iterator[str]:
+            for number in range(start, end):
+                if number - first == LONGEST_ROW:  # noqa: B023 (where the row began by now)
+                    raise csv.Error
+                yield lines[number]
+
+        reader = csv.reader(rest(start), delimiter=delimiter, quoting=quoting, strict=True)
         try:
             for row in reader:
                 where, first = f"{path.name} line {first + 1}", start + reader.line_num
                 if any(map(str.strip, row)):
                     yield from _corrected(row, delimiter, columns, where, report)
         except csv.Error:  # continue after the line where that row began
-            last, where = first + 1, f"{path.name} line {first + 1}"
+            last, unmatched, where = first + 1, unmatched + 1, f"{path.name} line {first + 1}"
             report.add("unmatched quotes, read as text", where)
             cells = lines[first].rstrip("\r\n").split(delimiter)
             yield from _corrected(cells, delimiter, columns, where, report)

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from labkit.console import printable
 from labkit.data.words import tokenize
-from labkit.files import atomic_write
+from labkit.files import atomic_write, read_json
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -139,6 +140,10 @@ class Vocabulary:
             ValueError: The file is not a vocabulary.
         """
         try:
-            return cls(tuple(json.loads(Path(path).read_text(encoding="utf-8"))["words"]))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            words = read_json(path)["words"]
+            text = "\n".join(words)
+            if text != printable(text, "\n") or len(text.split()) != len(words):
+                raise ValueError("a word holds spaces or control characters")
+            return cls(tuple(words))
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a vocabulary: build it from the captions") from error

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import regex
 
+MOST_ESCAPES = 8  # times that a text may have been escaped as HTML
 _ENTITY = regex.compile(r"&(?:#\d+|#[xX][\da-fA-F]+|[A-Za-z][A-Za-z\d]*);")
 
 # Unicode's word boundaries (UAX #29): a letter keeps its marks and invisible joiners; a Chinese or
@@ -80,7 +81,9 @@ def plain(caption: str) -> str:
 
 def _without_html(text: str) -> str:
     """Decode HTML entities, such as &quot; and &#39;, including those that were escaped twice."""
-    while (once := _ENTITY.sub(lambda match: html.unescape(match.group()), text)) != text:
+    for _ in range(MOST_ESCAPES):  # a longer chain was made to take time
+        if (once := _ENTITY.sub(lambda match: html.unescape(match.group()), text)) == text:
+            break
         text = once
     return text
 

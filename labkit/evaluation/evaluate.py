@@ -21,7 +21,7 @@ from labkit.evaluation.attention_maps import MapScores, map_scores
 from labkit.evaluation.metrics import Scores, score, start_meteor
 from labkit.evaluation.pointing_game import SceneScores, score_scenes
 from labkit.evaluation.results import warn_if_not_english
-from labkit.features.encoder import network_of
+from labkit.features.facts import network_of
 from labkit.model.captioner import Captioner
 from labkit.model.captions import Caption
 from labkit.model.config import GenerationConfig

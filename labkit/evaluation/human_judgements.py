@@ -15,7 +15,8 @@ from pathlib import Path
 
 from scipy.stats import kendalltau
 
-from labkit.data.records import DataError
+from labkit.data.records import DataError, DataReport
+from labkit.data.text_files import read_text
 from labkit.evaluation.metrics import score_each
 
 
@@ -64,7 +65,7 @@ def read_judgements(file: str | Path) -> list[Judgement]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: name Flickr8k's ExpertAnnotations.txt")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path, DataReport()).splitlines(), 1):
         try:
             image, caption, *values = line.split("\t")
             first, yes, no = map(float, values)

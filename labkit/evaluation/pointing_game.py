@@ -22,7 +22,7 @@ from labkit.data.scenes import (
 from labkit.data.vocabulary import Vocabulary
 from labkit.data.words import tokenize
 from labkit.evaluation.teacher_forced import teacher_forced_maps
-from labkit.features.encoder import grid_of
+from labkit.features.facts import grid_of
 from labkit.model.captions import Caption
 from labkit.model.decoder import Decoder
 from labkit.store.shards import FeatureStore

@@ -20,7 +20,8 @@ from labkit.data.redraw import redraw
 from labkit.data.scenes import Phrase, Thing, phrase_ending, things_of
 from labkit.evaluation.pointing_game import cells_in
 from labkit.evaluation.probes import Probe
-from labkit.features.encoder import encode, grid_of
+from labkit.features.encoder import encode
+from labkit.features.facts import grid_of
 from labkit.model.captioner import Captioner
 from labkit.model.captions import Caption
 

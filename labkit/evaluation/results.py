@@ -9,13 +9,14 @@ from pathlib import Path
 
 from labkit.console import complain
 from labkit.data.caption_files import read_rows
-from labkit.data.records import DataError, DataReport
+from labkit.data.records import MOST_WORDS, DataError, DataReport
 from labkit.data.rows import match_names
 from labkit.data.text_files import BROKEN, ENCODING
-from labkit.data.words import latin_share
+from labkit.data.words import latin_share, spaced
 from labkit.evaluation.metrics import Scores, score
 from labkit.files import write_json
-from labkit.store.shards import MANIFEST, FeatureStore, find_split
+from labkit.store.manifest import MANIFEST
+from labkit.store.shards import FeatureStore, find_split
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
@@ -86,6 +87,8 @@ def read_results(file: str | Path, report: DataReport | None = None) -> dict[str
         if BROKEN.search(text):
             raise DataError(f"{path}: {where} has a caption with a broken character: correct it")
         captions[row.name] = " ".join(text.split())
+        if len(spaced(text).split()) > MOST_WORDS:
+            raise DataError(f"{path}: {where} has more than 1,000 words: cut it to a caption")
     return captions
 
 

@@ -7,7 +7,7 @@ from labkit.files import naming
 from labkit.model.captioner import FILES, list_pretrained
 from labkit.store.export import FORMATS
 from labkit.store.export import export as export_store
-from labkit.store.shards import MANIFEST
+from labkit.store.manifest import MANIFEST
 
 MODEL_FORMATS = ("browser", "onnx")
 

@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from labkit.data.vocabulary import BOS, EOS
-from labkit.features.encoder import Encoder, network_of
+from labkit.features.encoder import Encoder
+from labkit.features.facts import network_of
 from labkit.files import writable_folder, write_json
 from labkit.model import equations
 from labkit.model.captioner import Captioner

@@ -5,6 +5,7 @@
 """
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -255,6 +256,10 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if zipfile.is_zipfile(path):
+            entries = zipfile.ZipFile(path).infolist()  # torch itself does not compress
+            if sum(one.file_size for one in entries) > path.stat().st_size:
+                raise ValueError("it would grow when it is read")
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each raise their own types
         what = f"{path} is not a file of weights: use a .safetensors or .pth file"

@@ -6,7 +6,7 @@ a = {a_1, ..., a_L}, with a_i of length D.
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,6 +22,8 @@ from labkit.distributed import ProcessGroup
 from labkit.features import backbones
 from labkit.features.sharing import Encoded, of_all_processes
 
+LARGEST_SIDE = 4096  # pixels: what a file says must not take all memory
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -33,7 +35,8 @@ class EncoderConfig:
             torchvision, such as "vgg19" or "resnet101". Several names with "+" between them, such
             as "efficientnet_lite0+lite1+lite2", put the networks' vectors side by side; their
             grids must be equal.
-        size: Side S of the square input in pixels, a multiple of 32 (of 16 for "stride16").
+        size: Side S of the square input in pixels, a multiple of 32 (of 16 for "stride16"), and
+            at most 4096.
         block: Which feature map. "last" is the last one, at stride 32 for most networks, and at
             stride 16 for the VGG networks, whose last pooling is left out as in the paper
             (vgg19 at 224 px: conv5_4, 14 x 14 x 512). efficientnet_lite0 also has "stride16",
@@ -49,6 +52,11 @@ class EncoderConfig:
     size: int = 224
     block: str = "last"
     weights: str | None = None
+
+    def __post_init__(self) -> None:
+        texts = isinstance(self.name, str) and isinstance(self.block, str)
+        if not texts or not isinstance(self.weights, str | None) or type(self.size) is not int:
+            raise ValueError("an encoder has a name, a block and a size: see EncoderConfig")
 
 
 class Encoder(nn.Module):
@@ -144,15 +152,6 @@ class Encoder(nn.Module):
         return {**asdict(self.config), **facts}
 
 
-def network_of(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return those of the facts of `Encoder.describe` that identify the network.
-
-    Two encoders for which they are equal compute the same features, up to precision, wherever the
-    files of their weights are.
-    """
-    return {key: value for key, value in facts.items() if key not in ("weights", "precision")}
-
-
 def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = False) -> Encoder:
     """Build the encoder with its weights.
 
@@ -175,8 +174,9 @@ def load_encoder(config: EncoderConfig | None = None, bf16: bool | None = False)
     config = config or EncoderConfig()
     config = replace(config, name=backbones.full_name(config.name))
     step = 16 if config.block == "stride16" else 32
-    if config.size < step or config.size % step:
-        raise ValueError(f"the input's side must be a multiple of {step} px, not {config.size}")
+    if not step <= config.size <= LARGEST_SIDE or config.size % step:
+        rule = f"a multiple of {step} px" + f", at most {LARGEST_SIDE}" * (config.size > step)
+        raise ValueError(f"the input's side must be {rule}, not {config.size}")
     backbone = backbones.build(config.name, config.size, config.block, config.weights)
     return Encoder(config, backbone, bf16).eval()
 
@@ -277,21 +277,3 @@ def _read(record: CaptionedImage, size: int) -> Encoded:
         return ["missing image", str(error)]
     except DataError as error:
         return ["unreadable image", str(error)]
-
-
-def grid_of(encoder: Mapping[str, Any], length: int) -> tuple[int, int]:
-    """Return the grid's rows and columns.
-
-    Args:
-        encoder: The facts of `Encoder.describe`, as a store keeps them.
-        length: L, the number of regions.
-
-    Raises:
-        ValueError: The facts have no grid, and L is not a square number.
-    """
-    if "grid" in encoder:
-        return tuple(encoder["grid"])
-    side = round(length**0.5)
-    if side * side != length:
-        raise ValueError(f"{length} regions form no square grid, and the store names no other")
-    return side, side

@@ -23,9 +23,11 @@ from labkit.data.readers import (
 from labkit.data.scenes import make_scenes
 from labkit.data.splits import parse_shares
 from labkit.distributed import ProcessGroup
-from labkit.features.encoder import EncoderConfig, bf16_is_fast, encode, load_encoder, network_of
+from labkit.features.encoder import EncoderConfig, bf16_is_fast, encode, load_encoder
+from labkit.features.facts import network_of
 from labkit.files import read_json
-from labkit.store.shards import MANIFEST, FeatureStore, splits
+from labkit.store.manifest import MANIFEST
+from labkit.store.shards import FeatureStore, splits
 from labkit.store.writer import DRAFT, StoreWriter
 
 PHOTO_ENCODER = EncoderConfig()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from labkit.console import complain
+from labkit.console import complain, printable, say
 from labkit.data.photos import photos_in, read_photo
 from labkit.figures.strips import attention_strip
 from labkit.files import writable_folder, write_new
@@ -56,8 +56,9 @@ def caption_photos(
             unread.append(str(photo))
             continue
         caption = captioner.caption(image, config, suppress)
-        wrong = "" if caption.wrong is None else f"\twrong {caption.wrong:.0%}"
-        print(f"{photo}\t{caption.text}{wrong}", flush=True)
+        texts = [str(photo), caption.text]
+        texts += [] if caption.wrong is None else [f"wrong {caption.wrong:.0%}"]
+        say("\t".join(printable(text, "") for text in texts), flush=True)
         strip = io.BytesIO()
         attention_strip(image, caption.words, caption.alpha).savefig(strip, **FAST)
         path = write_new(out, photo.stem, ".png", strip.getvalue())

@@ -187,5 +187,5 @@ def draw_rows(rows: Sequence[Row], title: str | None = None) -> Figure:
         panel.grid(axis="x", alpha=0.3)
         panel.set_title(f"{some[0].question} ({some[0].unit})", fontsize=9, loc="left")
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title, fontsize=10, parse_math=False)
     return figure

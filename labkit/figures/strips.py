@@ -90,7 +90,7 @@ def as_image(photo: str | Path | Image.Image | np.ndarray) -> Image.Image:
     """
     if isinstance(photo, str | Path):
         return read_photo(photo)
-    return to_rgb(Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo)
+    return to_rgb(Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo).copy()
 
 
 def smooth(weights: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -157,5 +157,5 @@ def _panels(count: int, aspect: float, title: str | None) -> tuple[Picture, list
     for panel in panels:
         panel.set_axis_off()
     if title:
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
     return figure, panels[:count]

@@ -12,7 +12,8 @@ from PIL import Image
 
 from labkit.data.photos import read_photo, to_input
 from labkit.data.vocabulary import Vocabulary
-from labkit.features.encoder import Encoder, EncoderConfig, grid_of, load_encoder, network_of
+from labkit.features.encoder import Encoder, EncoderConfig, load_encoder
+from labkit.features.facts import grid_of, network_of
 from labkit.files import keep_freed_memory
 from labkit.model.calibration import Calibration
 from labkit.model.config import GenerationConfig

@@ -6,15 +6,19 @@ seed, the step and the process (`Trainer.train_step`).
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from isal import isal_zlib
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from labkit.files import atomic_write
+from labkit.files import atomic_write, read_bytes, regular
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -22,25 +26,53 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     with atomic_write(path) as part:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         # not `save_file`: that renames a file of its own, which only its owner can read
-        part.write_bytes(to_bytes(tensors, metadata={"facts": json.dumps(facts)}))
+        about = {"facts": json.dumps(facts)}
+        about["crc32"] = _checksum(tensors, about["facts"])
+        part.write_bytes(to_bytes(tensors, metadata=about))
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of a file's tensors, and none of their numbers; raise as `load`."""
+    with _naming(path), safe_open(regular(path), "pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save` wrote.
 
+    The file is opened once. `safe_open` opens it twice, for its header and for its numbers, and if
+    a training replaces the checkpoint in between, they are of different moments.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or something else.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"there is no file {path}")
+    with _naming(path):
+        content = read_bytes(path, 1 << 34)
+        tensors = from_bytes(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = header.get("__metadata__", {})
+        found = _checksum(tensors, about.get("facts", ""))
+        if about.keys() - {"facts", "crc32", "format"} or about.get("crc32", found) != found:
+            raise ValueError("it does not match its checksum")  # older files have none
+        return tensors, json.loads(about.get("facts", "{}"))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-    except (SafetensorError, ValueError) as error:
+        yield
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, or no file of labkit's: {error}") from error
-    return tensors, facts
+
+
+def _checksum(tensors: dict[str, Tensor], facts: str) -> str:
+    """Compute the CRC-32 of the facts and of all tensors, in the order of their names."""
+    crc = isal_zlib.crc32(facts.encode())
+    for name, tensor in sorted(tensors.items()):
+        crc = isal_zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = isal_zlib.crc32(tensor.flatten().view(torch.uint8).numpy(), crc)
+    return str(crc)
 
 
 def state_of(

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from labkit.data.vocabulary import Vocabulary
 from labkit.files import read_json
 from labkit.model import checkpoint
@@ -37,11 +35,14 @@ def read_model(
             f"{vocabulary_file} has {len(vocabulary)} words, and the model in {config_file} "
             f"{shape.vocab_size}: take both files from the same run"
         )
-    tensors, files = checkpoint.load(weights_file)[0], (weights_file, config_file)
-    found = _shapes(tensors)
+    found, files = checkpoint.shapes(weights_file), (weights_file, config_file)
     _compare(found, _sizes(shape), *files)  # before a decoder of any size takes memory
+    tensors = checkpoint.load(weights_file)[0]
+    if odd := [name for name, one in tensors.items() if not one.isfinite().all()]:
+        raise ValueError(f"{weights_file} holds NaN or infinity, in {odd[0]}: take another copy")
     decoder = Decoder(shape)
-    _compare(found, dict.fromkeys(found, "expected") | _shapes(decoder.state_dict()), *files)
+    own = {name: tuple(value.shape) for name, value in decoder.state_dict().items()}
+    _compare(found, dict.fromkeys(found, "expected") | own, *files)
     decoder.load_state_dict(tensors)
     return decoder, vocabulary, generation, config
 
@@ -58,6 +59,9 @@ def read_config(file: Path) -> tuple[dict[str, Any], ModelConfig, GenerationConf
     is_run = isinstance(config, dict) and isinstance(config.get("data"), str | None)
     if not is_run or not all(isinstance(config.get(part), dict) for part in parts):
         raise ValueError(f"{file} is not the config.json of a run: take the one training wrote")
+    named = (config.get("data"), config["encoder"].get("weights"))
+    if any(str(name).startswith(("//", "\\\\")) for name in named):  # Windows would log in there
+        raise ValueError(f"{file} names a file on another computer: copy it, and name the copy")
     try:
         return config, ModelConfig(**config["model"]), GenerationConfig(**config["generation"])
     except (TypeError, ValueError) as error:
@@ -65,10 +69,6 @@ def read_config(file: Path) -> tuple[dict[str, Any], ModelConfig, GenerationConf
             f"{file} holds what this labkit does not know ({error}): use the version that wrote "
             "it, or train the model again"
         ) from None
-
-
-def _shapes(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
 def _sizes(config: ModelConfig) -> dict[str, Any]:

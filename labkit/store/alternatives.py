@@ -103,7 +103,7 @@ class OneShardLoader(SimpleLoader):
             mine = self.images[(self.images >= first) & (self.images < after)]
             if not len(mine):
                 continue
-            shard = np.load(store.root / store.shards[number]["name"], allow_pickle=False)
+            shard = np.array(store.shard(number))
             for indices in self._shuffled(mine, epoch):
                 yield self._batch(indices, shard[indices - first], epoch)
 
@@ -117,10 +117,7 @@ class MemoryMappedLoader(SimpleLoader):
 
     def __init__(self, store: FeatureStore, batch_size: int, seed: int = 0):
         super().__init__(store, batch_size, seed)
-        self.shards = [
-            np.load(store.root / shard["name"], mmap_mode="r", allow_pickle=False)
-            for shard in store.shards
-        ]
+        self.shards = [store.shard(number) for number in range(len(store.shards))]
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         for indices in self._shuffled(self.images, epoch):

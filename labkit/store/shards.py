@@ -11,32 +11,27 @@ CRC-32 of zip files: for 200 KB, Intel's ISA-L computes it in 4 microseconds, Py
 """
 
 import functools
-import json
 import mmap
 import os
-import re
 import threading
 import weakref
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from isal import isal_zlib
 from tqdm import tqdm
 
 from labkit.data.splits import ALIASES, usual_split
-from labkit.files import fingerprint, read_json, sha256
+from labkit.files import sha256
+from labkit.store.manifest import StoreError, intact, read_manifest, read_records
 
-FORMAT, MANIFEST = 2, "manifest.json"
 HALF = np.dtype("<f2")
 TOGETHER = 64  # images that are requested from the disk at once
-
-
-class StoreError(ValueError):
-    """A store is damaged, or is not what its reader expected."""
 
 
 class FeatureStore:
@@ -77,14 +72,14 @@ class FeatureStore:
 
     def __init__(self, store: Path | str, split: str):
         self.root, self.split = Path(store), split
-        manifest = _read_manifest(self.root)
+        manifest = read_manifest(self.root)
         if split not in manifest["splits"]:
             raise StoreError(f"{store} has no split {split!r}: it has {', '.join(splits(store))}")
         self.length, self.dim = manifest["length"], manifest["dim"]
         self.encoder, self.source = manifest["encoder"], manifest["source"]
         self.fingerprint: str = manifest["splits"][split]["fingerprint"]
         self.shards: list[dict[str, Any]] = manifest["splits"][split]["shards"]
-        paths = [_intact(self.root / shard["name"], shard["bytes"]) for shard in self.shards]
+        paths = [intact(self.root / shard["name"], shard["bytes"]) for shard in self.shards]
         self.ids, self.captions, self.boxes, self.facts, self._checksums = [], [], [], [], []
         for record in chain.from_iterable(read_records(self.root, s) for s in self.shards):
             self.ids.append(record["id"])
@@ -92,6 +87,8 @@ class FeatureStore:
             self.boxes.append(record.get("boxes"))
             self.facts.append(record.get("facts", {}))
             self._checksums.append(record["crc32"])
+        if twice := [id for id, times in Counter(self.ids).items() if times > 1]:
+            raise StoreError(f"{store} has two images with the id {twice[0]!r}: prepare it anew")
         self.starts = [0, *accumulate(shard["count"] for shard in self.shards)]
         self._size = self.length * self.dim * HALF.itemsize  # bytes of an image
         # it keeps 256 shards open at most
@@ -166,6 +163,13 @@ class FeatureStore:
                 if isal_zlib.crc32(image) != self._checksums[index]:
                     raise self._wrong(index, file, " does not match its checksum")
 
+    def shard(self, number: int) -> np.memmap:
+        """Map one file into memory, (n, L, D) float16, by the manifest and not by its header."""
+        shard = self.shards[number]
+        path, begin = self.root / shard["name"], shard["bytes"] - shard["count"] * self._size
+        mapped = np.memmap(intact(path), HALF, "r", begin)
+        return cast(np.memmap, mapped.reshape(-1, self.length, self.dim))
+
     def verify(self) -> None:
         """Read every byte of the split's files and compare it with the manifest.
 
@@ -197,7 +201,7 @@ class _OpenShard:
 
     def __init__(self, path: Path):
         binary = getattr(os, "O_BINARY", 0)  # Windows changes the ends of lines otherwise
-        self.path, self.handle = path, os.open(_intact(path), os.O_RDONLY | binary)
+        self.path, self.handle = path, os.open(intact(path), os.O_RDONLY | binary)
         self._lock = threading.Lock()
         weakref.finalize(self, os.close, self.handle)
 
@@ -218,12 +222,12 @@ class _OpenShard:
 
 def splits(store: Path | str) -> list[str]:
     """List the splits of a store's folder; raise as `FeatureStore` does."""
-    return list(_read_manifest(Path(store))["splits"])
+    return list(read_manifest(Path(store))["splits"])
 
 
 def source_of(store: Path | str) -> dict[str, Any]:
     """Say what the store in a folder was prepared from; raise as `FeatureStore` does."""
-    return _read_manifest(Path(store))["source"]
+    return read_manifest(Path(store))["source"]
 
 
 def splits_like(store: Path | str, name: str) -> list[str]:
@@ -256,44 +260,3 @@ def find_split(store: Path | str, name: str) -> str:
         hint = "; labkit prepare --make-splits divides it" if there == "all" else ""
         raise StoreError(f"{store} has no split {name!r}: it has {there}{hint}")
     return found[0]
-
-
-def _read_manifest(store: Path) -> dict[str, Any]:
-    path = store / MANIFEST
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing, so this is no finished store: prepare it")
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise StoreError(f"{path} is no manifest of format {FORMAT}, which this labkit reads")
-    if manifest.pop("fingerprint", None) != fingerprint(manifest):
-        raise StoreError(f"{path} does not match its own fingerprint: restore the file")
-    for split in manifest["splits"].values():
-        for name in (shard["name"] for shard in split["shards"]):
-            if not re.fullmatch(r"\w[\w.-]*\.npy", name, re.ASCII):
-                raise StoreError(f"{path} names {name!r}, which is no file of a store")
-    return manifest
-
-
-def read_records(store: Path, shard: dict[str, Any]) -> list[dict[str, Any]]:
-    """Read the lines of a shard's `.jsonl`; raise as `FeatureStore` does.
-
-    Args:
-        store: folder of the store.
-        shard: the manifest's entry for the file.
-
-    Returns:
-        For each image: id, crc32, captions and, where there are any, boxes and facts.
-    """
-    path = (store / shard["name"]).with_suffix(".jsonl")
-    if sha256(_intact(path, shard["records"]["bytes"])) != shard["records"]["sha256"]:
-        raise StoreError(f"{path} does not match its SHA-256 in the manifest: restore the file")
-    lines = path.read_text("utf-8").rstrip().replace("\n", ",")
-    return json.loads(f"[{lines}]")  # faster than one by one
-
-
-def _intact(path: Path, size: int | None = None) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: restore the file or prepare the store anew")
-    if size is not None and path.stat().st_size != size:
-        raise StoreError(f"{path} has {path.stat().st_size} bytes, the manifest says {size}")
-    return path

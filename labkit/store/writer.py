@@ -27,7 +27,8 @@ from labkit.files import (
     sha256,
     write_json,
 )
-from labkit.store.shards import FORMAT, HALF, MANIFEST, StoreError, read_records
+from labkit.store.manifest import FORMAT, MANIFEST, StoreError, read_records
+from labkit.store.shards import HALF
 
 DRAFT = "unfinished.json"  # the manifest's name until the store is finished
 PART = re.compile(rf"\.part-(\d+-)?([\w.-]+-\d{{5}}\.(npy|jsonl)|{MANIFEST}|{DRAFT})", re.ASCII)
@@ -93,7 +94,10 @@ class StoreWriter:
         if not draft.exists():  # before any other file: it marks the folder as a store's
             with self._naming(draft):
                 write_json(draft, self._draft)
-        self._ids = {id for split in self._draft["splits"] for id in self.done(split)}
+        try:
+            self._ids = {id for split in self._draft["splits"] for id in self.done(split)}
+        except (AttributeError, KeyError, TypeError):
+            raise StoreError(f"{draft} is damaged: remove the folder") from None
 
     def done(self, split: str) -> set[str]:
         """List the ids of a split's images that are in finished shards."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from labkit.files import read_bytes
 from labkit.training.config import check_settings, setting_from_text
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -29,9 +30,12 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise FileNotFoundError(f"there is no recipe {recipe}: name a file, or one of {known}")
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = read_bytes(path).decode("utf-8-sig")
+        if len(text) > 100_000 or max(map(len, text.splitlines()), default=0) > 1000:
+            raise ValueError("a recipe has short lines, name = value")  # long keys take long
+        found = tomllib.loads(text)
         check_settings(found)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
     return found
 
