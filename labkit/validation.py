@@ -171,7 +171,7 @@ def _sentence(cls: type, problem: Mapping[str, Any]) -> str:
     if problem["type"] == "value_error":  # of a combination of settings
         return str(problem["ctx"]["error"])
     names = list(inspect.signature(cls).parameters)
-    where = problem["loc"][0]
+    where = (*problem["loc"], "?")[0]  # pydantic does not say which if it is half a character
     name = names[where] if isinstance(where, int) and where < len(names) else where
     if problem["type"] == NO_SUCH or name not in names:
         return f"there is no setting {name!r}: choose from {', '.join(sorted(names))}"

@@ -327,6 +327,7 @@ def rewrite(path: Path, change) -> None:
         lambda c: c["encoder"].update(weights="//elsewhere/share/w.pth"),
         lambda c: c["encoder"].update(weights="\\\\elsewhere\\share\\w.pth"),
         lambda c: c.update(data="//elsewhere/share/store"),
+        lambda c: c["model"].update({"half a \ud83d": 1}),
         lambda c: c["generation"].update(max_length=10**9),
         lambda c: c["generation"].update(num_beams=10**400),
     ],
@@ -492,6 +493,10 @@ def test_a_long_name_does_not_fill_the_screen(tmp_path):
         read_folder(tmp_path)
     assert len(str(error.value)) < 4000
     sentence(error, "missing image: 9 (0aaa")
+    rows = [{"image_id": "a" * 5000, "caption": caption} for caption in "ab"]
+    with pytest.raises(DataError) as error:
+        read_results(text(tmp_path / "results.json", rows))
+    assert len(str(error.value)) < 1000
 
 
 def test_entities_escaped_again_and_again():

@@ -79,7 +79,7 @@ def read_results(file: str | Path, report: DataReport | None = None) -> dict[str
     captions: dict[str, str] = {}
     for row in rows:
         if row.name in captions or len(row.captions) > 1:
-            raise DataError(f"{path} has two captions of one image, {row.name!r}: keep one")
+            raise DataError(f"{path} has two captions of one image, {row.name!r:.300}: keep one")
         where, text = row.captions[0] if row.captions else (row.where, None)
         if not isinstance(text, str):
             what = "null" if text is None else f"{text!r:.40}"
@@ -195,10 +195,10 @@ def results_for(
     hypotheses: dict[str, str] = {}
     for image, text in generated.items():
         if same[image] in hypotheses:
-            raise DataError(f"{captions} has two captions of one image, {image!r}: keep one")
+            raise DataError(f"{captions} has two captions of one image, {image!r:.300}: keep one")
         hypotheses[same[image]] = text
     return hypotheses
 
 
 def _some(names: Mapping[str, object] | list[str]) -> str:
-    return ", ".join(map(repr, list(names)[:3])) + (", ..." if len(names) > 3 else "")
+    return ", ".join(f"{name!r:.300}" for name in list(names)[:3]) + ", ..." * (len(names) > 3)
