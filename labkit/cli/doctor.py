@@ -24,6 +24,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from labkit.console import say
+
 LITTLE_DISK, LITTLE_MEMORY = 1.0, 2.0  # GiB; METEOR's Java program takes up to 2
 REINSTALL = "pip install --force-reinstall"
 AGAIN = "install labkit again, as its README says"
@@ -241,7 +243,7 @@ def _gib(count: int) -> float:
 def doctor(as_json: bool = False) -> int:
     """Print the report; return the exit code, 1 if something is wrong."""
     report = diagnose()
-    print(json.dumps(asdict(report), indent=2) if as_json else report)
+    say(json.dumps(asdict(report), indent=2) if as_json else report)
     return int(bool(report.problems))
 
 
