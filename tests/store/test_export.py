@@ -108,22 +108,24 @@ def test_the_files_of_the_lab_of_2017():
         shard_sizes(5, 0)
 
 
-def test_two_processes_train_from_an_export(tmp_path):
+def test_two_processes_train_from_two_exports(tmp_path):
     """Real processes under torchrun (gloo), webdataset's reader: `benchmarks/from_export.py`.
 
     35 images in five files, so that one process has a file more. What an image shows is all in
     its features, which makes the loss fall fast.
     """
     shapes = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("cross", "star")]
-    with writer(tmp_path / "store") as into:
-        for image in range(35):
-            features = np.zeros((LENGTH, DIM), np.float16)
-            features[:, image % DIM] = 4
-            into.add("train", f"image-{image}", features, [shapes[image % DIM]])
-    out = export(tmp_path / "store", "train", "webdataset", tmp_path / "out")
+    folders = []
+    for part, images in ("a", range(21)), ("b", range(21, 35)):
+        with writer(tmp_path / part) as into:
+            for image in images:
+                features = np.zeros((LENGTH, DIM), np.float16)
+                features[:, image % DIM] = 4
+                into.add("train", f"image-{image}", features, [shapes[image % DIM]])
+        folders.append(export(tmp_path / part, "train", "webdataset", tmp_path / f"{part}-tars"))
     script = Path(__file__).parents[2] / "benchmarks" / "from_export.py"
     words = ["--epochs", 3, "--batch", 8, "--learning-rate", 0.01]
-    done = torchrun(2, script, out, *words, first=f"webdataset, {TRAINING}")
+    done = torchrun(2, script, *folders, *words, first=f"webdataset, {TRAINING}")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [sorted(row["images"]) for row in rows] == [[14, 21]] * 3
