@@ -23,23 +23,22 @@ import time
 from pathlib import Path
 
 MIB = 1 << 20
-PER_SHARD = 10_000
 WORDS = "a man rides a red horse past the old house beside a lake while two dogs look at him "
 
 
-def write(store: Path, count: int, captions: int, letters: int) -> None:
+def write(store: Path, asked: argparse.Namespace) -> None:
     """Write the store; every caption begins at another letter of the same words."""
     import numpy as np
 
     from labkit.store.writer import StoreWriter
 
-    words = WORDS * (2 + letters // len(WORDS))
-    texts = [words[begin : begin + letters] for begin in range(len(WORDS))]
-    features = np.random.default_rng(0).standard_normal((PER_SHARD, 1, 4), np.float32)
-    with StoreWriter(store, 1, 4, {"name": "noise"}, {"images": count}, PER_SHARD) as writer:
+    words, count = WORDS * (2 + asked.letters // len(WORDS)), asked.images[0]
+    texts = [words[begin : begin + asked.letters] for begin in range(len(WORDS))]
+    features = np.random.default_rng(0).standard_normal((10_000, 1, 4), np.float32)
+    with StoreWriter(store, 1, 4, {"name": "noise"}, {"images": count}, asked.per_shard) as writer:
         for number in range(count):
-            some = [texts[(number + k) % len(texts)] for k in range(captions)]
-            writer.add("train", f"{number:09d}", features[number % PER_SHARD], some)
+            some = [texts[(number + k) % len(texts)] for k in range(asked.captions)]
+            writer.add("train", f"{number:09d}", features[number % len(features)], some)
 
 
 def status(name: str) -> int:
@@ -89,10 +88,12 @@ def read(path: Path, batch_size: int) -> dict:
 
 def run(images: int, asked: argparse.Namespace, folder: Path) -> dict:
     """Write a store if it is not there, and read it in a new process."""
-    store, begin = folder / f"{images}-{asked.captions}-{asked.letters}", time.perf_counter()
+    name = f"{images}-{asked.captions}-{asked.letters}-{asked.per_shard}"
+    store, begin = folder / name, time.perf_counter()
     if not (store / "manifest.json").exists():
         command = [sys.executable, __file__, "--write", str(store), "--images", str(images)]
         command += ["--captions", str(asked.captions), "--letters", str(asked.letters)]
+        command += ["--per-shard", str(asked.per_shard)]
         subprocess.run(command, check=True)
     written = time.perf_counter() - begin
     command = [sys.executable, __file__, "--read", str(store), "--batch", str(asked.batch)]
@@ -108,13 +109,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--captions", type=int, default=1, help="captions of an image")
     parser.add_argument("--letters", type=int, default=20, help="letters of a caption")
+    parser.add_argument("--per-shard", type=int, default=10_000, help="images of a file")
     parser.add_argument("--batch", type=int, default=1000, help="images of a batch")
     parser.add_argument("--data", type=Path, help="folder for the stores, kept and used again")
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.write:
-        return write(asked.write, asked.images[0], asked.captions, asked.letters)
+        return write(asked.write, asked)
     if asked.read:
         return print(json.dumps(read(asked.read, asked.batch)))
     with tempfile.TemporaryDirectory(prefix="labkit-many-images-") as folder:
