@@ -89,7 +89,7 @@ class FeatureStore:
                 self.captions.append(tuple(record["captions"]))
                 self.boxes.append(record.get("boxes"))
                 self.facts.append(record.get("facts", {}))
-                self._checksums.append(record["crc32"])
+                self._checksums.append(record["crc32"] & 0xFFFFFFFF)  # else it would not fit
         if twice := [id for id, times in Counter(self.ids).items() if times > 1]:
             raise StoreError(f"{store} has two images with the id {twice[0]!r}: prepare it anew")
         self.starts = [0, *accumulate(shard["count"] for shard in self.shards)]
