@@ -1,5 +1,6 @@
 """Files and folders: nothing of the user's is overwritten, and one process writes a folder."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from labkit.files import (
     atomic_write,
     free_name,
+    no_garbage_collection,
     only_one,
     outputs,
     own_folder,
@@ -143,3 +145,16 @@ def test_json_nested_too_deep_is_damaged(tmp_path):
     path.write_text("[" * 100_000)
     with pytest.raises(ValueError, match=r"deep\.json is damaged"):
         read_json(path)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_is_afterwards_as_before(enabled):
+    before = gc.isenabled()
+    try:
+        gc.enable() if enabled else gc.disable()
+        with pytest.raises(OSError, match="damaged"), no_garbage_collection():
+            assert not gc.isenabled()
+            raise OSError("damaged")
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable() if before else gc.disable()

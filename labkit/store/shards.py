@@ -15,6 +15,7 @@ import mmap
 import os
 import threading
 import weakref
+from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ from isal import isal_zlib
 from tqdm import tqdm
 
 from labkit.data.splits import ALIASES, usual_split
-from labkit.files import sha256
+from labkit.files import no_garbage_collection, sha256
 from labkit.store.manifest import StoreError, intact, read_manifest, read_records
 
 HALF = np.dtype("<f2")
@@ -80,13 +81,15 @@ class FeatureStore:
         self.fingerprint: str = manifest["splits"][split]["fingerprint"]
         self.shards: list[dict[str, Any]] = manifest["splits"][split]["shards"]
         paths = [intact(self.root / shard["name"], shard["bytes"]) for shard in self.shards]
-        self.ids, self.captions, self.boxes, self.facts, self._checksums = [], [], [], [], []
-        for record in chain.from_iterable(read_records(self.root, s) for s in self.shards):
-            self.ids.append(record["id"])
-            self.captions.append(tuple(record["captions"]))
-            self.boxes.append(record.get("boxes"))
-            self.facts.append(record.get("facts", {}))
-            self._checksums.append(record["crc32"])
+        self.ids, self.captions, self.boxes, self.facts = [], [], [], []
+        self._checksums = array("I")  # 4 bytes each, 40 as objects
+        with no_garbage_collection():
+            for record in chain.from_iterable(read_records(self.root, s) for s in self.shards):
+                self.ids.append(record["id"])
+                self.captions.append(tuple(record["captions"]))
+                self.boxes.append(record.get("boxes"))
+                self.facts.append(record.get("facts", {}))
+                self._checksums.append(record["crc32"] & 0xFFFFFFFF)  # else it would not fit
         if twice := [id for id, times in Counter(self.ids).items() if times > 1]:
             raise StoreError(f"{store} has two images with the id {twice[0]!r}: prepare it anew")
         self.starts = [0, *accumulate(shard["count"] for shard in self.shards)]
@@ -231,10 +234,7 @@ def source_of(store: Path | str) -> dict[str, Any]:
 
 
 def splits_like(store: Path | str, name: str) -> list[str]:
-    """List the splits that a name may mean: "val" means dev, validation, val2017, ...
-
-    Arguments are those of `find_split`.
-    """
+    """List the splits that a name may mean, "val" dev or val2017; arguments as in `find_split`."""
     there = splits(store)
     if name in there:
         return [name]

@@ -1,9 +1,11 @@
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from small_stores import features_of, make_store
+from commands import TRAINING, torchrun
+from small_stores import DIM, LENGTH, features_of, make_store, writer
 
 from labkit.store.export import export, shard_sizes
 from labkit.store.shards import StoreError
@@ -104,3 +106,28 @@ def test_the_files_of_the_lab_of_2017():
     assert shard_sizes(0, 10) == []
     with pytest.raises(ValueError, match="files of 0"):
         shard_sizes(5, 0)
+
+
+def test_two_processes_train_from_two_exports(tmp_path):
+    """Real processes under torchrun (gloo), webdataset's reader: `benchmarks/from_export.py`.
+
+    35 images in five files, so that one process has a file more. What an image shows is all in
+    its features, which makes the loss fall fast.
+    """
+    shapes = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("cross", "star")]
+    folders = []
+    for part, images in ("a", range(21)), ("b", range(21, 35)):
+        with writer(tmp_path / part) as into:
+            for image in images:
+                features = np.zeros((LENGTH, DIM), np.float16)
+                features[:, image % DIM] = 4
+                into.add("train", f"image-{image}", features, [shapes[image % DIM]])
+        folders.append(export(tmp_path / part, "train", "webdataset", tmp_path / f"{part}-tars"))
+    script = Path(__file__).parents[2] / "benchmarks" / "from_export.py"
+    words = ["--epochs", 3, "--batch", 8, "--learning-rate", 0.01]
+    done = torchrun(2, script, *folders, *words, first=f"webdataset, {TRAINING}")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [sorted(row["images"]) for row in rows] == [[14, 21]] * 3
+    assert all(row["weights_alike"] for row in rows)
+    assert rows[-1]["loss"] < rows[0]["loss"] / 2
