@@ -90,8 +90,9 @@ class FeatureStore:
                 self.boxes.append(record.get("boxes"))
                 self.facts.append(record.get("facts", {}))
                 self._checksums.append(record["crc32"] & 0xFFFFFFFF)  # else it would not fit
-        if twice := [id for id, times in Counter(self.ids).items() if times > 1]:
-            raise StoreError(f"{store} has two images with the id {twice[0]!r}: prepare it anew")
+        if len(set(self.ids)) < len(self.ids):
+            twice = Counter(self.ids).most_common(1)[0][0]
+            raise StoreError(f"{store} has two images with the id {twice!r}: prepare it anew")
         self.starts = [0, *accumulate(shard["count"] for shard in self.shards)]
         self._size = self.length * self.dim * HALF.itemsize  # bytes of an image
         # it keeps 256 shards open at most
