@@ -1,6 +1,8 @@
 """What several tests share."""
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,23 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"needs the photographs in {SHARED.name}/data beside the project")
     return SHARED
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts a small disk: ``small_disk("64k")`` gives its folder. Skips without the right to."""
+    folder = tmp_path / "disk"
+
+    def mount(size: str) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("needs the right to mount a small disk")
+        return folder
+
+    yield mount
+    if os.path.ismount(folder):
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def calibrate(
     folder = out or run
     picture = folder / "calibration.png"
     outputs(folder / FILE, picture, json, overwrite=overwrite, inputs=(data,))
-    found = measure.calibrate(run, folder, data, split)
+    found = measure.calibrate(run, folder, data, split, overwrite)
     with atomic_write(picture, new=not overwrite) as part:
         reliability_curve(found).savefig(part, format="png", dpi=150)
     show(asdict(found), json, overwrite)

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import expit
 from scipy.stats import mannwhitneyu
 
 from labkit.data.scenes import is_true, things_of
 from labkit.data.words import tokenize
-from labkit.evaluation.evaluate import caption_split, compare_encoders
-from labkit.files import write_json
+from labkit.evaluation.evaluate import caption_split, model_and_images
+from labkit.files import outputs, write_json
 from labkit.model.calibration import FILE, Calibration
-from labkit.model.captioner import Captioner, decoding_of
-from labkit.model.config import GenerationConfig
-from labkit.store.shards import FeatureStore, find_split
+from labkit.model.captioner import Captioner, with_own_mode
+from labkit.model.checkpoint import checksum
+from labkit.store.shards import FeatureStore
 
 
 def _words(text: str) -> frozenset[str]:
@@ -151,7 +152,7 @@ def cross_validated(scores: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     fold, told = np.arange(len(scores)) % FOLDS, np.empty(len(scores))
     for k in range(FOLDS):
         intercept, slope = fit(scores[fold != k], wrong[fold != k])
-        told[fold == k] = 0.5 * (1 + np.tanh((intercept + slope * scores[fold == k]) / 2))
+        told[fold == k] = expit(intercept + slope * scores[fold == k])
     return told
 
 
@@ -175,7 +176,7 @@ def reliability(told: np.ndarray, wrong: np.ndarray, people: float | None = None
 
 def calibrate(
     run: str | Path, out: str | Path, store: str | Path | None = None, split: str | None = None,
-    config: GenerationConfig | None = None, progress: bool = True,
+    overwrite: bool = False, progress: bool = True,
 ) -> Reliability:  # fmt: skip
     """Caption a split, see which captions are wrong, and write calibration.json.
 
@@ -187,14 +188,17 @@ def calibrate(
         out: The folder to write to; the run's own, as a rule.
         store: The store's folder; None uses the one that the run was trained on.
         split: The split; None uses the one that chose the run's epoch, or dev.
-        config: How to generate captions; None uses the model's own configuration.
+        overwrite: Replace an existing file.
         progress: Show a progress bar, if standard error is a terminal.
 
     Raises:
+        FileExistsError: The file exists, and ``overwrite`` is False.
         ValueError: The split has no references, no store is known, its features come from another
             encoder, or fewer than ten captions are wrong, or right.
     """
-    captioner, images, scores, wrong = _judged(run, store, split, config, progress)
+    path = Path(out) / FILE
+    outputs(path, overwrite=overwrite)
+    captioner, images, scores, wrong = _judged(run, store, split, progress)
     if min(wrong.sum(), len(wrong) - wrong.sum()) < LEAST:
         raise ValueError(
             f"{int(wrong.sum())} of {len(wrong)} captions are wrong: a curve needs {LEAST} of "
@@ -203,9 +207,10 @@ def calibrate(
     intercept, slope = fit(scores, wrong)
     calibration = Calibration(
         intercept=intercept, slope=slope, captions=len(wrong), wrong=float(wrong.mean()),
-        decoding=decoding_of(config or captioner.generation, captioner.decoder),
+        decoding=str(with_own_mode(captioner.generation, captioner.decoder)),
+        weights=checksum(captioner.decoder.state_dict()),
     )  # fmt: skip
-    write_json(Path(out) / FILE, asdict(calibration))
+    write_json(path, asdict(calibration), new=not overwrite)
     return reliability(cross_validated(scores, wrong), wrong, people_wrong(images))
 
 
@@ -225,8 +230,9 @@ def check_calibration(
         ValueError: As in `calibrate`; or the model has no calibration, or all captions are wrong,
             or all right.
     """
-    captioner, images, scores, wrong = _judged(run, store, split, None, progress)
-    if (curve := captioner.calibration) is None:
+    captioner, images, scores, wrong = _judged(run, store, split, progress)
+    curve, decoding = captioner.calibration, with_own_mode(captioner.generation, captioner.decoder)
+    if curve is None or curve.decoding != str(decoding):
         raise ValueError(f"{run} has no calibration to check: make one without --check")
     if len(set(wrong)) < 2:
         raise ValueError(f"all {len(wrong)} captions are {'wrong' if wrong[0] else 'right'}: "
@@ -236,19 +242,14 @@ def check_calibration(
 
 
 def _judged(
-    run: str | Path, store: str | Path | None, split: str | None, config: GenerationConfig | None,
-    progress: bool,
-) -> tuple[Captioner, FeatureStore, np.ndarray, np.ndarray]:  # fmt: skip
+    run: str | Path, store: str | Path | None, split: str | None, progress: bool
+) -> tuple[Captioner, FeatureStore, np.ndarray, np.ndarray]:
     """Caption a split: the captioner, the images, the captions' scores, and which are wrong."""
-    captioner = Captioner.from_pretrained(run)
-    if (store := store or captioner.data) is None:
-        raise ValueError(f"{run} comes without its data: name a store with --data")
-    images = FeatureStore(store, find_split(store, split or captioner.dev_split))
-    compare_encoders(images, captioner)
+    captioner, images = model_and_images(run, store, split)
     if not _drawn(images) and not all(images.captions):
-        raise ValueError(f"{store}: {images.split} has images without captions: none can be judged")
-    config = config or captioner.generation
-    found = caption_split(captioner.decoder, images, config, progress=progress)
+        raise ValueError(f"{images.root}: {images.split} has images without captions: none can be "
+                         "judged")  # fmt: skip
+    found = caption_split(captioner.decoder, images, captioner.generation, progress=progress)
     texts = [captioner.vocabulary.decode(one.words) for one in found]
     wrong = np.array(wrong_captions(images, texts), dtype=float)
     return captioner, images, np.array([one.score for one in found]), wrong

@@ -6,7 +6,7 @@ whether its captions are true.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from labkit.evaluation.metrics import Scores, score, start_meteor
 from labkit.evaluation.pointing_game import SceneScores, score_scenes
 from labkit.evaluation.results import warn_if_not_english
 from labkit.features.facts import network_of
-from labkit.model.captioner import Captioner
+from labkit.model.captioner import Captioner, with_own_mode
 from labkit.model.captions import Caption
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
@@ -157,9 +157,7 @@ def evaluate(
         (10, True)
     """
     config, group = config or GenerationConfig(), group or ProcessGroup()
-    modes: Sequence[Any] = decoder.attention.attention_modes
-    mode = config.attention_mode or next(iter(modes), None)
-    config = replace(config, attention_mode=mode)
+    config = with_own_mode(config, decoder)
     if not any(store.captions):
         split = f"{store.root}: {store.split}"
         raise ValueError(f"{split} has no captions: it can be captioned, not scored")
@@ -167,6 +165,7 @@ def evaluate(
         start_meteor()  # it takes its time, and is not waited for
     with evaluating(decoder):
         generated = caption_split(decoder, store, config, group, progress, suppress_tokens)
+        mode = config.attention_mode
         found = group.once(lambda: _all_scores(decoder, vocabulary, store, generated, mode))
     scores, maps, scenes = Scores(**found[0]), MapScores(**found[1]), None
     if found[2] is not None:
@@ -223,11 +222,8 @@ def evaluate_model(
         ValueError: The split has no references, its features come from another encoder, no store is
             known, the vocabulary has no such word, or an override is unknown or out of range.
     """
-    captioner, group = Captioner.from_pretrained(run), group or ProcessGroup()
-    if (store := store or captioner.data) is None:
-        raise ValueError(f"{run} comes without its data: name a store with --data")
-    features = FeatureStore(store, find_split(store, split or captioner.dev_split))
-    compare_encoders(features, captioner)
+    captioner, features = model_and_images(run, store, split)
+    group = group or ProcessGroup()
     config = (config or captioner.generation).updated(overrides)
     decoder, vocabulary = captioner.decoder.to(group.device), captioner.vocabulary
     never = vocabulary.ids(suppress)
@@ -238,6 +234,18 @@ def evaluate_model(
         references = (text for texts in features.captions for text in texts)
         warn_if_not_english(found.captions.values(), references)
     return found
+
+
+def model_and_images(
+    run: str | Path, store: str | Path | None, split: str | None
+) -> tuple[Captioner, FeatureStore]:
+    """Open a trained model and the images that it is asked about; see `evaluate_model`."""
+    captioner = Captioner.from_pretrained(run)
+    if (store := store or captioner.data) is None:
+        raise ValueError(f"{run} comes without its data: name a store with --data")
+    images = FeatureStore(store, find_split(store, split or captioner.dev_split))
+    compare_encoders(images, captioner)
+    return captioner, images
 
 
 def compare_encoders(store: FeatureStore, captioner: Captioner) -> None:

@@ -1,6 +1,7 @@
 """The figure of a calibration: how often captions are wrong, and how often they are said to be."""
 
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from labkit.evaluation.calibrate import Reliability
 from labkit.figures.strips import Picture
@@ -19,8 +20,9 @@ def reliability_curve(found: Reliability) -> Figure:
     """
     figure = Picture(figsize=(4.5, 4.5), layout="constrained")
     panel = figure.subplots()
-    count = found.captions / len(found.told)
-    bars = [_interval(share, count) for share in found.found]
+    count = round(found.captions / len(found.told))
+    tests = [binomtest(round(share * count), count) for share in found.found]
+    bars = [test.proportion_ci(method="wilson") for test in tests]
     below = [share - low for share, (low, _) in zip(found.found, bars, strict=True)]
     above = [high - share for share, (_, high) in zip(found.found, bars, strict=True)]
     top = max(*found.told, *(high for _, high in bars)) * 1.05
@@ -31,11 +33,3 @@ def reliability_curve(found: Reliability) -> Figure:
               ylabel="wrong, as found")  # fmt: skip
     panel.grid(alpha=0.3)
     return figure
-
-
-def _interval(share: float, count: float) -> tuple[float, float]:
-    """Wilson's 95% interval of a share of so many."""
-    z = 1.96**2 / count
-    middle = (share + z / 2) / (1 + z)
-    half = (z * share * (1 - share) + z * z / 4) ** 0.5 / (1 + z)
-    return max(0.0, middle - half), middle + half

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Annotated
 
+from labkit.console import complain
 from labkit.files import read_json
 from labkit.validation import checked, from_file, means
 
@@ -20,7 +21,8 @@ class Calibration:
     Example:
         >>> from labkit.model.calibration import Calibration
         >>> calibration = Calibration(
-        ...     intercept=-3.0, slope=-1.0, captions=500, wrong=0.1, decoding="greedy")
+        ...     intercept=-3.0, slope=-1.0, captions=500, wrong=0.1, decoding="greedy",
+        ...     weights="")
         >>> round(calibration.share_wrong(-2.0), 2)
         0.27
     """
@@ -30,6 +32,7 @@ class Calibration:
     captions: Annotated[int, means("how many captions it was fitted to", ge=1)]
     wrong: Annotated[float, means("the share of them that was wrong", ge=0, le=1)]
     decoding: Annotated[str, means("how the captions were generated, in words")]
+    weights: Annotated[str, means("the checksum of the model's weights")]
 
     def share_wrong(self, score: float) -> float:
         """How many captions of this score are wrong, 0 to 1."""
@@ -37,11 +40,20 @@ class Calibration:
         return 0.5 * (1 + math.tanh(logit / 2))  # the sigmoid, which overflows nowhere
 
     @classmethod
-    def load(cls, folder: Path) -> "Calibration | None":
+    def load(cls, folder: Path, weights: str) -> "Calibration | None":
         """Read the calibration of a model's folder; None if it has none.
+
+        One that was made with weights of another checksum is not used, and standard error says so:
+        the model may have been trained further since.
 
         Raises:
             ValueError: The file is damaged.
         """
         path = folder / FILE
-        return from_file(cls, read_json(path), path) if path.exists() else None
+        if not path.exists():
+            return None
+        found = from_file(cls, read_json(path), path)
+        if found.weights == weights:
+            return found
+        complain(f"{path} was measured with other weights: run labkit calibrate --overwrite again")
+        return None

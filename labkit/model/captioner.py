@@ -16,6 +16,7 @@ from labkit.features.encoder import Encoder, EncoderConfig, load_encoder
 from labkit.features.facts import grid_of, network_of
 from labkit.files import keep_freed_memory
 from labkit.model.calibration import Calibration
+from labkit.model.checkpoint import checksum
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
 from labkit.model.generation import generate
@@ -113,7 +114,7 @@ class Captioner:
         dev = config["training"].get("dev_split") or "dev"
         return cls(
             decoder.eval(), vocabulary, config["encoder"], str(model), generation,
-            config.get("data"), dev, Calibration.load(folder),
+            config.get("data"), dev, Calibration.load(folder, checksum(decoder.state_dict())),
         )  # fmt: skip
 
     @cached_property
@@ -199,7 +200,8 @@ class Captioner:
             raise ValueError(f"{self.name} needs features {expected}, not {shape}")
         photos, curve = [], self.calibration
         never = self.vocabulary.ids(suppress)
-        if curve is not None and (never or curve.decoding != decoding_of(config, self.decoder)):
+        how = str(with_own_mode(config, self.decoder))
+        if curve is not None and (never or curve.decoding != how):
             curve = None  # it holds for captions generated in another way
         for caption in generate(self.decoder, features.float(), config, never):
             words = [self.vocabulary.words[word] for word in caption.words]
@@ -209,10 +211,10 @@ class Captioner:
         return photos
 
 
-def decoding_of(config: GenerationConfig, decoder: Decoder) -> str:
-    """Describe in words how a decoder captions, with the attention mode that it takes by itself."""
+def with_own_mode(config: GenerationConfig, decoder: Decoder) -> GenerationConfig:
+    """Name the attention mode that a decoder takes by itself, where the configuration has none."""
     modes: Sequence[Any] = decoder.attention.attention_modes
-    return str(replace(config, attention_mode=config.attention_mode or next(iter(modes), None)))
+    return replace(config, attention_mode=config.attention_mode or next(iter(modes), None))
 
 
 def list_pretrained() -> list[str]:

@@ -6,7 +6,7 @@ seed, the step and the process (`Trainer.train_step`).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         # not `save_file`: that renames a file of its own, which only its owner can read
         text = json.dumps(facts)
         # one entry alone: safetensors writes several in an order of chance, another in each file
-        about = {CHECKED: f"{_checksum(tensors, text)} {text}"}
+        about = {CHECKED: f"{checksum(tensors, text)} {text}"}
         part.write_bytes(to_bytes(tensors, metadata=about))
 
 
@@ -57,12 +57,12 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         about = header.get("__metadata__", {})
         known = about.keys() - {"format"}
         if known == {CHECKED}:
-            checksum, _, text = about[CHECKED].partition(" ")
+            expected, _, text = about[CHECKED].partition(" ")
         elif known <= {"facts"}:  # an older file, without a checksum
-            checksum, text = None, about.get("facts", "{}")
+            expected, text = None, about.get("facts", "{}")
         else:
             raise ValueError("it holds other facts")
-        if checksum not in (None, _checksum(tensors, text)):
+        if expected not in (None, checksum(tensors, text)):
             raise ValueError("it does not match its checksum")
         return tensors, json.loads(text)
 
@@ -75,12 +75,12 @@ def _naming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} is damaged, or no file of labkit's: {error}") from error
 
 
-def _checksum(tensors: dict[str, Tensor], facts: str) -> str:
-    """Compute the CRC-32 of the facts and of all tensors, in the order of their names."""
+def checksum(tensors: Mapping[str, Tensor], facts: str = "") -> str:
+    """Compute the CRC-32 of a text and of all tensors, in the order of their names."""
     crc = isal_zlib.crc32(facts.encode())
     for name, tensor in sorted(tensors.items()):
         crc = isal_zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
-        crc = isal_zlib.crc32(tensor.flatten().view(torch.uint8).numpy(), crc)
+        crc = isal_zlib.crc32(tensor.cpu().flatten().view(torch.uint8).numpy(), crc)
     return str(crc)
 
 

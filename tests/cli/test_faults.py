@@ -22,15 +22,8 @@ SIZES = {"hidden_dim": 64, "feature_dim": 8, "embed_dim": 8, "attention_dim": 8,
 
 
 @pytest.fixture
-def disk(tmp_path):
-    """A small disk, 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small disk")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def disk(small_disk):
+    return small_disk("4m")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from commands import assert_one_sentence, labkit
 
 from labkit import FeatureStore, prepare_scenes
 from labkit.evaluation.calibrate import cross_validated, fit, is_wrong, reliability, stems
+from labkit.model import checkpoint
 from labkit.model.calibration import Calibration
 from labkit.model.captioner import PRETRAINED, Captioner
 
@@ -47,8 +48,9 @@ def test_the_curve_is_the_one_that_drew_the_answers():
     assert intercept == pytest.approx(-6, abs=0.3)
     assert slope == pytest.approx(-1.5, abs=0.08)
     curve = Calibration(
-        intercept=intercept, slope=slope, captions=len(p), wrong=wrong.mean(), decoding="greedy"
-    )
+        intercept=intercept, slope=slope, captions=len(p), wrong=wrong.mean(), decoding="greedy",
+        weights="",
+    )  # fmt: skip
     assert curve.share_wrong(-3.0) == pytest.approx(1 / (1 + np.exp(1.5)), abs=0.02)
     assert 0 <= curve.share_wrong(1e6) < 1e-6
     assert curve.share_wrong(-1e6) == 1
@@ -73,7 +75,7 @@ def scenes_store(tmp_path_factory):
     return prepare_scenes(tmp_path_factory.mktemp("scenes") / "store", count=150, progress=False)
 
 
-def test_command_and_what_the_model_says_then(scenes_store, tmp_path):
+def test_command_and_what_the_model_says_then(scenes_store, tmp_path, capsys):
     """A copy of a model learns how often it is wrong, and says so of each caption."""
     model = tmp_path / "model"
     shutil.copytree(PRETRAINED / "scenes-soft", model)
@@ -96,6 +98,13 @@ def test_command_and_what_the_model_says_then(scenes_store, tmp_path):
     shown = dict(line.split(maxsplit=1) for line in checked.stdout.splitlines())
     assert shown["wrong"] == f"{scores['wrong']:.3f}"
     assert float(shown["brier"]) < scores["brier"]  # here each caption had its share in the curve
+    decoder = captioner.decoder
+    checkpoint.save(model / "model.safetensors", decoder.half().state_dict(), {"epoch": 9})
+    assert Captioner.from_pretrained(model).calibration is not None  # the same weights
+    decoder.bias.data[5] += 1
+    checkpoint.save(model / "model.safetensors", decoder.state_dict(), {"epoch": 9})
+    assert Captioner.from_pretrained(model).calibration is None
+    assert "measured with other weights: run labkit calibrate" in capsys.readouterr().err
     again = labkit("calibrate", model, "--data", scenes_store, "--split", "train")
     assert again.returncode == 1
     assert "calibration.json exists" in again.stderr
