@@ -31,6 +31,7 @@ import hypothesis
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "data")]
 HANG = 10.0  # seconds
+PATIENCE = 3600  # seconds for all files of a reader
 
 
 @dataclass
@@ -316,7 +317,11 @@ def main() -> None:
         process.start()
         other.close()
         try:
-            counts, faults, peak = mine.recv()
+            if mine.poll(PATIENCE):
+                counts, faults, peak = mine.recv()
+            else:
+                process.kill()
+                counts, faults, peak = {"hangs": 1}, [f"{name}: no end after {PATIENCE} s"], 0
         except EOFError:
             counts, faults, peak = {"crashes": 1}, [f"{name}: the process died"], 0
         process.join()

@@ -148,6 +148,7 @@ def kill(name: str, work: Work, each: int, seed: int, folder: Path) -> dict[str,
             codes = end([hit], PATIENCE) + end([one for one in ids if one != hit], 10)
         else:
             codes = end(ids, PATIENCE)
+            assert set(codes) == {0}, f"{name} failed with codes {codes}"
         kills += codes[0] == -signal.SIGKILL
         if set(codes) == {0}:
             assert digests(work, out) == wanted, f"{name}: not the files of a run never killed"

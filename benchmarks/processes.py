@@ -42,7 +42,7 @@ KINDS = {
 COUNTS = (1, 2, 4)
 
 
-def training(store: Path, settings: dict) -> Work:
+def training(store: Path, settings: dict, count: int) -> Work:
     """A run, and a file that says how long it took."""
 
     def do(out: Path) -> None:
@@ -55,7 +55,7 @@ def training(store: Path, settings: dict) -> Work:
             captions = trainer.config.epochs * trainer.loader.num_samples
             write_json(out / "rate.json", captions / (time.monotonic() - begun))
 
-    return Work(do, 1, all_files)
+    return Work(do, count, all_files)
 
 
 def main() -> None:
@@ -79,8 +79,8 @@ def main() -> None:
         for number, (name, settings) in enumerate(KINDS.items()):
             one = None
             for count in COUNTS:
-                work = training(store, settings | SAME | {"epochs": asked.epochs})
-                work.processes, out = count, Path(folder) / f"{number}-{count}"
+                work = training(store, settings | SAME | {"epochs": asked.epochs}, count)
+                out = Path(folder) / f"{number}-{count}"
                 assert end(start(work, out), PATIENCE) == [0] * count, f"{name} failed"
                 tensors, facts = checkpoint.load(out / "checkpoint.safetensors")
                 losses = [row["loss"] for row in facts["rows"] if "loss" in row]
@@ -90,8 +90,7 @@ def main() -> None:
                              for key, value in tensors.items() if key[:6] == "model.")  # fmt: skip
                 rate = read_json(out / "rate.json")
                 rows.append([name, count, round(loss, 4), weight, round(rate)])
-                told = f"| {name} | {count} | {loss:.4f} | {weight:.1e} | {rate:.0f} |"
-                print(told, flush=True)
+                print(f"| {name} | {count} | {loss:.4f} | {weight:.1e} | {rate:.0f} |", flush=True)
     if asked.json:
         write_json(asked.json, rows)
 

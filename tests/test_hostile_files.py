@@ -528,17 +528,19 @@ def test_a_captions_file_names_no_photograph_outside(tmp_path):
 
 
 @unix
-def test_links_that_lead_outside_are_told_and_none_leads_up(tmp_path):
+def test_links_that_lead_outside_are_reported_and_none_leads_up(tmp_path):
     photos(tmp_path / "elsewhere", ["2.jpg"])
     photos(tmp_path / "set", ["1.jpg"])
     (tmp_path / "set/linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "set/up").symlink_to(tmp_path)
     (tmp_path / "set/all").symlink_to("/")
+    (tmp_path / "set/.hidden").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/loop").symlink_to(tmp_path / "set/loop")
     report = DataReport()
     folder = Folder(tmp_path / "set", report)
     assert sorted(path.name for path in folder.photos) == ["1.jpg", "2.jpg"]
-    assert len(report.notes) == 1 and "3 links" in report.notes[0]
-    assert "lead outside, as" in report.notes[0]
+    followed = f"links lead outside and are followed: 1, such as {tmp_path / 'set/linked'}"
+    assert report.notes == [followed]
 
 
 def test_what_a_captions_file_says_cannot_write_on_the_terminal(tmp_path):

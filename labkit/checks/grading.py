@@ -137,8 +137,9 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: pass the submitted notebook")
     nbformat = _needed("nbformat")
+    content = read_bytes(path)
     try:
-        notebook = nbformat.reads(read_bytes(path).decode("utf-8"), as_version=4)
+        notebook = nbformat.reads(content.decode("utf-8"), as_version=4)
         nbformat.validate(notebook)
     except Exception as error:  # each kind of wrong file raises a different type
         raise ValueError(f"{path} is not a notebook: pass the .ipynb file") from error

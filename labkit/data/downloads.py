@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import requests
 from tqdm import tqdm
 
-from labkit.files import only_one, writable_folder
+from labkit.files import naming, only_one, writable_folder
 
 PART = ".labkit-part"  # ends the name of an unfinished download
 CHUNK = 1 << 16  # bytes; an interruption costs less than one chunk
@@ -123,7 +123,7 @@ def fetch(
 ) -> Path:  # fmt: skip
     """Download and unpack zip files into a folder, as `download` does for the known data sets."""
     folder = writable_folder(folder)
-    with only_one(folder):
+    with only_one(folder), naming(folder):
         for archive in archives:
             if not all((folder / given).exists() for given in archive.gives):
                 url = f"{mirror.rstrip('/')}/{archive.name}" if mirror else archive.url

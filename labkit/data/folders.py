@@ -74,8 +74,10 @@ class Folder:
                     report.add("file name that is not Unicode", ascii(name))
                 elif name[0] != ".":
                     self.files.append(Path(place, name))
-        if far := [path for path in links if not path.resolve().is_relative_to(real)]:
-            report.note(f"{_count(len(far), 'link')} lead outside, as {far[0]}: they are followed")
+        ends = {path: Path(os.path.realpath(path)) for path in links if path.name[0] != "."}
+        away = {path: end for path, end in ends.items() if not end.is_relative_to(real)}
+        if far := [path for path, end in away.items() if end not in real.parents]:
+            report.note(f"links lead outside and are followed: {len(far)}, such as {far[0]}")
         for paths in (self.files, self.folders):
             paths.sort(key=lambda path: (len(path.parts), path))
         self._named: dict[str, list[Path]] = defaultdict(list)

@@ -166,7 +166,7 @@ def reliability(told: np.ndarray, wrong: np.ndarray, people: float | None = None
     """
     bad, good = told[wrong == 1], told[wrong == 0]
     share = float(wrong.mean())
-    parts = np.array_split(np.argsort(told, kind="stable"), FOLDS)
+    parts = np.array_split(np.argsort(told, kind="stable"), min(FOLDS, len(told)))
     return Reliability(
         len(told), share, people, float(mannwhitneyu(bad, good).statistic / bad.size / good.size),
         float(((told - wrong) ** 2).mean()), share * (1 - share),

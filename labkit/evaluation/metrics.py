@@ -111,15 +111,16 @@ def _compute(references: Texts, hypotheses: Texts) -> list[tuple[float, Sequence
 
 def start_meteor() -> None:
     """Start METEOR's Java program unless it runs, and do not wait; an error if there is no Java."""
-    _started()
+    with _lock:
+        _started()
 
 
 def _started() -> "_Meteor":
+    """Give the running program, or a new one; whoever calls has the lock."""
     global _running
-    with _lock:
-        if _running is None or not _running.alive():
-            _running = _Meteor()
-        return _running
+    if _running is None or not _running.alive():
+        _running = _Meteor()
+    return _running
 
 
 class _Meteor:
@@ -198,8 +199,8 @@ _lock = threading.Lock()
 def _meteor(references: Texts, hypotheses: Texts) -> tuple[float, list[float]]:
     """Compute METEOR; restart the program once if it was ended from outside."""
     for _ in range(2):
-        program = _started()
         with _lock:
+            program = _started()
             try:
                 return program.score(references, hypotheses)
             except (OSError, ValueError) as error:

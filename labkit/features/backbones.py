@@ -257,8 +257,9 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         if zipfile.is_zipfile(path):
-            entries = zipfile.ZipFile(path).infolist()  # torch itself does not compress
-            if sum(one.file_size for one in entries) > path.stat().st_size:
+            with zipfile.ZipFile(path) as packed:  # torch itself does not compress
+                size = sum(one.file_size for one in packed.infolist())
+            if size > path.stat().st_size:
                 raise ValueError("it would grow when it is read")
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each raise their own types
@@ -273,7 +274,7 @@ def _load_weights(
     problem = ""
     try:
         missing, _ = network.load_state_dict(weights, strict=False)
-        missing = [name for name in missing if not name.startswith(needless or ("\0",))]
+        missing = [name for name in missing if not name.startswith(needless)]
         problem = f"{len(missing)} are missing, such as {missing[0]}" if missing else ""
     except (RuntimeError, AttributeError, TypeError):
         problem = "their shapes differ"

@@ -2,7 +2,7 @@
 
 One file is renamed into place in one step, so weights, optimiser and position can never be of
 different moments. A random state need not be kept: what a training samples is a function of its
-seed, the step and the process (`Trainer.train_step`).
+seed and the step (`Trainer.train_step`).
 """
 
 import json

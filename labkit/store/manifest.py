@@ -4,12 +4,13 @@ A fingerprint finds damage, not malice: whoever writes a store can compute it. S
 compared with the size of its file before memory is requested for it.
 """
 
+import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-from labkit.files import fingerprint, read_bytes, read_json, sha256
+from labkit.files import fingerprint, read_bytes, read_json
 
 FORMAT, MANIFEST = 2, "manifest.json"
 LARGEST_IMAGE = 1 << 25  # numbers, L times D: 64 MiB
@@ -97,20 +98,22 @@ def read_records(store: Path, shard: dict[str, Any]) -> list[dict[str, Any]]:
     """
     _check_name(shard["name"], store)
     path = (store / shard["name"]).with_suffix(".jsonl")
-    if sha256(intact(path, shard["records"]["bytes"])) != shard["records"]["sha256"]:
+    content = read_bytes(intact(path, shard["records"]["bytes"]), LARGEST_RECORDS)
+    if hashlib.sha256(content).hexdigest() != shard["records"]["sha256"]:
         raise StoreError(f"{path} does not match its SHA-256 in the manifest: restore the file")
     try:
-        lines = read_bytes(path, LARGEST_RECORDS).decode("utf-8").rstrip().replace("\n", ",")
+        lines = content.decode("utf-8").rstrip().replace("\n", ",")
         records = json.loads(f"[{lines}]")  # faster than one by one
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is damaged, it is not JSON: {error}") from None
-    if len(records) != shard["count"] or not all(map(_is_record, records)):
+    if len(records) != shard["count"] or not all(map(is_record, records)):
         what = f"{shard['count']} images with id, checksum and captions"
         raise StoreError(f"{path} does not hold {what}: restore the file")
     return records
 
 
-def _is_record(one: Any) -> bool:
+def is_record(one: Any) -> bool:
+    """Whether a line of a store has an id, a checksum and captions, and what else it may have."""
     typed = isinstance(one, dict) and all(type(one.get(key)) is _RECORD[key] for key in _RECORD)
     if not typed or not all(type(text) is str for text in one["captions"]):
         return False

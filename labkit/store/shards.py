@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from isal import isal_zlib
@@ -171,8 +171,9 @@ class FeatureStore:
         """Map one file into memory, (n, L, D) float16, by the manifest and not by its header."""
         shard = self.shards[number]
         path, begin = self.root / shard["name"], shard["bytes"] - shard["count"] * self._size
-        mapped = np.memmap(intact(path), HALF, "r", begin)
-        return cast(np.memmap, mapped.reshape(-1, self.length, self.dim))
+        return np.memmap(
+            intact(path), HALF, "r", begin, (shard["count"], self.length, self.dim)
+        )
 
     def verify(self) -> None:
         """Read every byte of the split's files and compare it with the manifest.

@@ -27,7 +27,7 @@ from labkit.files import (
     sha256,
     write_json,
 )
-from labkit.store.manifest import FORMAT, MANIFEST, StoreError, read_records
+from labkit.store.manifest import FORMAT, MANIFEST, StoreError, is_record, read_records
 from labkit.store.shards import HALF
 
 DRAFT = "unfinished.json"  # the manifest's name until the store is finished
@@ -64,6 +64,8 @@ class StoreWriter:
                  source: dict[str, Any], images_per_shard: int = 1000):  # fmt: skip
         if min(length, dim, images_per_shard) < 1:
             raise ValueError("length, dim and images_per_shard must be at least 1")
+        if not isinstance(encoder, dict) or not isinstance(source, dict):
+            raise ValueError("encoder and source are facts by name: give a dictionary for each")
         self.root = own_folder(store, MANIFEST, DRAFT)
         self._lock = ExitStack()
         self._growing: dict[str, _GrowingShard] = {}
@@ -135,6 +137,8 @@ class StoreWriter:
         record |= {"boxes": boxes} if boxes is not None else {}
         record |= {"facts": facts} if facts else {}
         line = self._line(record)
+        if not is_record(json.loads(line)):
+            raise ValueError(f"image {id!r}: give an id of letters, boxes as a list, facts by name")
         path = self.root / f"{split}-{len(self._shards(split)):05d}.npy"
         with self._naming(path):
             if split not in self._growing:

@@ -43,7 +43,7 @@ def draws_of_images(loader: Loader, batch: Batch) -> Draws | None:
 
 
 class Stopping:
-    """Whether the processes are asked to end: by SIGTERM, as systems and `torchrun` ask.
+    """Whether the processes are asked to stop: by SIGTERM, as systems and `torchrun` ask.
 
     Attributes:
         agreed: All processes stop after this step, since one of them was asked.
@@ -77,5 +77,5 @@ class Stopping:
             SystemExit: With the code 143.
         """
         if self.group.is_main:
-            complain(f"asked to end: {saved} is saved, --resume goes on from there")
+            complain(f"asked to stop: {saved} is saved, --resume continues from there")
         raise SystemExit(TERMINATED)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from labkit.evaluation.evaluate import evaluating
 from labkit.model.draws import Draws
 from labkit.model.generation import greedy
-from labkit.store.loader import Batch
+from labkit.store.loader import Batch, Loader
 from labkit.training.dev_split import DevSplit
 from labkit.training.processes import draws_of_images
 from labkit.training.rewards import ImageFacts, images_of, read_reward
@@ -32,6 +32,10 @@ class RewardTrainer(Trainer):
         self.images = images_of(self.train)
         self.reward = read_reward(self.config.caption_reward or "", self.images)
         return DevSplit(self.store, self.config.dev_split, self.reward)
+
+    def make_loader(self, dtype: torch.dtype | None = None, captions: str | None = None) -> Loader:
+        """The images of the training split, in float32 and without a caption."""
+        return super().make_loader(torch.float32, "none")
 
     def make_model(self) -> nn.Module:
         """The sampler of captions."""

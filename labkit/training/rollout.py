@@ -146,7 +146,8 @@ def advantage(reward: Tensor, kind: str, greedy: Tensor | None = None) -> Tensor
         raise ValueError(f"a baseline is {', '.join(BASELINES)}, not {kind!r}")
     if kind == "none":
         return reward
-    if kind == "greedy" and greedy is not None:
+    if kind == "greedy":
+        assert greedy is not None
         return reward - greedy[:, None]
     mean = reward.mean(1, keepdim=True)
     if kind == "others":  # reward - (sum - reward) / (K - 1)

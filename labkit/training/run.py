@@ -1,13 +1,11 @@
 """Train a captioner: from references, or from a reward; from nothing, or from a trained model."""
 
 import os
-import sys
-from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from labkit import console
 from labkit.distributed import ProcessGroup
 from labkit.model.captioner import Captioner
 from labkit.store.shards import source_of
@@ -103,8 +101,11 @@ def train(
         )
     kind = RewardTrainer if reward else Trainer
     trainer = kind(store, run, resolved, resume, group, progress)
-    say: Callable[[str], None] = partial(print, file=sys.stderr)
-    say = say if trainer.group.is_main else lambda line: None
+
+    def say(line: str) -> None:
+        if trainer.group.is_main:
+            console.say(line, error=True)
+
     for note in trainer.notes:
         say(note)
     trainer.run()

@@ -210,7 +210,7 @@ class Trainer:
             group["lr"] = self.schedule.rate(at.step)
         self.decoder.attention.progress = at.step / self.schedule.total
         self.optimizer.zero_grad(set_to_none=True)
-        # what a step samples is a function of seed and step: the same when resumed
+        # what a step samples is a function of seed and step; 1,009 keeps it as in earlier versions
         self.decoder.attention.draws = self.draws(batch)
         with self.group.seeded((self.config.seed * 1_000_003 + at.step) * 1_009):
             loss, nll, words = self.loss(batch)
@@ -250,15 +250,13 @@ class Trainer:
         """With several processes, which random numbers are this one's."""
         return draws_of_captions(self.loader, batch, self.encoded, self.config.samples)
 
-    def make_loader(self) -> Loader:
+    def make_loader(self, dtype: torch.dtype | None = None, captions: str | None = None) -> Loader:
         """The training split in this run's order, this process's share."""
-        config, rewarded = self.config, bool(self.config.caption_reward)
-        bf16 = config.precision == "bf16" and not rewarded
+        config = self.config
+        usual = torch.bfloat16 if config.precision == "bf16" else torch.float32
         return Loader(
-            self.train, config.batch_size, config.seed,
-            dtype=torch.bfloat16 if bf16 else torch.float32, rank=self.group.rank,
-            world_size=self.group.world_size, num_workers=config.num_workers,
-            captions="none" if rewarded else config.captions,
+            self.train, config.batch_size, config.seed, dtype or usual, self.group.rank,
+            self.group.world_size, config.num_workers, captions or config.captions,
         )  # fmt: skip
 
     def _log(self) -> None:

@@ -70,8 +70,6 @@ def test_training_on_a_disk_that_fills_up_keeps_the_last_checkpoint(store, disk)
         assert (ours[f"model.{name}"] == value).all()
 
 
-
-
 def test_a_file_that_may_not_grow_keeps_the_last_checkpoint(store, tmp_path):
     """A limit on a file's size stands for a full disk, where none can be mounted."""
     settings = {"epochs": 3, "precision": "fp32", "min_count": 1, "save_every": 1} | SIZES
