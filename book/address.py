@@ -65,11 +65,14 @@ def write_address(root: Path, address: str) -> None:
     if not (found := ADDRESS.fullmatch(address.removesuffix("/").removesuffix(".git"))):
         raise ValueError(f"{address} is not https://github.com/OWNER/NAME")
     name = found[1]
+    texts = {}
     for file, (old, new) in PLACES.items():
         path = root / file
         text, count = re.subn(old, new.format(name=name), path.read_text("utf-8"), count=1)
         if not count:
             raise ValueError(f"{path} has no place for the address")
+        texts[path] = text
+    for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     for script in sorted((root / "labs").glob("*.py")):
         write_cells(script, name)

@@ -20,6 +20,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from labkit import __version__
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "labkit"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -168,7 +170,7 @@ def test_what_the_package_imports_is_asked_for(project):
 def test_the_version_is_the_same_everywhere(project):
     cited = yaml.safe_load(read("CITATION.cff"))["version"]
     latest = re.search(r"^## (\S+)", read("CHANGELOG.md"), re.MULTILINE)[1]
-    assert str(cited) == latest == project["version"]
+    assert str(cited) == latest == project["version"] == __version__
 
 
 def test_no_module_is_longer_than_a_few_pages():

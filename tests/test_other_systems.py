@@ -50,7 +50,8 @@ if system == "win32":  # METEOR's Java is the same everywhere
 labkit("caption", "scenes-soft", "scene.png", "--out", "captions")
 sys.stdout.flush()
 from labkit.cli.doctor import diagnose
-print(json.dumps([diagnose().found["system"], diagnose().notes] if lacks else []))
+report = diagnose()
+print(json.dumps([report.found["system"], report.notes]))
 """
 SYSTEMS = {
     "win32": "fork preadv pread posix_fadvise sched_getaffinity resource",

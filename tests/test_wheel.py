@@ -83,18 +83,18 @@ def run(python, *words, cwd):
     )  # fmt: skip
 
 
-def test_a_photograph_is_told_right_after_installation(python, tmp_path):
+def test_a_photograph_is_captioned_right_after_installation(python, tmp_path):
     for name in ("coffee", "astronaut"):
         Image.fromarray(getattr(data, name)()).save(tmp_path / f"{name}.jpg")
     caption = ("-m", "labkit", "caption", "flickr8k-hard")
-    done = run(python, *caption, "coffee.jpg", "astronaut.jpg", "--out", "told", cwd=tmp_path)
+    done = run(python, *caption, "coffee.jpg", "astronaut.jpg", "--out", "captions", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [photo for photo, _, _ in lines] == ["coffee.jpg", "astronaut.jpg"]
     assert all(len(text.split()) > 3 for _, text, _ in lines)
     assert all(re.fullmatch(r"wrong \d+%", sure) for _, _, sure in lines)
     for name in ("coffee", "astronaut"):
-        with Image.open(tmp_path / "told" / f"{name}.png") as maps:
+        with Image.open(tmp_path / "captions" / f"{name}.png") as maps:
             assert min(maps.size) > 100
 
 

@@ -41,7 +41,7 @@ uv=$folder/uv/bin/uv
 export UV_CACHE_DIR=$folder/cache UV_LINK_MODE=hardlink  # on the same disk: files are linked, not copied
 
 [ -x "$env/bin/python" ] || "$uv" venv --quiet --python "$python" "$env"
-"$uv" pip install --quiet --python "$env/bin/python" --resolution "$resolution" \
+"$uv" pip install --quiet --python "$env/bin/python" --resolution "$resolution" --upgrade \
   --requirements pyproject.toml --extra tests
 
 # The wheel, and the tests beside it: nothing of labkit can come from this folder.

@@ -4,7 +4,8 @@
 networks and models. A check that fails becomes a sentence of the report, never an error. No
 sentence holds the home folder or the user's name.
 
-Where ``labkit`` does not start, ``python -m labkit.cli.doctor`` may: at first it needs only Python.
+Where ``labkit`` does not start, ``python -m labkit.cli.doctor`` may: at first it needs only Python
+and `lazy_loader`.
 """
 
 import getpass
@@ -215,7 +216,8 @@ def gpu(report: Report) -> None:
         found |= {"name": facts.name, "memory_gib": _gib(facts.total_memory)}
         found |= {"count": torch.cuda.device_count(), "bf16_fast": torch.cuda.is_bf16_supported()}
     elif shutil.which("nvidia-smi"):
-        report.notes.append("there is an NVIDIA driver, and this PyTorch is not built for it")
+        why = "cannot use it: update the driver" if torch.version.cuda else "is not built for it"
+        report.notes.append(f"there is an NVIDIA driver, and this PyTorch {why}")
 
 
 def weights(report: Report) -> None:

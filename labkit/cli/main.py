@@ -104,7 +104,7 @@ def train(
 
     torchrun --nproc-per-node 2 -m labkit train STORE --out RUN
 
-    With --reward, --set samples=8 samples so many captions of each image, caption_baseline is none,
+    With --reward, --set samples=8 samples eight captions of each image, caption_baseline is none,
     greedy, others or group, and kl_weight=0.1 keeps the model near its start.
 
     Example: labkit train stores/flickr8k --out runs/soft
@@ -136,7 +136,7 @@ def compare(
     photo: Annotated[list[Path] | None, Option(help="Photograph to show their attention on; "
                      "repeatable.")] = None,
     probe: Annotated[int | None, Option(
-        min=10, metavar="COUNT", help="Probe each, too: so many images.")] = None,
+        min=10, metavar="COUNT", help="Also probe each run, on this many images.")] = None,
     settings: Set = None,
 ) -> None:  # fmt: skip
     """Train attention mechanisms alike, and compare them.
@@ -261,8 +261,8 @@ def caption(
 def doctor(json: Annotated[bool, Option("--json", help="As JSON, for programs.")] = False) -> None:
     """Say what is wrong with this installation.
 
-    And how to mend it. When you ask for help, paste what it prints: it holds no name and no folder
-    of yours.
+    It also says how to mend it. When you ask for help, paste what it prints. It holds neither your
+    user name nor your home folder; other folders may stand in it.
 
     Example: labkit doctor
     """

@@ -96,9 +96,9 @@ def calibrate(
 ) -> None:
     """Measure how often captions are wrong, by their scores.
 
-    It writes calibration.json and calibration.png. With that file in its folder, a model tells of
-    each caption how often such captions are wrong. Wrong is what is untrue of a drawn scene; of a
-    photograph, a caption most of whose words are in no human caption.
+    It writes calibration.json and calibration.png. If that file is in its folder, a model says with
+    each caption how often such captions are wrong. A caption of a drawn scene is wrong if anything
+    in it is untrue; a caption of a photograph, if most of its words are in no human caption.
 
     Example: labkit calibrate runs/soft
     """
@@ -106,8 +106,8 @@ def calibrate(
     from labkit.figures.reliability import reliability_curve
     from labkit.model.calibration import FILE
 
+    outputs(json, overwrite=overwrite, inputs=(run, data))
     if check:
-        outputs(json, overwrite=overwrite, inputs=(run, data))
         show(asdict(measure.check_calibration(run, data, split)), json, overwrite)
         return
     if out is None and not run.is_dir():

@@ -61,10 +61,10 @@ class Reliability:
         people_wrong: The share of human captions that the rule calls wrong, each against the others
             of its image; None on drawn scenes.
         auc: How often a wrong caption is trusted less than a right one, of all pairs; .5 is chance.
-        brier: The mean squared error of the share told for each caption.
-        brier_constant: The same, if each caption is told the share of all.
-        told: For tenths of the captions, the most trusted first, the mean share told.
-        found: For each of these tenths the share that was wrong.
+        brier: The mean squared error of the share predicted for each caption.
+        brier_constant: The same, if the share of all is predicted for each.
+        predicted: For tenths of the captions, the most trusted first, the mean share predicted.
+        observed: For each of these tenths the share that was wrong.
     """
 
     captions: int
@@ -73,8 +73,8 @@ class Reliability:
     auc: float
     brier: float
     brier_constant: float
-    told: list[float]
-    found: list[float]
+    predicted: list[float]
+    observed: list[float]
 
 
 def stems(caption: str) -> list[str]:
@@ -149,28 +149,32 @@ def fit(scores: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:
 
 def cross_validated(scores: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """Tell the share of each caption by a curve that was fitted without its tenth: (N,)."""
-    fold, told = np.arange(len(scores)) % FOLDS, np.empty(len(scores))
+    fold, predicted = np.arange(len(scores)) % FOLDS, np.empty(len(scores))
     for k in range(FOLDS):
         intercept, slope = fit(scores[fold != k], wrong[fold != k])
-        told[fold == k] = expit(intercept + slope * scores[fold == k])
-    return told
+        predicted[fold == k] = expit(intercept + slope * scores[fold == k])
+    return predicted
 
 
-def reliability(told: np.ndarray, wrong: np.ndarray, people: float | None = None) -> Reliability:
-    """Compare what was told with what was found, see `Reliability`.
+def reliability(
+    predicted: np.ndarray, wrong: np.ndarray, people: float | None = None
+) -> Reliability:
+    """Compare what was predicted with what was observed, see `Reliability`.
 
     Args:
-        told: (N,) the share told for each caption.
+        predicted: (N,) the share predicted for each caption.
         wrong: (N,), 1 or 0; both occur.
         people: The share of human captions that are wrong.
     """
-    bad, good = told[wrong == 1], told[wrong == 0]
+    bad, good = predicted[wrong == 1], predicted[wrong == 0]
     share = float(wrong.mean())
-    parts = np.array_split(np.argsort(told, kind="stable"), min(FOLDS, len(told)))
+    parts = np.array_split(np.argsort(predicted, kind="stable"), min(FOLDS, len(predicted)))
+    auc = float(mannwhitneyu(bad, good).statistic / bad.size / good.size)
     return Reliability(
-        len(told), share, people, float(mannwhitneyu(bad, good).statistic / bad.size / good.size),
-        float(((told - wrong) ** 2).mean()), share * (1 - share),
-        [float(told[part].mean()) for part in parts], [float(wrong[part].mean()) for part in parts],
+        len(predicted), share, people, auc,
+        float(((predicted - wrong) ** 2).mean()), share * (1 - share),
+        [float(predicted[part].mean()) for part in parts],
+        [float(wrong[part].mean()) for part in parts],
     )  # fmt: skip
 
 
@@ -237,8 +241,8 @@ def check_calibration(
     if len(set(wrong)) < 2:
         raise ValueError(f"all {len(wrong)} captions are {'wrong' if wrong[0] else 'right'}: "
                          "caption a larger split")  # fmt: skip
-    told = np.array([curve.share_wrong(score) for score in scores])
-    return reliability(told, wrong, people_wrong(images))
+    predicted = np.array([curve.share_wrong(score) for score in scores])
+    return reliability(predicted, wrong, people_wrong(images))
 
 
 def _judged(

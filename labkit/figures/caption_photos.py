@@ -21,7 +21,7 @@ def caption_photos(
 ) -> list[str]:  # fmt: skip
     """Caption photographs: print each caption, and save its attention strip.
 
-    Of a model with a calibration, a third column tells how often a caption with such a score is
+    Of a model with a calibration, a third column shows how often a caption with such a score is
     wrong.
 
     A strip is named after its photograph. No file is overwritten: if the name is taken, even by an

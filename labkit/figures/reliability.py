@@ -8,7 +8,7 @@ from labkit.figures.strips import Picture
 
 
 def reliability_curve(found: Reliability) -> Figure:
-    """Draw the share of wrong captions against the share told, by tenths of the captions.
+    """Draw the share of wrong captions against the share predicted, by tenths of the captions.
 
     The line is where both are equal. Bars are 95% intervals (Wilson's) of the share found.
 
@@ -20,16 +20,16 @@ def reliability_curve(found: Reliability) -> Figure:
     """
     figure = Picture(figsize=(4.5, 4.5), layout="constrained")
     panel = figure.subplots()
-    count = round(found.captions / len(found.told))
-    tests = [binomtest(round(share * count), count) for share in found.found]
+    count = round(found.captions / len(found.predicted))
+    tests = [binomtest(round(share * count), count) for share in found.observed]
     bars = [test.proportion_ci(method="wilson") for test in tests]
-    below = [share - low for share, (low, _) in zip(found.found, bars, strict=True)]
-    above = [high - share for share, (_, high) in zip(found.found, bars, strict=True)]
-    top = max(*found.told, *(high for _, high in bars)) * 1.05
+    below = [share - low for share, (low, _) in zip(found.observed, bars, strict=True)]
+    above = [high - share for share, (_, high) in zip(found.observed, bars, strict=True)]
+    top = max(*found.predicted, *(high for _, high in bars)) * 1.05
     panel.plot([0, top], [0, top], color="0.6", linewidth=1)
-    panel.errorbar(found.told, found.found, [below, above], fmt="o", capsize=3)
+    panel.errorbar(found.predicted, found.observed, [below, above], fmt="o", capsize=3)
     panel.axhline(found.wrong, color="0.6", linestyle=":", linewidth=1)
-    panel.set(xlim=(0, top), ylim=(0, top), xlabel="wrong, as told by the score",
-              ylabel="wrong, as found")  # fmt: skip
+    panel.set(xlim=(0, top), ylim=(0, top), xlabel="predicted share of wrong captions",
+              ylabel="observed share")  # fmt: skip
     panel.grid(alpha=0.3)
     return figure

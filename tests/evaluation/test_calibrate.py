@@ -61,8 +61,8 @@ def test_what_is_told_is_found():
     scores = random.normal(-3, 1, 20_000)
     wrong = (random.random(len(scores)) < 1 / (1 + np.exp(6 + 1.5 * scores))).astype(float)
     found = reliability(cross_validated(scores, wrong), wrong)
-    assert np.abs(np.subtract(found.told, found.found)).max() < 0.03
-    assert found.told == sorted(found.told)
+    assert np.abs(np.subtract(found.predicted, found.observed)).max() < 0.03
+    assert found.predicted == sorted(found.predicted)
     assert found.auc > 0.7
     assert found.brier < found.brier_constant
     chance = reliability(cross_validated(random.permutation(scores), wrong), wrong)
