@@ -1,9 +1,10 @@
-# The labs for a class: JupyterLab, PyTorch for processors only, and a user without rights.
+# The labs for a class: JupyterLab, the CPU-only build of PyTorch, and a user without rights.
 #
 #   docker build --tag labkit .
 #   docker run --rm --publish 8888:8888 labkit
 #
-# and open the address that it prints. To keep the work: --volume "$PWD/work:/home/student/work"
+# and open the address that it prints. To keep what is written into the labs, name a volume for them:
+# --volume labs:/home/student/labs
 
 FROM python:3.12-slim
 
@@ -21,7 +22,7 @@ RUN pip install "/source[labs]" && rm -r /source
 COPY --chown=student:student labs /home/student/labs
 USER student
 WORKDIR /home/student
-RUN python -c "import matplotlib.pyplot" && mkdir work
+RUN python -c "import matplotlib.pyplot"
 
 EXPOSE 8888
 CMD ["jupyter", "lab", "--ip=0.0.0.0", "--port=8888", "--no-browser", "--LabApp.default_url=/lab/tree/labs"]

@@ -1,6 +1,6 @@
-"""The command line: `labkit.cli.main` with the commands for stores and for the demo.
+"""The command line: `labkit.cli.main`, with the commands for stores, scores, demo and doctor.
 
-Every command calls one public function of another wing; `labkit.console` reports its errors.
+Nearly every command calls one public function of another wing; `labkit.console` reports errors.
 """
 
 __all__: list[str] = []

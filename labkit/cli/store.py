@@ -3,7 +3,7 @@
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -24,6 +24,8 @@ Shard = Annotated[int, Option(min=1, help="Images in a full file of the store.")
 Images = Annotated[Path | None, Option(help="Folder of the photographs, if they are elsewhere.")]
 MakeSplits = Annotated[str | None, Option(
     metavar="TRAIN,DEV,TEST", help="Divide a source without splits, for example 0.8,0.1,0.1.")]
+Encoder = Annotated[str | None, Option(
+    help="A network, by default efficientnet_lite0; torchvision's, too; several: A+B.")]
 WithoutCaptions = Annotated[bool, Option(
     "--without-captions", help="Also prepare splits without captions.")]
 Copies = Annotated[int, Option(
@@ -78,14 +80,15 @@ def print_lines(*lines: object) -> None:
         say(line, error=True)
 
 
-def _encoder(name: str, size: int, block: str, weights: Path | None) -> "EncoderConfig":
-    """The network that is asked for; what is empty or 0 is as recommended for photographs."""
-    from labkit.features.prepare import PHOTO_ENCODER as usual
+def _encoder(
+    name: str | None, size: int | None, block: str | None, weights: Path | None
+) -> "EncoderConfig":
+    """The network that is asked for; what is None is as recommended for photographs."""
+    from labkit.features.prepare import PHOTO_ENCODER
 
-    given = {"weights": None if weights is None else str(weights)}
-    return replace(
-        usual, name=name or usual.name, size=size or usual.size, block=block or usual.block, **given
-    )
+    asked = {"name": name, "size": size, "block": block, "weights": weights and str(weights)}
+    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    return replace(PHOTO_ENCODER, **given)
 
 
 def prepare_photos_verb(source: str, reads: str) -> None:
@@ -99,9 +102,9 @@ def prepare_photos_verb(source: str, reads: str) -> None:
         make_splits: MakeSplits = None,
         split_seed: Annotated[int, Option(help="Another seed makes other splits.")] = 0,
         without_captions: WithoutCaptions = False,
-        encoder: Annotated[str, Option(help="A name, or several: efficientnet_lite0+lite1.")] = "",
-        size: Annotated[int, Option(help="Side of the network's square input, in pixels.")] = 0,
-        block: Annotated[str, Option(help="Which feature map of the network.")] = "",
+        encoder: Encoder = None,
+        size: Annotated[int | None, Option(help="Side of the input, by default 224.")] = None,
+        block: Annotated[str | None, Option(help="Which feature map, by default last.")] = None,
         weights: Annotated[Path | None, Option(help="A file with the network's weights.")] = None,
         images_per_shard: Shard = 1000,
         augment: Copies = 1,

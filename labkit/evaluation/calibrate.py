@@ -264,7 +264,7 @@ def _drawn(store: FeatureStore) -> bool:
 
 
 def _stem(word: str) -> str:
-    """Take the endings of the plural and of verbs from a word, roughly."""
+    """Take the endings of the plural and of verbs from a word, roughly: "falling" becomes "fal"."""
     word = IRREGULAR.get(word, word)
     if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
         word = word[:-1]
