@@ -1,6 +1,6 @@
 """What several processes that train one model agree on: what is sampled, and when to stop.
 
-Also one process stops by this: asked to end, it finishes its step and saves it.
+Also one process stops by this: asked to stop, it finishes its step and saves it.
 """
 
 import signal

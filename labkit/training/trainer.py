@@ -163,7 +163,7 @@ class Trainer:
             DivergedError: The loss or its gradient is not finite. The checkpoint and the model are
                 those of before.
             FileExistsError: Another process is training in the run's folder.
-            SystemExit: SIGTERM asked to end. The last step is saved.
+            SystemExit: SIGTERM asked to stop. The last step is saved.
         """
         at = self.state
         with self.folder.alone():

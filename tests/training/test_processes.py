@@ -105,7 +105,7 @@ def test_own_rows_are_those_of_the_whole_batch(of):
 
 
 class Asked(Trainer):
-    """Is asked to end while it computes its fifth step."""
+    """Is asked to stop while it computes its fifth step."""
 
     def train_step(self, batch):
         if self.state.step == 4:
@@ -118,7 +118,7 @@ def test_asked_to_end_it_saves_the_step_and_leaves_with_143(store, tmp_path, cap
     with pytest.raises(SystemExit) as left:
         Asked(store, tmp_path / "cut", resolve(PHOTOS, config), progress=False).run()
     assert left.value.code == 143
-    assert "labkit: asked to end: step 5 is saved, --resume" in capsys.readouterr().err
+    assert "labkit: asked to stop: step 5 is saved, --resume" in capsys.readouterr().err
     assert checkpoint.load(tmp_path / "cut" / "checkpoint.safetensors")[1]["step"] == 5
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     train(store, tmp_path / "cut", resume=True, progress=False)
@@ -163,7 +163,7 @@ except SystemExit as end:
 
 def test_a_killed_worker_comes_back_and_another_number_of_workers_goes_on(store, tmp_path):
     """Real processes under torchrun. The second of two is killed, both come back; the first is
-    asked to end, both save and leave; and one process goes on. Each sample was learned from once.
+    asked to stop, both save and leave; and one process goes on. Each sample was learned from once.
     """
     config = SMALL | {"attention": "reinforce", "epochs": 2}
     (tmp_path / "lives.py").write_text(LIVES)
