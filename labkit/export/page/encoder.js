@@ -1,8 +1,8 @@
 "use strict";
 /* From a photograph's pixels to its annotation vectors a_1 ... a_L (section 3.1.1).
 
-   The network is an EfficientNet-Lite, as in labkit/features/backbones.py: convolutions, each with
-   its batch norm folded into weights and bias. A `map` has `channels` planes of rows x columns
+   Its networks are EfficientNet-Lites, as in labkit/features/backbones.py: convolutions, each with
+   its batch norm folded into weights and bias. Several lie side by side. A `map` has `channels` planes of rows x columns
    numbers, each plane `area` numbers long (a multiple of 4, for the products). */
 
 labkit.newMap = (channels, rows, columns) => {
@@ -33,27 +33,40 @@ labkit.readEncoder = async (onProgress) => {
     return { channels, size, values, bias: biasOf(name) };
   };
   const optional = (name) => (`${name}.weight` in tensors ? matrix(name) : null);
-  const blocks = labkit.encoder.blocks.map(({ name, ...block }) => ({
+  const blockOf = ({ name, ...block }) => ({
     ...block,
     expand: optional(`${name}.expand`),
     depthwise: kernels(`${name}.depthwise`),
     project: matrix(`${name}.project`),
+  });
+  const networks = labkit.encoder.networks.map(({ name, blocks }) => ({
+    stem: matrix(`${name}.stem`), blocks: blocks.map(blockOf), head: optional(`${name}.head`),
   }));
-  return { ...labkit.encoder, stem: matrix("stem"), blocks, head: optional("head") };
+  return { ...labkit.encoder, networks };
 };
 
 /* pixels (3, S, S) -> {a: (L, D), rows, columns}. `pause` is awaited between the layers. */
-labkit.encode = async (encoder, pixels, pause = labkit.pauses()) => {
-  let map = labkit.stem(encoder.stem, pixels, encoder.size), fine = null;
-  for (const block of encoder.blocks) {
+labkit.encode = async ({ networks, size, block }, pixels, pause = labkit.pauses()) => {
+  const maps = [];
+  for (const network of networks) {
+    await pause();
+    maps.push(...await labkit.mapsOf(network, block, labkit.stem(network.stem, pixels, size), pause));
+  }
+  return labkit.annotationVectors(maps);
+};
+
+/* The feature maps of one network: the last one, the finer one before it, or both. */
+labkit.mapsOf = async ({ blocks, head }, wanted, map, pause) => {
+  let fine = null;
+  for (const block of blocks) {
     await pause();
     if (block.late && !fine) fine = map; // of stride 16, before the last halving
     map = labkit.block(block, map);
   }
-  if (encoder.block === "stride16") return labkit.annotationVectors([map]);
+  if (wanted === "stride16") return [map];
   await pause();
-  const last = labkit.clip(labkit.pointwise(encoder.head, map));
-  return labkit.annotationVectors(encoder.block === "both" ? [last, labkit.halve(fine)] : [last]);
+  const last = labkit.clip(labkit.pointwise(head, map));
+  return wanted === "both" ? [last, labkit.halve(fine)] : [last];
 };
 
 /* The first convolution, 3 x 3 with stride 2 over all colours: a product with each pixel's
