@@ -485,7 +485,7 @@ labkit.attention_strip(image, titles, strip.view(-1, 7, 7))
 # A training run that takes hours will be killed sooner or later: the power fails, somebody needs
 # the machine, memory runs out. We do it on purpose. First comes a run that is left alone. Then we
 # start the same run in a second process, and kill it as soon as it has written a checkpoint. It
-# gets no chance to clean up. (`train` also says what should be known of a run, and how it ended:
+# gets no chance to clean up. (`train` also prints what you should know about the run, and how it ended:
 # this store has no dev split, so the last epoch is kept.)
 
 # %%

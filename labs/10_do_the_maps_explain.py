@@ -473,7 +473,7 @@ for kind in models:
 #
 # Because the earlier looks were moved, too. An intervention on all steps says that the word comes
 # from *some* look, not from which. It also says that the other place shows enough of its object.
-# And it asked for less: the place was sometimes that of the object that the caption began with
+# And it was an easier test: the place was sometimes that of the object that the caption began with
 # anyway.
 #
 # </details>
@@ -571,7 +571,7 @@ for own_object in (True, False):
 # may come from its look, from an earlier one, or from no look.
 #
 # The two losses of the hard model do not add up to the loss of both. They need not: where either
-# part is enough for the word, neither is missed alone. So you cannot find the share of one part
+# part is enough for the word, losing only one costs little. So you cannot find the share of one part
 # by subtracting that of the other. You have to ask the model.
 #
 # This is the **confound** of the first state: an object that is removed for the whole model may be

