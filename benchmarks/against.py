@@ -9,7 +9,8 @@ packages, in processes of their own that take turns. Each measures, in CPU time 
 - a step of ``--recipe flickr8k-soft`` (100 captions, 64 regions of 1,280 numbers), the optimiser
   and the average of the weights included, on random features, after 20 steps: until then
   oneDNN makes code for each size of a product that it meets;
-- captions of `flickr8k-soft` by minimum Bayes risk (32 beams) and by 5 beams, on 50 images;
+- captions of `flickr8k-soft` by minimum Bayes risk (32 beams) and by 5 beams, on 50 images (random
+  features of the model's own shape, so both revisions should have the same model);
 - with ``--store``, a store as the recipe's header makes it: `labkit evaluate flickr8k-soft` on it.
 
 The captions of both revisions are compared. Ratios are medians over the rounds.
@@ -73,7 +74,9 @@ def measure(folder: Path, store: str | None, number: int) -> dict:
 
         a = torch.from_numpy(FeatureStore(store, "dev").read(range(IMAGES))).float()
     else:
-        a = torch.randn(IMAGES, 64, 1280, generator=torch.Generator().manual_seed(0)).relu()
+        rows, columns = captioner.encoder_facts["grid"]
+        shape = IMAGES, rows * columns, captioner.decoder.config.encoder_dim
+        a = torch.randn(shape, generator=torch.Generator().manual_seed(0)).relu()
     for name, config in {
         "captions, 32 beams": captioner.generation,
         "captions, 5 beams": GenerationConfig(num_beams=5),

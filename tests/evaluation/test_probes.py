@@ -126,14 +126,15 @@ def test_soft_and_hard_attention_differ_in_what_their_words_come_from(tables):
 # ---------------------------------------------------------------------------------- photographs
 
 
-def photos(folder, count=8, dim=1280, captions=2):
+def photos(folder, count=8, dim=None, captions=2):
     """A store of made-up vectors that says it holds photographs of the shipped models' encoder."""
     encoder = Captioner.from_pretrained("flickr8k-soft").encoder_facts
+    shape = encoder["grid"][0] * encoder["grid"][1], dim or encoder["dim"]  # (L, D)
     texts = ["a dog runs on the grass", "two people stand near a lake", "a man in a red shirt"]
     rng = np.random.default_rng(0)
-    with StoreWriter(folder, 64, dim, encoder, {"source": "made up"}) as writer:
+    with StoreWriter(folder, *shape, encoder, {"source": "made up"}) as writer:
         for n in range(count):
-            a = rng.standard_normal((64, dim)).astype(np.float16)
+            a = rng.standard_normal(shape).astype(np.float16)
             writer.add("dev", f"{n}.jpg", a, [texts[(n + k) % 3] for k in range(captions)])
     return folder
 

@@ -146,8 +146,9 @@ def assert_same_caption(there, here):
         assert word in [one["word"] for one in candidates] or len(candidates) == 5
 
 
-def assert_same_captions(tab, content, captioners, size, widths=(5, 1)):
-    """Compare all of some models on one photograph, an image file's bytes."""
+def assert_same_captions(tab, content, captioners, widths=(5, 1)):
+    """Compare all of some models, with one encoder, on one photograph, an image file's bytes."""
+    size = next(iter(captioners.values())).encoder.config.size
     found = tab.evaluate(CAPTION, [text_of(content), size, list(captioners), list(widths)])
     pixels = torch.from_numpy(to_input(Image.open(io.BytesIO(content)), size))[None]
     a = next(iter(captioners.values())).encoder(pixels)
@@ -285,13 +286,13 @@ def test_what_is_not_a_picture_gets_one_sentence(small_tab):
 def test_captions_of_photographs_are_labkits(tab, captioners):
     mine = {name: captioners[name] for name in FLICKR}
     for path in skimage_photos():
-        assert_same_captions(tab, path.read_bytes(), mine, 256)
+        assert_same_captions(tab, path.read_bytes(), mine)
 
 
 def test_captions_of_a_data_sets_photographs_are_labkits(tab, captioners, shared):
     mine = {name: captioners[name] for name in FLICKR}
     for path in dev_photos(shared, 3):
-        assert_same_captions(tab, path.read_bytes(), mine, 256)
+        assert_same_captions(tab, path.read_bytes(), mine)
 
 
 def test_captions_of_scenes_are_labkits(small_tab, captioners):
@@ -299,7 +300,7 @@ def test_captions_of_scenes_are_labkits(small_tab, captioners):
     for scene in make_scenes(4, seed=5, split="test"):
         file = io.BytesIO()
         Image.fromarray(scene.image).save(file, "PNG")
-        assert_same_captions(small_tab, file.getvalue(), mine, 112, widths=(5, 3, 1))
+        assert_same_captions(small_tab, file.getvalue(), mine, widths=(5, 3, 1))
 
 
 def a_run(folder, attention, generation, encoder, seed=0, **sizes):
@@ -486,7 +487,7 @@ def test_it_works_over_http_under_a_strict_policy(browser, scenes, captioners):
         tab, *faults = open_page(browser, address + "engine.html", (address,))
         asked = []
         tab.on("request", lambda request: asked.append(request.url))
-        assert_same_captions(tab, scene_file(6), {name: captioners[name] for name in SCENES}, 112)
+        assert_same_captions(tab, scene_file(6), {name: captioners[name] for name in SCENES})
         weights = [url for url in asked if "/weights/" in url]
         close_page(tab, *faults)
     assert len(weights) == len(set(weights)) == len(list((scenes / "weights").iterdir()))
@@ -506,7 +507,7 @@ def test_firefox_captions_photographs_alike_from_a_file(firefox, flickr, caption
     mine = {name: captioners[name] for name in FLICKR}
     for path in skimage_photos()[:2]:
         assert_same_pixels(firefox, path)
-        assert_same_captions(firefox, path.read_bytes(), mine, 256)
+        assert_same_captions(firefox, path.read_bytes(), mine)
     assert not firefox.complaints
 
 
@@ -514,7 +515,7 @@ def test_firefox_captions_alike_over_http_under_a_strict_policy(firefox, scenes,
     with strictly_served(scenes) as address:
         firefox.open(address + "engine.html")
         mine = {name: captioners[name] for name in SCENES}
-        assert_same_captions(firefox, scene_file(6), mine, 112, widths=(5,))
+        assert_same_captions(firefox, scene_file(6), mine, widths=(5,))
         asked = [url for url in firefox.requests if not url.startswith(("data:", "blob:"))]
     assert not firefox.complaints
     assert any("/weights/" in url for url in asked)
