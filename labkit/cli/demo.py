@@ -15,7 +15,6 @@ import torch
 from labkit.data.scenes import is_true, make_scenes, things_of
 from labkit.distributed import ProcessGroup
 from labkit.evaluation.evaluate import evaluate
-from labkit.evaluation.metrics import start_meteor
 from labkit.features.prepare import SCENE_ENCODER, prepare_scenes
 from labkit.figures.strips import attention_strip
 from labkit.files import atomic_write, only_one, own_folder, write_json
@@ -70,7 +69,6 @@ def _demo(
     out: Path, count: int, settings: Settings, say: Callable[[str], None]
 ) -> dict[str, Any]:
     seed, epochs = settings.training.seed, settings.training.epochs
-    start_meteor()  # Java reads its tables while the scenes are drawn
     say(f"1/4 drawing {count} scenes and encoding them with {SCENE_ENCODER.name}")
     store = prepare_scenes(out / "store", count, seed)
     test = FeatureStore(store, "test")

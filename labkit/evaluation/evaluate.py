@@ -7,6 +7,7 @@ whether its captions are true.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def evaluate(
         split = f"{store.root}: {store.split}"
         raise ValueError(f"{split} has no captions: it can be captioned, not scored")
     if group.is_main:
-        start_meteor()  # it takes its time, and is not waited for
+        start_meteor([*vocabulary.words, *chain(*store.captions)])  # and do not wait
     with evaluating(decoder):
         generated = caption_split(decoder, store, config, group, progress, suppress_tokens)
         mode = config.attention_mode

