@@ -11,7 +11,8 @@ import pytest
 LONG = [
     "store/test_loader.py", "book/test_book.py", "training/test_run_folder.py",
     "training/test_trainer.py", "training/test_reward_trainer.py", "labs/09_full_size.ipynb",
-    "labs/03_memory.ipynb",
+    "labs/03_memory.ipynb", "export/test_browser.py", "training/test_processes.py",
+    "tests/test_hostile_files.py", "export/test_page.py", "evaluation/test_probes.py",
     "cli/test_cli.py", "evaluation/test_metrics.py", "labs/05_training.ipynb",
     "labs/07_generating_and_scoring.ipynb", "book/test_jupyterlab.py",
     "model/test_hard_attention.py", "cli/test_console.py", "labs/08_soft_against_hard.ipynb",
@@ -19,6 +20,8 @@ LONG = [
     "labs/06_hard_attention.ipynb",
     "labs/11_learning_from_a_reward.ipynb", "labs/10_do_the_maps_explain.ipynb",
     "figures/test_viewer.py", "labs/02_annotation_vectors.ipynb", "cli/test_demo.py",
+    "tests/test_warnings.py", "tests/test_types.py", "model/test_equations.py",
+    "cli/test_faults.py", "checks/test_grading.py", "tests/test_distributed.py",
 ]  # fmt: skip
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -44,7 +44,7 @@ def work(tmp_path_factory):
     done = new_process(*prepare, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "60 train, 10 dev, 10 test" in done.stdout
-    done = new_process("train", "store", "--out", "run", "--epochs", 1, cwd=folder)
+    done = labkit("train", "store", "--out", "run", "--epochs", 1, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
