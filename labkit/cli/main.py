@@ -175,8 +175,9 @@ def evaluate(
     from labkit.distributed import init_distributed
     from labkit.evaluation.evaluate import evaluate_model
     from labkit.evaluation.results import write_results
+    from labkit.model.model_files import own_files
 
-    outputs(json, captions, overwrite=overwrite, inputs=(run, data))
+    outputs(json, captions, overwrite=overwrite, inputs=(*own_files(run), data))
     overrides: dict[str, Any] = {
         "num_beams": num_beams, "max_length": max_length, "length_penalty": length_penalty,
         "attention_mode": attention_mode,

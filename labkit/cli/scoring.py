@@ -105,8 +105,11 @@ def calibrate(
     from labkit.evaluation import calibrate as measure
     from labkit.figures.reliability import reliability_curve
     from labkit.model.calibration import FILE
+    from labkit.model.model_files import own_files
 
-    outputs(json, overwrite=overwrite, inputs=(run, data))
+    outputs(json, overwrite=overwrite, inputs=(*own_files(run), data))
+    if check and out:
+        raise ValueError("--check writes no calibration: leave out --out, or --check")
     if check:
         show(asdict(measure.check_calibration(run, data, split)), json, overwrite)
         return

@@ -25,7 +25,7 @@ SPLIT = "split subset set partition"
 """Accepted column names; the first present is used; case, spaces and underscores are ignored."""
 
 LONGEST_LIST = 50_000  # characters: Python's parser is slow, and takes much memory
-_TOKEN = re.compile(r"(.+)#(\d+)\t(.*)", re.DOTALL)
+_TOKEN = re.compile(r"([^\t]+)#(\d+)\t(.*)", re.DOTALL)
 
 
 def read_rows(path: Path, report: DataReport) -> list[Row]:
@@ -52,8 +52,8 @@ def coco_rows(data: dict[str, Any], path: Path, report: DataReport) -> list[Row]
     """Read COCO's format: a list "images", and a list "annotations" if captions are published.
 
     Image ids may be numbers in one list and strings in the other. A caption with "is_rejected", as
-    in VizWiz, is reported and left out. Captions of an unlisted image are reported; if there is no
-    list of images at all, each id is an image.
+    in VizWiz, is reported and left out, and so is an image that is listed again. Captions of an
+    unlisted image are reported; if there is no list of images at all, each id is an image.
     """
     rows = list(_coco_images(data, path, report)) if "images" in data else []
     if "annotations" not in data:
@@ -85,13 +85,18 @@ def _coco_images(data: dict[str, Any], path: Path, report: DataReport) -> Iterat
     licences = data.get("licenses")
     licences = licences if isinstance(licences, list) else []
     licences = {as_text(x.get("id")): as_text(x.get("name")) for x in licences if hasattr(x, "get")}
+    seen: set[tuple[str, str]] = set()
     for where, image in listed(data, "images", path, report):
         id, file = as_text(image.get("id")), file_name(image.get("file_name"))
+        if (id, file) in seen:
+            report.add("image listed twice", where)
+            continue
         facts = {
             "licence": licences.get(as_text(image.get("license"))),
             "source": as_text(image.get("flickr_url")) or as_text(image.get("coco_url")),
         }
         if id and file:
+            seen.add((id, file))
             yield Row(where, file, id, facts={key: fact for key, fact in facts.items() if fact})
         else:
             report.add("malformed entry", where)

@@ -49,10 +49,11 @@ def photos_in(path: str | Path) -> list[Path]:
     path = _there(path)
     if not path.is_dir():
         return [path]
-    found = [p for p in path.iterdir() if p.suffix.lower() in _ENDINGS and p.name[0] != "."]
+    named = (p for p in path.iterdir() if p.suffix.lower() in _ENDINGS and p.name[0] != ".")
+    found = sorted(p for p in named if p.is_file())
     if not found:
         raise DataError(f"{path} is a folder without photographs: name one that has some, or files")
-    return sorted(p for p in found if p.is_file())
+    return found
 
 
 def read_photo(path: str | Path) -> Image.Image:

@@ -51,11 +51,11 @@ def augment(records: Iterable[CaptionedImage], copies: int = 2) -> Iterator[Capt
     Copy 1 is the photograph flipped left to right. Later copies are crops of it; the odd ones are
     flipped as well. Crops are random, with a seed derived from the id. In the captions of a flipped
     copy, left and right are swapped where they are directions. A copy's id ends with "#" and its
-    number; it has no boxes.
+    number; it has no boxes, and of a drawn scene no shapes, whose places would be others.
 
     Args:
         records: The photographs. Only those whose split begins with "train" or "restval" are
-            augmented.
+            augmented, in capitals or not.
         copies: How many records each training photograph becomes, the original included; 1 adds
             none.
 
@@ -65,11 +65,17 @@ def augment(records: Iterable[CaptionedImage], copies: int = 2) -> Iterator[Capt
     for record in records:
         yield record
         rng = np.random.default_rng(zlib.crc32(record.id.encode()))
-        for number in range(1, copies * record.split.startswith(("train", "restval"))):
+        for number in range(1, copies if _is_for_training(record.split) else 1):
             crop, flipped = None if number == 1 else _random_crop(rng), number % 2 == 1
             captions = tuple(map(swap_left_right, record.captions)) if flipped else record.captions
-            copy = replace(record, id=f"{record.id}#{number}", captions=captions, boxes=None)
+            facts = {name: fact for name, fact in record.facts.items() if name != "things"}
+            id = f"{record.id}#{number}"
+            copy = replace(record, id=id, captions=captions, boxes=None, facts=facts)
             yield replace(copy, crop=crop, flipped=flipped)
+
+
+def _is_for_training(split: str) -> bool:
+    return split.casefold().startswith(("train", "restval"))
 
 
 def _random_crop(rng: np.random.Generator) -> Box:

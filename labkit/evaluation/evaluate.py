@@ -242,11 +242,25 @@ def model_and_images(
 ) -> tuple[Captioner, FeatureStore]:
     """Open a trained model and the images that it is asked about; see `evaluate_model`."""
     captioner = Captioner.from_pretrained(run)
-    if (store := store or captioner.data) is None:
+    if (store := store or training_store(captioner)) is None:
         raise ValueError(f"{run} comes without its data: name a store with --data")
     images = FeatureStore(store, find_split(store, split or captioner.dev_split))
     compare_encoders(images, captioner)
     return captioner, images
+
+
+def training_store(captioner: Captioner) -> str | None:
+    """Where the store lies that a model was trained on; None if the model does not know.
+
+    Raises:
+        FileNotFoundError: It is not there any more.
+    """
+    if captioner.data is not None and not Path(captioner.data).is_dir():
+        raise FileNotFoundError(
+            f"{captioner.name} was trained on {captioner.data}, which is not there: name it with "
+            "--data"
+        )
+    return captioner.data
 
 
 def compare_encoders(store: FeatureStore, captioner: Captioner) -> None:

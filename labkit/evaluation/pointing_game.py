@@ -188,9 +188,9 @@ def score_scenes(
         attention_mode: The attention mode with which they were generated.
 
     Returns:
-        The scores; None if the store does not hold synthetic scenes.
+        The scores; None if the store holds other images than synthetic scenes.
     """
-    if "things" not in store.facts[0]:
+    if not all("things" in facts for facts in store.facts):
         return None
     grid = grid_of(store.encoder, store.length)
     hits = total = 0

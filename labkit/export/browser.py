@@ -28,7 +28,7 @@ from labkit.model.hard_attention import ATTENTIONS
 
 PAGE = Path(__file__).with_name("page")
 VIEWER = Path(__file__).parents[1] / "figures" / "viewer.js"
-MARK = "models.js"  # a folder that has it was exported, and may be replaced
+MARK, SIGN = "models.js", "written by labkit export"  # an export has this file, which says so
 PART = 9_000_000  # bytes in a script of weights; a multiple of 3, for base64
 MECHANISMS = ("soft", "argmax", "reinforce", "gumbel", "marginal")  # that page/model.js knows
 LICENCES = "LICENCES.txt"
@@ -46,18 +46,18 @@ def export_to_browser(
         models: Names of `list_pretrained`, or folders of runs, in the order of the page. All see
             through the same encoder.
         out: The folder to make.
-        overwrite: Replace a folder that an earlier export made.
+        overwrite: Replace a folder that an earlier export made, if it holds nothing else.
 
     Returns:
         `out`.
 
     Raises:
-        FileExistsError: `out` exists; or it is no earlier export.
+        FileExistsError: `out` exists; or it is no earlier export, or holds other files, too.
         FileNotFoundError: There is no such model.
         ValueError: A model cannot run in a browser, or the encoders differ.
     """
     out = Path(out)
-    if os.path.lexists(out) and not (overwrite and (out / MARK).is_file()):
+    if os.path.lexists(out) and not (overwrite and _is_export(out)):
         remedy = "name another folder" if overwrite else "remove it or name another folder"
         raise FileExistsError(f"{out} exists: {remedy}")
     captioners = _load(models)
@@ -75,9 +75,28 @@ def export_to_browser(
         _write_models(part / MARK, facts, entries)
         _write_licences(part / LICENCES, encoder, entries)
         if os.path.lexists(out):
+            _check_own(out, part)
             os.replace(out, Path(beside) / "old")
         os.replace(part, out)
     return out
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether an earlier export made a folder: others have scripts of this name, too."""
+    if not (folder / MARK).is_file():
+        return False
+    with open(folder / MARK, "rb") as file:
+        return SIGN.encode() in file.read(1000)
+
+
+def _check_own(old: Path, new: Path) -> None:
+    """Check that all that a folder holds is replaced: what a user put there is not labkit's."""
+    there = {path.name for path in new.iterdir()}
+    if others := sorted(path.name for path in old.iterdir() if path.name not in there):
+        raise FileExistsError(
+            f"{old} holds {others[0]}, which is not of the page: move it away, or name another "
+            "folder"
+        )
 
 
 def _load(models: Sequence[str | Path]) -> list[Captioner]:
@@ -230,7 +249,7 @@ def _write_models(file: Path, encoder: Mapping[str, Any], models: Iterable[dict[
     """Write the script that the page loads first."""
     lines = ",\n".join(json.dumps(model, ensure_ascii=False) for model in models)
     file.write_text(
-        '"use strict";\n/* The models of this folder; written by labkit export. */\n'
+        f'"use strict";\n/* The models of this folder; {SIGN}. */\n'
         "window.labkit = window.labkit || {};\n"
         'labkit.base = new URL(".", document.currentScript.src).href;\n'
         f"labkit.encoder = {json.dumps(encoder)};\nlabkit.models = [\n{lines}\n];\n",

@@ -132,9 +132,10 @@ def _limits(captioners: Sequence[Captioner], scenes: bool) -> list[str]:
     limits.append(
         "A map says where the model looked, not what it saw there. A wrong word has a map, too."
     )
-    if any(captioner.generation.mbr_candidates for captioner in captioners):
+    if drawn := sorted({captioner.generation.mbr_candidates for captioner in captioners} - {0}):
+        among = " or ".join(map(str, drawn))
         limits.append(
-            "labkit caption chooses among 32 captions the one that is most like the others. This "
-            "page takes the likeliest, so the two may differ."
+            f"labkit caption chooses among {among} captions the one that is most like the others. "
+            "This page takes the likeliest, so the two may differ."
         )
     return limits

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labkit.files import naming
-from labkit.model.captioner import FILES, list_pretrained
+from labkit.model.captioner import list_pretrained
+from labkit.model.model_files import FILES
 from labkit.store.export import FORMATS
 from labkit.store.export import export as export_store
 from labkit.store.manifest import MANIFEST

@@ -199,10 +199,13 @@ def read_photos(
         The records, and the facts about their source for the store's manifest.
 
     Raises:
-        FileNotFoundError, DataError: See the readers.
-        ValueError: The shares cannot be parsed.
+        FileNotFoundError: See the readers.
+        DataError: See the readers; or copies are asked for, and there is no training split.
+        ValueError: The shares cannot be parsed; or there is a seed, and no shares.
     """
     wanted = parse_shares(shares) if shares else {}
+    if seed and not wanted:
+        raise ValueError("--split-seed needs splits to make: add --make-splits, or leave it out")
     if source == "auto":
         source = find_layout(root)
         report.note(f"{root} is read as {source}")
@@ -219,7 +222,13 @@ def read_photos(
             "--make-splits 0.8,0.1,0.1"
         )
     if copies > 1:
-        records, facts["augment"] = list(augment(records, copies)), copies
+        count, facts["augment"] = len(records), copies
+        records = list(augment(records, copies))
+        if len(records) == count:
+            raise DataError(
+                f"--augment needs a training split, and {root} gives {', '.join(names)}: add "
+                "--make-splits, or leave out --augment"
+            )
     return records, facts
 
 

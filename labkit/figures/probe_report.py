@@ -11,12 +11,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from labkit.evaluation.evaluate import compare_encoders
+from labkit.evaluation.evaluate import compare_encoders, training_store
 from labkit.evaluation.probes import Row, probe_photos
 from labkit.evaluation.scene_probes import knows_only_scenes, probe_scenes
 from labkit.figures.strips import Picture
 from labkit.files import atomic_write, outputs, write_json
 from labkit.model.captioner import Captioner
+from labkit.model.model_files import own_files
 from labkit.store.shards import FeatureStore, find_split, source_of
 
 SCENES = 200  # that are asked about, unless told otherwise
@@ -51,9 +52,9 @@ def probe_model(
             known; or the model knows no scenes, and the store holds some.
     """
     files = [Path(out) / name for name in ("table.json", "table.md", "figure.png")]
-    outputs(*files, overwrite=overwrite, inputs=(run, store))
+    outputs(*files, overwrite=overwrite, inputs=(*own_files(run), store))
     captioner = Captioner.from_pretrained(run)
-    store, split = store or captioner.data, split or captioner.dev_split
+    store, split = store or training_store(captioner), split or captioner.dev_split
     seed = _seed_of_scenes(captioner, store)
     if seed is None:
         assert store is not None  # `_seed_of_scenes` raises

@@ -20,10 +20,9 @@ from labkit.model.checkpoint import checksum
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
 from labkit.model.generation import generate
-from labkit.model.model_files import read_model
+from labkit.model.model_files import FILES, read_model
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-FILES = ("config.json", "vocabulary.json", "model.safetensors")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,14 @@ from labkit.model import checkpoint
 from labkit.model.config import GenerationConfig, ModelConfig
 from labkit.model.decoder import Decoder
 
+FILES = ("config.json", "vocabulary.json", "model.safetensors")  # of a model
+OF_A_RUN = (*FILES, "checkpoint.safetensors", "metrics.jsonl", "calibration.json")
+
+
+def own_files(run: str | Path) -> list[Path]:
+    """The files of a run that no report may replace; the report itself may lie beside them."""
+    return [Path(run) / name for name in OF_A_RUN]
+
 
 def read_model(
     config_file: Path, vocabulary_file: Path, weights_file: Path
@@ -57,7 +65,8 @@ def read_config(file: Path) -> tuple[dict[str, Any], ModelConfig, GenerationConf
     config = read_json(file)
     parts = ("training", "model", "generation", "encoder")
     is_run = isinstance(config, dict) and isinstance(config.get("data"), str | None)
-    if not is_run or not all(isinstance(config.get(part), dict) for part in parts):
+    is_run = is_run and all(isinstance(config.get(part), dict) for part in parts)
+    if not is_run or not isinstance(config["training"].get("dev_split"), str | None):
         raise ValueError(f"{file} is not the config.json of a run: take the one training wrote")
     named = (config.get("data"), config["encoder"].get("weights"))
     if any(str(name).startswith(("//", "\\\\")) for name in named):  # Windows would log in there

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from tqdm import tqdm
 
 from labkit.files import atomic_write, writable_folder
-from labkit.store.shards import FeatureStore
+from labkit.store.shards import FeatureStore, find_split
 
 
 def shard_sizes(count: int, per_shard: int) -> list[int]:
@@ -39,7 +39,7 @@ def export(store: Path | str, split: str, to: str, out: Path | str) -> Path:
 
     Args:
         store: folder of the store.
-        split: name of the split.
+        split: name of the split, exact or common, see `labkit.store.shards.find_split`.
         to: "webdataset", "mds" or "safetensors".
         out: folder to make; it appears when it is complete. Until then the files are written beside
             it, in a folder whose name begins with ``.part-``.
@@ -49,13 +49,13 @@ def export(store: Path | str, split: str, to: str, out: Path | str) -> Path:
 
     Raises:
         ValueError: there is no such format.
-        StoreError: something in the store is damaged.
+        StoreError: something in the store is damaged, or there is no such split.
         FileExistsError: `out` exists.
         ModuleNotFoundError: the other tool is not installed.
     """
     if to not in FORMATS:
         raise ValueError(f"cannot export to {to!r}: choose one of {', '.join(FORMATS)}")
-    features, out = FeatureStore(store, split), Path(out)
+    features, out = FeatureStore(store, find_split(store, split)), Path(out)
     if os.path.lexists(out):
         raise FileExistsError(f"{out} exists: remove it or name another folder")
     with TemporaryDirectory(prefix=".part-", dir=writable_folder(out.parent)) as beside:
@@ -77,7 +77,8 @@ def _webdataset(store: FeatureStore, folder: Path) -> Iterator[None]:
     from webdataset import TarWriter
 
     for shard, begin in zip(store.shards, store.starts, strict=False):
-        with TarWriter(str(folder / Path(shard["name"]).with_suffix(".tar"))) as tar:
+        path = folder / Path(shard["name"]).with_suffix(".tar")
+        with open(path, "wb") as file, TarWriter(file) as tar:  # it reads some names as addresses
             for index in range(begin, begin + shard["count"]):
                 record = {"id": store.ids[index], "captions": store.captions[index]}
                 sample = {"__key__": f"{index:09d}", "npy": store.read([index])[0]}

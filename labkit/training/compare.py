@@ -15,7 +15,7 @@ training sees.
 import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,11 @@ from labkit.files import atomic_write, only_one, own_folder, read_json, write_js
 from labkit.model.captioner import Captioner
 from labkit.model.decoder import pad_captions
 from labkit.store.shards import FeatureStore, source_of
-from labkit.training.config import resolve
+from labkit.training.config import FROM_DATA, resolve
 from labkit.training.dev_split import DevSplit
 from labkit.training.gradient_variance import moments
 from labkit.training.recipes import parse_settings
-from labkit.training.run import starting_point, train
+from labkit.training.run import starting_point, train, with_full_paths
 from labkit.training.schedule import with_splits
 from labkit.training.trainer import Trainer
 
@@ -117,10 +117,12 @@ def compare(
 
     Raises:
         FileExistsError: ``out`` holds other files, or another process is writing it.
-        ValueError: A mechanism is unknown, two have one name, the store has no split to score on,
-            or a run in ``out`` was made with other settings.
+        ValueError: A mechanism is unknown, two have one name, a seed is among the settings, the
+            store has no split to score on, or a run in ``out`` was made with other settings.
     """
     mechanisms = [read_mechanism(text) for text in attentions]
+    if any("seed" in given for given in (overrides or {}, *(one.settings for one in mechanisms))):
+        raise ValueError("compare numbers the seeds itself: use --seeds")
     if len({one.folder for one in mechanisms}) < len(mechanisms):
         raise ValueError("two mechanisms have one name: begin one with another, best=...")
     overrides = {"patience": OFF} | (overrides or {})
@@ -148,6 +150,15 @@ def _dev_split(store: str | Path, overrides: dict[str, Any]) -> FeatureStore:
     return dev.store
 
 
+def _all_settings(store: str | Path, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Every setting of a new run by field, so that an earlier one with others is not resumed."""
+    given = with_full_paths(overrides)
+    settings = resolve(starting_point(store, given), given)
+    model = asdict(settings.model_config(vocab_size=1, encoder_dim=1))
+    model = {name: value for name, value in model.items() if name not in FROM_DATA}
+    return model | asdict(settings.training) | asdict(settings.generation)
+
+
 def _train_and_score(
     store: str | Path, mechanisms: Sequence[Mechanism], out: Path, seeds: int,
     overrides: dict[str, Any], progress: bool,
@@ -155,10 +166,11 @@ def _train_and_score(
     """Train each mechanism with each seed; write the table and the curves."""
     found: dict[str, list[dict[str, Any]]] = {one.label: [] for one in mechanisms}
     curves: dict[str, list[dict[str, Any]]] = {}
+    wanted = {one.label: _all_settings(store, overrides | one.settings) for one in mechanisms}
     for seed in range(seeds):
         for one in mechanisms:
             run = out / "runs" / f"{one.folder}-{seed}"
-            settings = overrides | one.settings | {"seed": seed}
+            settings = wanted[one.label] | {"seed": seed}
             trainer = train(store, run, settings, resume=True, progress=progress)
             curves.setdefault(one.label, trainer.state.rows)
             found[one.label].append(_score(trainer, progress))
@@ -166,7 +178,8 @@ def _train_and_score(
     write_json(out / "table.json", table)
     with atomic_write(out / "table.md") as part:
         decodings = {label: scores[0]["decoding"] for label, scores in found.items()}
-        part.write_text(as_markdown(table, decodings, seeds), encoding="utf-8")
+        split = " or ".join(dict.fromkeys(scores[0]["split"] for scores in found.values()))
+        part.write_text(as_markdown(table, decodings, seeds, split), encoding="utf-8")
     write_json(out / "curves.json", curves)
     with atomic_write(out / "loss.png") as part:
         loss_curves(curves).savefig(part)
@@ -234,7 +247,9 @@ def summarise(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | N
     return table
 
 
-def as_markdown(table: dict[str, dict[str, Any]], decodings: dict[str, str], seeds: int) -> str:
+def as_markdown(
+    table: dict[str, dict[str, Any]], decodings: dict[str, str], seeds: int, split: str = "dev"
+) -> str:
     """The table for a reader: a row a mechanism, mean and std of each score."""
     names = [name for name in TITLES if any(name in row for row in table.values())]
     lines = [f"| mechanism | {' | '.join(TITLES[name] for name in names)} |"]
@@ -242,7 +257,7 @@ def as_markdown(table: dict[str, dict[str, Any]], decodings: dict[str, str], see
     for label, row in table.items():
         cells = [_cell(name, row.get(name)) for name in names]
         lines.append(f"| {label} | {' | '.join(cells)} |")
-    lines += ["", f"Split dev, {seeds} seed{'s' * (seeds > 1)}: mean ± standard deviation.", ""]
+    lines += ["", f"Split {split}, {seeds} seed{'s' * (seeds > 1)}: mean ± standard deviation.", ""]
     return "\n".join(lines + [f"- {label}: {text}" for label, text in decodings.items()]) + "\n"
 
 

@@ -9,7 +9,7 @@ from labkit.model.generation import greedy
 from labkit.store.loader import Batch, Loader
 from labkit.training.dev_split import DevSplit
 from labkit.training.processes import draws_of_images
-from labkit.training.rewards import ImageFacts, images_of, read_reward
+from labkit.training.rewards import ImageFacts, check_scenes, images_of, read_reward
 from labkit.training.rollout import Sampler, advantage, reward_loss
 from labkit.training.trainer import Trainer
 
@@ -30,8 +30,11 @@ class RewardTrainer(Trainer):
     def make_judge(self) -> DevSplit:
         """What chooses the epoch: the reward."""
         self.images = images_of(self.train)
-        self.reward = read_reward(self.config.caption_reward or "", self.images)
-        return DevSplit(self.store, self.config.dev_split, self.reward)
+        name = self.config.caption_reward or ""
+        self.reward = read_reward(name, self.images)
+        judge = DevSplit(self.store, self.config.dev_split, self.reward)
+        check_scenes(name, images_of(judge.store) if judge.store else [], "dev split")
+        return judge
 
     def make_loader(self, dtype: torch.dtype | None = None, captions: str | None = None) -> Loader:
         """The images of the training split, in float32 and without a caption."""

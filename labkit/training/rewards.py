@@ -148,6 +148,8 @@ class CiderAndMeteor(Cider):
         """Give each caption's sum, 0 to 2."""
         ciders = super().__call__(captions, images)
         known = [n for n, image in enumerate(images) if image.references]
+        if not known:
+            return [cider / 10 for cider in ciders]
         references = {str(n): list(images[n].references) for n in known}
         each = score_each(references, {str(n): captions[n] for n in known})["meteor"]
         meteors = dict(zip(known, each, strict=True))
@@ -181,9 +183,7 @@ def read_reward(name: str, images: Sequence[ImageFacts]) -> Reward:
         FileNotFoundError: There is no such file.
         ValueError: There is no such reward, or it needs what the images do not have.
     """
-    if name in ("truth", "facts") and not all("things" in image.facts for image in images):
-        raise ValueError(f"the reward {name} needs drawn scenes: choose cider, cider+meteor or a "
-                         "function of your own, FILE.py:function")  # fmt: skip
+    check_scenes(name, images, "training split")
     if name in REWARDS:
         made = REWARDS[name]
         return made([image.references for image in images]) if isinstance(made, type) else made
@@ -192,6 +192,24 @@ def read_reward(name: str, images: Sequence[ImageFacts]) -> Reward:
         known = ", ".join(REWARDS)
         raise ValueError(f"there is no reward {name!r}: choose {known}, or FILE.py:function")
     return _of_each(_function(Path(file), function), name)
+
+
+def check_scenes(name: str, images: Sequence[ImageFacts], split: str) -> None:
+    """Check, before any work, that a split has the facts that a reward of this name reads.
+
+    Args:
+        name: As in `read_reward`.
+        images: Those of the split.
+        split: The split, for the message.
+
+    Raises:
+        ValueError: It has not.
+    """
+    if name in ("truth", "facts") and not all("things" in image.facts for image in images):
+        raise ValueError(
+            f"the reward {name} needs drawn scenes, and the {split} has other images: choose "
+            "cider, cider+meteor or a function of your own, FILE.py:function"
+        )
 
 
 def full_path(name: str) -> str:

@@ -139,8 +139,10 @@ MOVABLE = ("start", "caption_reward")  # they may be files
 
 
 def _same(name: str, old: Any, new: Any) -> bool:
-    if name in MOVABLE and old and new and not Path(old).exists():  # it was moved
-        return Path(old).name == Path(new).name
+    if name in MOVABLE and old and new:
+        file = old.rpartition(":")[0] if name == "caption_reward" else old  # FILE.py:function
+        if not Path(file).exists():  # it was moved
+            return Path(old).name == Path(new).name
     return old == new
 
 

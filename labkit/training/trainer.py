@@ -101,7 +101,9 @@ class Trainer:
             self.loader.load_state_dict(self.state.loader)
         self.model = self.make_model()
         if self.group.world_size > 1:
-            self.model = DistributedDataParallel(self.model)
+            # a sampler does not use all: argmax gives no gradient to scores, no step a baseline
+            unused = bool(config.caption_reward)
+            self.model = DistributedDataParallel(self.model, find_unused_parameters=unused)
 
     def _encode_captions(self) -> None:
         """Make the vocabulary, or take the start's; and all training captions as word ids."""

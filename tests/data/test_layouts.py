@@ -197,6 +197,15 @@ def test_tables_of_each_form_say_the_same(tmp_path, name):
         assert counts(records) == {"all": 2}
 
 
+def test_a_caption_that_ends_in_a_number_makes_no_token_file(tmp_path):
+    photos(tmp_path, ["1.jpg", "2.jpg"])
+    text(tmp_path / "t.tsv", "file\tcaption\tsplit\n1.jpg\tA player wears #12\ttrain\n"
+         "2.jpg\tA cat.\tdev\n")  # fmt: skip
+    records = read_table(tmp_path, report=DataReport(strict=True))
+    assert [(r.image.name, r.captions, r.split) for r in records] == [
+        ("1.jpg", ("A player wears #12",), "train"), ("2.jpg", ("A cat.",), "dev")]  # fmt: skip
+
+
 def test_a_table_with_captions_in_several_rows_and_columns_and_a_split(tmp_path):
     photos(tmp_path, ["1.jpg", "2.jpg", "3.jpg"])
     rows = ["image,caption_1,caption_2,split",

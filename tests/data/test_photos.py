@@ -159,6 +159,9 @@ def test_a_folder_stands_for_the_photographs_in_it(tmp_path, halves):
     assert photos_in(tmp_path / "other") == [tmp_path / "other"]
     with pytest.raises(DataError, match="without photographs"):
         photos_in(tmp_path / "more.jpg")
+    (tmp_path / "more.jpg" / "deeper.jpg").mkdir()
+    with pytest.raises(DataError, match="without photographs"):
+        photos_in(tmp_path / "more.jpg")
     with pytest.raises(FileNotFoundError, match="nothing is missing"):
         photos_in(tmp_path / "nothing")
 

@@ -20,6 +20,7 @@ from labkit.data.readers import (
     require_captions,
     tokenize,
 )
+from labkit.data.scenes import make_scenes
 
 
 def write(path: Path, content: str | bytes | dict) -> Path:
@@ -265,6 +266,19 @@ def test_coco_a_record_bears_the_name_asked_for(tmp_path, name):
     assert by_split(read_coco(tmp_path, [name])) == {name: ["2"]}
 
 
+def test_coco_an_image_listed_twice_has_its_captions_once(tmp_path):
+    content = coco_file([3, 1])
+    content["images"].append(content["images"][0])
+    write(tmp_path / "annotations/captions_train2017.json", content)
+    for n in (3, 1):
+        write(tmp_path / f"train2017/{n:012}.jpg", b"x")
+    report = DataReport()
+    records = read_coco(tmp_path, report=report)
+    assert [record.captions for record in records] == [
+        ("Dog 0 of 3.", "Dog 1 of 3."), ("Dog 0 of 1.", "Dog 1 of 1.")]  # fmt: skip
+    assert report.problems == {"image listed twice": ["captions_train2017.json images[2]"]}
+
+
 def test_coco_of_several_years(tmp_path):
     coco(tmp_path, "train2014", [1, 2])
     coco(tmp_path, "train2017", [2, 3])
@@ -477,6 +491,18 @@ def test_a_mirror_exchanges_left_and_right():
         "Left of a bright car, the rightmost man",
         "he copyrights the Right-HAND one, right",
     )
+
+
+def test_a_training_split_in_capitals_is_augmented_too():
+    records = [CaptionedImage("a", Path("a"), ("one",), name) for name in ("Train", "RESTVAL")]
+    assert [copy.id for copy in augment(records)] == ["a", "a#1"] * 2
+
+
+def test_a_copy_of_a_scene_does_not_say_where_its_shapes_were():
+    scene = make_scenes(1, seed=2, split="train")[0]
+    plain, copy = augment([scene])
+    assert plain is scene and "things" in scene.facts and copy.boxes is None
+    assert copy.facts == {name: fact for name, fact in scene.facts.items() if name != "things"}
 
 
 def test_further_copies_are_crops_the_same_each_time():

@@ -117,3 +117,9 @@ def test_command_and_what_the_model_says_then(scenes_store, tmp_path, capsys):
     (model / "calibration.json").write_text('{"intercept": 1}')
     with pytest.raises(ValueError, match=r"calibration\.json"):
         Captioner.from_pretrained(model)
+
+
+def test_a_check_writes_no_folder(tmp_path):
+    done = labkit("calibrate", "scenes-soft", "--check", "--out", tmp_path / "out")
+    assert_one_sentence(done, "--check writes no calibration: leave out --out")
+    assert not (tmp_path / "out").exists()

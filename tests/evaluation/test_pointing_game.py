@@ -11,6 +11,7 @@ from labkit.evaluation.pointing_game import (
     pointing_of_generated,
     points_at,
     scene_scores,
+    score_scenes,
     told,
 )
 
@@ -171,3 +172,12 @@ def test_how_much_captions_tell():
 def test_an_empty_caption_scores_nothing():
     scores = scene_scores([([], looks())], [[RED, BLUE]], GRID, known=(0, 0))
     assert scores == SceneScores(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_a_split_with_copies_of_scenes_is_not_scored_as_scenes():
+    """Of a flipped or cropped copy nobody knows where its shapes are."""
+
+    class Store:
+        facts = ({"things": []}, {})
+
+    assert score_scenes(None, None, Store(), [], None) is None

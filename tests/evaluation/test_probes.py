@@ -4,6 +4,7 @@ Slow (half a minute): the shipped models are asked all questions, and Java token
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from labkit.evaluation.probes import Row, probe_photos, rows_of
 from labkit.evaluation.removals import SceneProbe
 from labkit.evaluation.scene_probes import probe_scenes
 from labkit.figures.probe_report import as_markdown, draw_rows, pooled, side_by_side
+from labkit.model.captioner import PRETRAINED
 from labkit.model.decoder import pad_captions
 from labkit.store.shards import FeatureStore
 from labkit.store.writer import StoreWriter
@@ -262,3 +264,28 @@ def test_what_cannot_be_asked_is_said_in_one_sentence(tmp_path):
     done = labkit("probe", "scenes-soft", "--out", tmp_path / "file")
     assert_one_sentence(done, "file")
     assert labkit("probe", "scenes-soft", "--out", tmp_path, "--count", 2).returncode == 2
+
+
+def test_a_report_may_lie_in_the_run_and_the_runs_own_files_stay(tmp_path):
+    """Each command gets past its outputs, and stops at what else is wrong."""
+    run = shutil.copytree(PRETRAINED / "scenes-soft", tmp_path / "run")
+    (run / "probed").mkdir()
+    for report in (run / "probed" / "table.json", run / "scores.json"):
+        report.write_text("{}")
+    done = labkit("probe", run, "--out", run / "probed", "--split", "tset", "--overwrite")
+    assert_one_sentence(done, "scenes have the splits")
+    for verb in ("evaluate", "calibrate"):
+        words = [verb, run, "--data", tmp_path / "none", "--overwrite", "--json"]
+        assert_one_sentence(labkit(*words, run / "scores.json"), "no finished store")
+        for own in ("config.json", "vocabulary.json", "model.safetensors"):
+            assert_one_sentence(labkit(*words, run / own), f"{own} is read by this command")
+
+
+def test_a_store_that_was_moved_is_asked_for(tmp_path):
+    run = shutil.copytree(PRETRAINED / "scenes-soft", tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"data": str(tmp_path / "gone")}))
+    for words in (["evaluate", run], ["probe", run, "--out", tmp_path / "out"],
+                  ["calibrate", run, "--out", tmp_path / "out"]):  # fmt: skip
+        done = labkit(*words)
+        assert_one_sentence(done, "run was trained on", "gone, which is not there: name it with")

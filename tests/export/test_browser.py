@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 import struct
 import threading
 import zlib
@@ -23,6 +24,7 @@ from labkit.data.photos import read_photo, to_input
 from labkit.data.vocabulary import EOS, SPECIAL, Vocabulary
 from labkit.export import browser as exporter
 from labkit.export import export_to_browser
+from labkit.export.examples import examples_script
 from labkit.files import read_json, write_json
 from labkit.model import checkpoint
 from labkit.model.captioner import PRETRAINED
@@ -613,6 +615,18 @@ def test_no_script_is_larger_than_16_mb_and_the_parts_are_the_file(flickr):
     assert text == (PRETRAINED / "flickr8k-soft" / "model.safetensors").read_bytes()
 
 
+def test_the_page_says_among_how_many_captions_labkit_chooses(tmp_path):
+    encoder = read_json(PRETRAINED / "scenes-soft" / "config.json")["encoder"]
+    for count in (0, 5, 12):
+        a_run(tmp_path / f"run{count}", "soft", GenerationConfig(mbr_candidates=count), encoder)
+    def said(*counts):
+        runs = [Captioner.from_pretrained(tmp_path / f"run{count}") for count in counts]
+        return examples_script(runs).split("labkit.limits")[1]
+
+    assert "chooses among 5 or 12 captions" in said(12, 0, 5)
+    assert "chooses among 12 captions" in said(12) and "chooses" not in said(0)
+
+
 def test_two_runs_of_one_name_are_told_apart(tmp_path):
     encoder = read_json(PRETRAINED / "scenes-soft" / "config.json")["encoder"]
     for base in ("a", "b"):
@@ -631,6 +645,17 @@ def test_a_folder_is_complete_or_absent_and_not_overwritten(tmp_path, monkeypatc
     export_to_browser(["scenes-hard"], out, overwrite=True)
     assert "scenes-hard" in (out / "models.js").read_text(encoding="utf-8")
     (tmp_path / "mine").mkdir()
+    with pytest.raises(FileExistsError, match="mine exists: name another"):
+        export_to_browser(["scenes-soft"], tmp_path / "mine", overwrite=True)
+    for name in ("CNAME", ".git/config"):  # as where the page lies in a repository
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+        with pytest.raises(FileExistsError, match=rf"out holds {name.split('/')[0]}, which is not"):
+            export_to_browser(["scenes-soft"], out, overwrite=True)
+        assert (out / name).read_text() == "mine"
+        shutil.rmtree(out / name.split("/")[0], ignore_errors=True)
+        (out / name).unlink(missing_ok=True)
+    (tmp_path / "mine" / "models.js").write_text("export const models = [];")
     with pytest.raises(FileExistsError, match="mine exists: name another"):
         export_to_browser(["scenes-soft"], tmp_path / "mine", overwrite=True)
     monkeypatch.setattr(exporter, "_write_licences", lambda *_: 1 / 0)

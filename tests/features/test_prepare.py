@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labkit.data.readers import CaptionedImage, DataReport
+from labkit.data.readers import CaptionedImage, DataError, DataReport
 from labkit.features import prepare as preparing
 from labkit.features.encoder import EncoderConfig
-from labkit.features.prepare import prepare
+from labkit.features.prepare import prepare, read_photos
 from labkit.files import fingerprint
 from labkit.store.shards import FeatureStore
 from labkit.store.writer import DRAFT
@@ -151,3 +151,17 @@ def test_where_the_weights_lie_is_not_what_the_network_is(photos, tmp_path, monk
         make(records_of(photos), store, EncoderConfig(size=64, block="stride16"))
     with pytest.raises(FileExistsError, match="a different store, its source is 'x', not 'y'"):
         make(records_of(photos), store, source={"source": "y"})
+
+
+def test_options_that_would_do_nothing_are_refused(photos):
+    (photos / "captions.csv").write_text("file_name,caption\n0.png,a dog\n1.png,the dog\n")
+
+    def read(**more):
+        return read_photos("table", photos, None, DataReport(), **more)
+
+    with pytest.raises(DataError, match=r"needs a training split, and .*photos gives all: add"):
+        read(copies=2)
+    with pytest.raises(ValueError, match="--split-seed needs splits to make"):
+        read(seed=1)
+    records, facts = read(copies=2, shares="0.5,0.5", seed=1)
+    assert len(records) == 3 and facts["augment"] == 2 and facts["made_splits"]["seed"] == 1

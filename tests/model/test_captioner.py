@@ -165,6 +165,7 @@ def rewrite(folder, change):
         (lambda c: c.pop("generation"), "not the config.json of a run"),
         (lambda c: c.update(encoder=None), "not the config.json of a run"),
         (lambda c: c.update(data=3), "not the config.json of a run"),
+        (lambda c: c["training"].update(dev_split=5), "not the config.json of a run"),
         (lambda c: c.clear(), "not the config.json of a run"),
     ],
 )

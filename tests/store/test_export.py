@@ -1,5 +1,6 @@
 import json
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,17 @@ def test_round_trip_through_webdataset(store, tmp_path):
     assert len(tars) == len(store.shards)
     read = wds.WebDataset(tars, shardshuffle=False).decode()
     check(store, [(s["json"]["id"], s["json"]["captions"], s["npy"]) for s in read])
+
+
+def test_a_folder_whose_name_looks_like_an_address_is_a_folder(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = export(store.root, "train", "webdataset", Path("exp:1") / "wds")
+    with tarfile.open(min(out.iterdir())) as tar:
+        assert len(tar.getnames()) == 2 * store.shards[0]["count"]
+
+
+def test_a_split_is_found_by_its_other_names(store, tmp_path):
+    assert len(list(export(store.root, "training", "safetensors", tmp_path / "o").iterdir())) == 4
 
 
 def test_round_trip_through_mosaicml_streaming(store, tmp_path):

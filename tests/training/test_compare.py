@@ -47,7 +47,12 @@ def test_the_table_has_a_row_for_each():
     assert lines[0] == "| mechanism | BLEU-4 | entropy |"
     assert lines[2] == "| soft | 0.250 ± 0.010 | 2.000 |"
     assert lines[3] == "| argmax | 0.125 ± 0.000 |  |"
-    assert "3 seeds" in lines[5] and lines[-2:] == ["- soft: beam search", "- argmax: greedy"]
+    assert lines[5].startswith("Split dev, 3 seeds")
+    assert lines[-2:] == ["- soft: beam search", "- argmax: greedy"]
+
+
+def test_the_table_names_its_split():
+    assert "Split test, 1 seed:" in as_markdown({"soft": {}}, {"soft": "greedy"}, 1, "test")
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +123,14 @@ def test_what_is_finished_is_not_done_again(compared):
     folder, settings, table = compared
     runs = folder / "out" / "runs"
     kept = {path: path.stat().st_mtime_ns for path in runs.glob("*/*.safetensors")}
-    (runs / "gumbel-1" / "scores.json").unlink()  # as if stopped here
+    (runs / "gumbel-1" / "scores.json").unlink()  # as if stopped here,
+    picture = runs / "soft-0" / "probe-10" / "figure.png"
+    picture.unlink()  # or while a run was probed
     assert compare(
-        folder / "store", MECHANISMS[:4], folder / "out", 2, settings, progress=False
+        folder / "store", MECHANISMS[:4], folder / "out", 2, settings, probe=10, progress=False
     ) == {label: row for label, row in table.items() if label != "marginal"}
     assert kept == {path: path.stat().st_mtime_ns for path in runs.glob("*/*.safetensors")}
+    assert picture.exists()
 
 
 def test_other_settings_in_the_same_folder_are_refused(compared):
@@ -136,6 +144,10 @@ def test_other_settings_in_the_same_folder_are_refused(compared):
             settings | {"hidden_dim": 32},
             progress=False,
         )
+    for left_out, says in (("epochs", "epochs = 1, not"), ("hidden_dim", "hidden_dim = 24, not")):
+        others = {name: value for name, value in settings.items() if name != left_out}
+        with pytest.raises(ValueError, match=says):  # the recommended one is another, too
+            compare(folder / "store", ["soft"], folder / "out", 1, others, progress=False)
     with pytest.raises(ValueError, match="one name"):
         compare(folder / "store", ["soft", "soft"], folder / "out", 1, progress=False)
 
@@ -149,6 +161,9 @@ def test_what_cannot_be_compared_is_said_before_the_first_training(tmp_path):
         compare(store, ["soft", "reinforce:baseline=others"], out, 1, SMALL, progress=False)
     with pytest.raises(FileNotFoundError):
         compare(store, ["soft"], out, 1, SMALL, [tmp_path / "no.jpg"], progress=False)
+    for mechanism, settings in (("soft", SMALL | {"seed": 7}), ("soft:seed=5", SMALL)):
+        with pytest.raises(ValueError, match="numbers the seeds itself: use --seeds"):
+            compare(store, ["argmax", mechanism], out, 1, settings, progress=False)
     assert not out.exists()
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "table.md").write_text("mine")

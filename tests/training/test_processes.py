@@ -30,6 +30,9 @@ KINDS = [
     {"attention": "marginal", "places": 2},
     {"caption_reward": "cider", "samples": 3, "attention": "reinforce", "batch_size": 5},
 ]
+REWARDED = [  # with parameters that no sampled caption depends on
+    {"attention": "argmax"}, {"attention": "reinforce", "baseline": "learned"},
+]  # fmt: skip
 SCRIPT = """
 import json, sys
 import torch
@@ -53,7 +56,11 @@ def test_every_mechanism_samples_the_same_in_two_processes_as_in_one(store, tmp_
 
     So losses and weights agree to some 1e-6; a region sampled otherwise would change them by 1e-3.
     """
-    kinds = [SMALL | {"epochs": 1, "log_every": 1} | kind for kind in KINDS]
+    mine = tmp_path / "mine.py"
+    mine.write_text("def f(caption, *_):\n    return len({*caption.split()}) - len(caption) / 9\n")
+    rewarded = {"caption_reward": f"{mine}:f", "samples": 2, "batch_size": 5}
+    kinds = KINDS + [rewarded | kind for kind in REWARDED]
+    kinds = [SMALL | {"epochs": 1, "log_every": 1} | kind for kind in kinds]
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
     done = torchrun(2, script, store, tmp_path / "two", json.dumps(kinds), first=TRAINING)

@@ -5,13 +5,15 @@ Slow: real trainings, and Java for the scores.
 
 import json
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from commands import assert_one_sentence, labkit
 from test_trainer import SMALL, StoppedError, make_store, stopping
 
-from labkit import Captioner, FeatureStore
+from labkit import Captioner, FeatureStore, make_scenes
 from labkit.store.writer import StoreWriter
 from labkit.training.compare import compare
 from labkit.training.config import PHOTOS, resolve
@@ -19,6 +21,7 @@ from labkit.training.dev_split import DevSplit
 from labkit.training.reward_trainer import RewardTrainer
 from labkit.training.rewards import images_of, read_reward
 from labkit.training.run import starting_point, train
+from labkit.training.run_folder import _same
 
 torch.set_num_threads(1)
 
@@ -200,6 +203,26 @@ def test_a_run_is_resumed_from_any_folder(base, tmp_path, monkeypatch):
                  {"caption_baseline": "none"}):  # fmt: skip
         with pytest.raises(ValueError, match=f"has {next(iter(more))} = .*: resume with its"):
             train(store, tmp_path / "run", moved | more, resume=True, progress=False)
+
+
+def test_the_dev_split_needs_what_the_reward_reads(tmp_path):
+    """That is said before the first epoch: at its end, the epoch would be lost."""
+    scene, store = make_scenes(1, seed=1)[0], tmp_path / "store"
+    with StoreWriter(store, 4, 8, {"grid": [2, 2]}, {"made": "for a test"}, 10) as writer:
+        for split, facts in (("train", scene.facts), ("dev", None)):
+            writer.add(split, split, np.zeros((4, 8), np.float16), scene.captions, None, facts)
+    settings = SMALL | {"epochs": 1, "caption_reward": "truth"}
+    with pytest.raises(ValueError, match="needs drawn scenes, and the dev split has other images"):
+        train(store, tmp_path / "run", settings, progress=False)
+
+
+def test_a_reward_of_another_function_is_another_reward():
+    """Its name is a file's and a function's: the file is there, so it was not moved."""
+    file = Path(__file__)
+    assert not _same("caption_reward", f"{file}:one", f"/elsewhere/{file.name}:one")
+    assert _same("caption_reward", f"/elsewhere/{file.name}:one", f"{file}:one")
+    assert not _same("caption_reward", f"/elsewhere/{file.name}:one", f"{file}:two")
+    assert not _same("caption_reward", "cider", "truth") and _same("start", "/gone/a", "b/a")
 
 
 def test_a_reward_can_be_compared_with_references(base, tmp_path):

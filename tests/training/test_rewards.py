@@ -83,6 +83,12 @@ def test_cider_and_meteor_are_added_as_shares_of_one():
     assert reward(captions, IMAGES) == pytest.approx(wanted)
 
 
+def test_cider_and_meteor_of_images_without_references_are_nothing():
+    """A batch may have none, if few images have captions."""
+    bare = ImageFacts([], {})
+    assert read_reward("cider+meteor", IMAGES)(["a dog", "a cat"], [bare, bare]) == [0, 0]
+
+
 def test_a_function_of_ones_own(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
