@@ -72,5 +72,5 @@ def torchrun(
     options = ["--standalone", f"--nproc-per-node={count}", f"--max-restarts={restarts}", *options]
     return subprocess.run(
         [sys.executable, *program, *options, *map(str, [script, *words])],
-        capture_output=True, text=True, timeout=300, env=environment,
+        capture_output=True, text=True, timeout=600, env=environment,
     )  # fmt: skip

@@ -100,8 +100,7 @@ class Trainer:
             self.state = self.folder.restore(self.decoder, self.average, self.optimizer)
             self.loader.load_state_dict(self.state.loader)
         self.model = self.make_model()
-        if self.group.world_size > 1:
-            # a sampler does not use all: argmax gives no gradient to scores, no step a baseline
+        if self.group.world_size > 1:  # samples may leave weights unused, such as argmax's scores
             unused = bool(config.caption_reward)
             self.model = DistributedDataParallel(self.model, find_unused_parameters=unused)
 
