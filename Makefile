@@ -55,10 +55,11 @@ book: .venv/.installed-book
 	$(BIN)/jupyter-book build -W -n --keep-going .
 	@echo "The book is here: _build/html/index.html"
 
-# Two test files at a time, one thread each; a file's tests stay together, for they share what they made.
+# Three test files at a time, one thread each: some wait for a browser or for other processes, and two
+# cores stay busy. A file's tests stay together, for they share what they made.
 # Files begin in the order of tests/conftest.py, the long ones first.
 test: .venv/.installed-tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12 -rs tests labs
+	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 12 -rs tests labs
 
 lint: .venv/.installed-tests
 	$(BIN)/ruff check .

@@ -58,7 +58,7 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
     """Score one generated caption per image against the human captions of that image, over all.
 
     The first call starts METEOR's Java program: about 10 seconds of one core and half a gigabyte of
-    memory, or a third and a fifth of that if the captions have at most 300 different words. It
+    memory, or a third and a fifth of that if the captions have at most 600 different words. It
     stays for the next call; `start_meteor` starts it in advance.
 
     Args:

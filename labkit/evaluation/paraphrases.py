@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from isal import igzip
 
-MOST_WORDS = 300  # of more words the pairs are many, and METEOR may as well read the table
+MOST_WORDS = 600  # of more words the pairs are many, and METEOR may as well read the table
 CHUNK = 1 << 22  # bytes
 RUN = re.compile(r"[^\W\d_]+|\d+")
 BRACKETS = frozenset(("lrb", "rrb", "lsb", "rsb", "lcb", "rcb"))
@@ -44,7 +44,8 @@ def write_part(table: Path, words: Set[str], out: IO[bytes]) -> None:
         words: Runs of letters and of digits, see `runs`.
         out: An open file; it is left open.
     """
-    begins, rest = _beginnings(words), b""
+    spelled, rest = [word.encode() for word in words], b""
+    beginnings, endings = _threes(spelled), _threes(word[::-1] for word in spelled)
     fits = _Fitting(words).__getitem__
     unpack: Any = igzip.open  # declares no types
     with unpack(table) as packed, unpack(out, "wb") as part:
@@ -53,12 +54,13 @@ def write_part(table: Path, words: Set[str], out: IO[bytes]) -> None:
             letters = np.frombuffer(text, np.uint8)
             all_ends = np.flatnonzero(letters == ord("\n"))
             ends = all_ends[: len(all_ends) // LINES * LINES].reshape(-1, LINES)  # (pairs, 3)
-            starts = np.concatenate([[0], ends[:-1, -1] + 1]) if len(ends) else ends[:, 0]
-            likely = begins[_numbers(letters, ends[:, 0])] & begins[_numbers(letters, ends[:, 1])]
-            places = np.column_stack([starts, ends])[likely].tolist()
-            for start, first, second, end in places:
-                phrases = text[first:second].split(), text[second:end].split()
-                if all(map(fits, phrases[0])) and all(map(fits, phrases[1])):
+            starts = np.concatenate([[0], ends[:-1, -1] + 1])[: len(ends)]
+            pairs = np.column_stack([starts, ends])  # where a pair begins, and its lines end
+            for line in (1, 2):  # its phrases
+                pairs = pairs[beginnings[_numbers(letters, pairs[:, line], 1)]]
+                pairs = pairs[endings[_numbers(letters, pairs[:, line + 1], -1)]]
+            for start, first, _, end in pairs.tolist():
+                if all(map(fits, text[first:end].split())):
                     part.write(text[start : end + 1])
             rest = text[ends[-1, -1] + 1 :] if len(ends) else text
 
@@ -75,21 +77,24 @@ class _Fitting(dict[bytes, bool]):
         return self[word]
 
 
-def _numbers(letters: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Number the first three bytes after each end of a line; such a line has at least one."""
+def _numbers(letters: np.ndarray, ends: np.ndarray, step: int) -> np.ndarray:
+    """Number the first three bytes after each end of a line, or the last three before it."""
     numbers = np.zeros(len(ends), np.int32)
     for k in (1, 2, 3):
-        numbers = numbers << 8 | letters[np.minimum(ends + k, len(letters) - 1)]
+        numbers = numbers << 8 | letters[np.minimum(ends + step * k, len(letters) - 1)]
     return numbers
 
 
-def _beginnings(words: Set[str]) -> np.ndarray:
-    """Which three bytes a phrase of these words may begin with, one place for each three."""
+def _threes(words: Iterable[bytes]) -> np.ndarray:
+    """Which three bytes a phrase of these words may begin with, one place for each three.
+
+    A phrase may be shorter: then the end of its line is among the three.
+    """
     known = np.zeros((256, 256, 256), bool)
     byte = np.arange(256)
     letter, digit = (byte >= ord("a")) & (byte <= ord("z")), (byte >= 48) & (byte <= 57)
     known[~(letter | digit)] = known[:, byte > 127] = known[:, :, byte > 127] = True
     for word in words:
-        start, after = word.encode()[:3], ~(letter if word.isalpha() else digit)
+        start, after = word[:3], ~(digit if word.isdigit() else letter)
         known[(*start, after) if len(start) < 3 else (*start,)] = True
     return known.reshape(-1)

@@ -20,7 +20,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.spice import get_stanford_models
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from labkit.evaluation import meteor, metrics
+from labkit.evaluation import meteor, metrics, paraphrases
 from labkit.evaluation.metrics import score, score_each
 from labkit.evaluation.results import warn_if_not_english
 
@@ -99,13 +99,30 @@ def test_agrees_with_pycocoevalcap_used_directly(monkeypatch, no_meteor):
     assert len(meteor._running.words) < 100
 
 
-def test_other_words_start_a_meteor_that_knows_all(no_meteor):
-    few = score({"a": ["a dog runs"]}, {"a": "a dog is running"})
+class Program:
+    """Stands for METEOR's Java program, where only its start matters."""
+
+    def __init__(self, words):
+        self.words, self.ended = words, False
+
+    def alive(self):
+        return not self.ended
+
+    def close(self):
+        self.ended = True
+
+
+def test_other_words_start_a_meteor_that_knows_all(no_meteor, monkeypatch):
+    monkeypatch.setattr(meteor, "_Meteor", Program)
+    meteor.start_meteor(["a dog runs", "leaps"])
     first = meteor._running
-    assert score({"a": ["a dog runs"]}, {"a": "a dog is running"}) == few
-    assert meteor._running is first
-    score({"a": ["a child leaps"]}, {"a": "a kid jumps"})
-    assert meteor._running.words is None and not first.alive()
+    meteor.start_meteor(["a dog leaps"])
+    assert meteor._running is first and "dog" in first.words and not first.ended
+    meteor.start_meteor(["a cat"])
+    assert meteor._running.words is None and first.ended
+    meteor.start_meteor(["any other"])
+    meteor.start_meteor()
+    assert not meteor._running.ended
 
 
 def test_an_empty_caption_counts_as_nothing_and_shifts_nothing():
@@ -210,6 +227,7 @@ def test_what_a_java_program_said_last_reaches_the_user(
     references, hypotheses = {"a": ["a dog"]}, {"a": ["a dog"]}
     for module in (meteor, metrics):
         monkeypatch.setattr(module, "JAVA", [str(java)])
+    monkeypatch.setattr(paraphrases, "MOST_WORDS", 0)  # it would read no table
     for work in (meteor.compute_meteor, metrics.tokenized):
         with pytest.raises(ChildProcessError, match=reason) as caught:
             work(references, hypotheses)
