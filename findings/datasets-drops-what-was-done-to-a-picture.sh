@@ -4,8 +4,9 @@
 # A good guess: the picture that a function for Dataset.map gives back, or that Dataset.from_dict is given, is the one
 # that is stored. But a Pillow image that was opened from a file still knows the file's name, and then only the name
 # is stored: the next reader opens the file anew. What thumbnail or paste did to it is lost, and nothing is said.
-# resize makes an image without a name, which is stored. Where the data set holds the bytes (as from Parquet) there is no name either, and all changes are kept. So a region that was blanked out to
-# see whether a captioner looks at it, or a face that was hidden, is back as soon as the pictures lie in a folder.
+# resize makes an image without a name, which is stored. Where the data set holds the bytes (as from Parquet) there is
+# no name either, and all changes are kept. So a region that was blanked out to see whether a captioner looks at it,
+# or a face that was hidden, is back as soon as the pictures lie in a folder.
 #
 # Seen with: datasets 5.2.0, Pillow 13.0.0, numpy 2.4.6, Python 3.11 (2026-11-29), a grey picture of 640 x 480, made
 # 64 wide, or with its left half black:
