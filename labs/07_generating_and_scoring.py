@@ -30,7 +30,7 @@ import torch
 
 import labkit
 from labkit.checks import check
-from labkit.evaluation.metrics import start_meteor
+from labkit.evaluation.meteor import start_meteor
 
 torch.set_num_threads(1)  # for the same numbers on every machine
 torch.set_grad_enabled(False)  # nothing is trained in this lab

@@ -276,6 +276,6 @@ def _stem(word: str) -> str:
 
 @cache
 def _stemmer() -> Any:
-    from snowballstemmer import stemmer  # has no types
+    from snowballstemmer import stemmer  # only photographs need it
 
     return stemmer("english")

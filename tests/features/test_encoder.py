@@ -187,6 +187,18 @@ def resnet(tmp_path_factory):
     return network, folder
 
 
+def test_weights_of_half_precision_are_computed_with_in_float32(resnet):
+    network, folder = resnet
+    half = {name: x.half() if x.is_floating_point() else x for name, x in
+            network.state_dict().items()}  # fmt: skip
+    save_file(half, folder / "half.safetensors")
+    images = pictures(1, 64)
+    files = (str(folder / name) for name in ("half.safetensors", "r.safetensors"))
+    encoders = (load_encoder(EncoderConfig("resnet18", 64, weights=file)) for file in files)
+    rough, exact = (encoder(images) for encoder in encoders)
+    torch.testing.assert_close(rough, exact, atol=0.02, rtol=0.02)
+
+
 @pytest.mark.parametrize("file", ["r.pth", "r.safetensors"])
 def test_torchvision_network_from_a_file(resnet, file):
     network, folder = resnet

@@ -2,8 +2,9 @@
 /* From a photograph's pixels to its annotation vectors a_1 ... a_L (section 3.1.1).
 
    Its networks are EfficientNet-Lites, as in labkit/features/backbones.py: convolutions, each with
-   its batch norm folded into weights and bias. Several lie side by side. A `map` has `channels` planes of rows x columns
-   numbers, each plane `area` numbers long (a multiple of 4, for the products). */
+   its batch norm folded into weights and bias. The maps of several lie side by side. A `map` has
+   `channels` planes of rows x columns numbers, each plane `area` numbers long (a multiple of 4, for
+   the products). */
 
 labkit.newMap = (channels, rows, columns) => {
   const area = (rows * columns + 3) & ~3;
