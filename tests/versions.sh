@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run a part of the tests with the wheel installed, in environments of their own:
+# Install the wheel in environments of their own; use it, and then run a part of the tests with it:
 #
 #   tests/versions.sh lowest                 # the oldest versions that pyproject.toml allows
 #   tests/versions.sh newest python3.13      # the newest that there are
@@ -40,21 +40,33 @@ fi
 uv=$folder/uv/bin/uv
 export UV_CACHE_DIR=$folder/cache UV_LINK_MODE=hardlink  # on the same disk: files are linked, not copied
 
-[ -x "$env/bin/python" ] || "$uv" venv --quiet --python "$python" "$env"
-"$uv" pip install --quiet --python "$env/bin/python" --resolution "$resolution" --upgrade \
-  --requirements pyproject.toml --extra tests
-
 # The wheel, and the tests beside it: nothing of labkit can come from this folder.
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
-cp -r labkit tests labs pyproject.toml README.md LICENSE "$place"
+cp -r labkit tests labs benchmarks pyproject.toml README.md LICENSE "$place"
 "$uv" build --quiet --wheel --out-dir "$place/wheel" "$place"
-"$uv" pip install --quiet --python "$env/bin/python" --no-deps --reinstall "$place"/wheel/*.whl
 rm -r "$place/labkit"
 
+# First as a user has it: the wheel and what it asks for, nothing else, from another folder.
+export OMP_NUM_THREADS=1
+"$uv" venv --quiet --clear --python "$python" "$env"
+"$uv" pip install --quiet --python "$env/bin/python" --resolution "$resolution" \
+  --requirements pyproject.toml
+"$uv" pip install --quiet --python "$env/bin/python" --no-deps "$place"/wheel/*.whl
 cd "$place"
+"$env/bin/python" -c '
+from PIL import Image
+from labkit import make_scenes
+Image.fromarray(make_scenes(1)[0].image).save("scene.png")'
+"$env/bin/labkit" doctor
+"$env/bin/labkit" caption scenes-soft scene.png
+"$env/bin/labkit" caption flickr8k-soft "${PHOTO:-scene.png}"  # a photograph, if one is named
+"$env/bin/labkit" demo --count 200
+
+"$uv" pip install --quiet --python "$env/bin/python" --resolution "$resolution" --upgrade \
+  --requirements pyproject.toml --extra tests
 result=passed
-OMP_NUM_THREADS=1 "$env/bin/pytest" -q -p no:cacheprovider "${part[@]}" || result=FAILED
+"$env/bin/pytest" -q -p no:cacheprovider "${part[@]}" || result=FAILED
 "$env/bin/python" - "$which" "$result" <<'SAY'
 import datetime, platform, sys
 from importlib.metadata import version
