@@ -181,7 +181,7 @@ def test_no_module_is_longer_than_a_few_pages():
 
 def test_the_package_can_be_read_in_an_evening():
     """Lines of code: blank lines, comments and docstrings are what makes them readable."""
-    assert 0 < sum(map(lines_of_code, MODULES)) <= 9500
+    assert 0 < sum(map(lines_of_code, MODULES)) <= 9800
 
 
 def lines_of_code(path: Path) -> int:

@@ -85,6 +85,37 @@ def people(
 
 
 @app.command()
+def detect_words(
+    run: Run,
+    out: Annotated[Path | None, Option(help="Folder to write to. Default: the run's.")] = None,
+    data: Annotated[Path | None, Option(help="A store. Default: the training store.")] = None,
+    train_split: Annotated[str | None, Option(help="Learn from this split, not train.")] = None,
+    dev_split: Annotated[str | None, Option(help="Choose the epoch by this one, not dev.")] = None,
+    seed: Annotated[int, Option(help="Of order and dropout.")] = 0,
+    json: Scores = None,
+    overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Learn which words an image calls for, and choose captions by them.
+
+    It writes detector.safetensors. If that file is in its folder, a model that chooses by minimum
+    Bayes risk also asks how well each candidate's words fit the image.
+
+    Example: labkit detect-words runs/soft
+    """
+    from labkit.model.model_files import own_files
+    from labkit.model.word_detector import FILE
+    from labkit.training.word_detector import fit_word_detector
+
+    if out is None and not run.is_dir():
+        raise ValueError(f"{run} is not the folder of a run: name a folder to write to, with --out")
+    folder = out or run
+    outputs(json, overwrite=overwrite, inputs=(*own_files(run), data))
+    outputs(folder / FILE, overwrite=overwrite, inputs=(data,))
+    found = fit_word_detector(run, folder, data, overwrite, train_split, dev_split, seed)
+    show(asdict(found), json, overwrite)
+
+
+@app.command()
 def calibrate(
     run: Run,
     out: Annotated[Path | None, Option(help="Folder to write to. Default: the run's.")] = None,

@@ -24,7 +24,7 @@ from labkit.data.words import tokenize
 from labkit.evaluation.evaluate import caption_split, model_and_images
 from labkit.files import outputs, write_json
 from labkit.model.calibration import FILE, Calibration
-from labkit.model.captioner import Captioner, with_own_mode
+from labkit.model.captioner import Captioner, decoding_of
 from labkit.model.checkpoint import checksum
 from labkit.store.shards import FeatureStore
 
@@ -131,30 +131,35 @@ def people_wrong(store: FeatureStore) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def fit(scores: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:
-    """Fit p(wrong) = sigma(intercept + slope score) by maximum likelihood.
+def fit(x: np.ndarray, wrong: np.ndarray) -> tuple[float, np.ndarray]:
+    """Fit p(wrong) = sigma(intercept + x slopes) by maximum likelihood.
 
     Args:
-        scores: (N,).
+        x: (N, F), what is known of each caption: its score, and the evidence for its words.
         wrong: (N,), 1 or 0.
+
+    Returns:
+        The intercept, and the slopes (F,).
     """
-    mean, width = scores.mean(), max(float(scores.std()), 1e-6)
-    x = (scores - mean) / width
+    mean, width = x.mean(0), x.std(0).clip(1e-6)
+    standard = (x - mean) / width
 
     def loss(w: np.ndarray) -> float:
-        logit = w[0] + w[1] * x
-        return float((np.logaddexp(0, logit) - wrong * logit).mean() + 1e-4 * w[1] ** 2)
+        logit = w[0] + standard @ w[1:]
+        fits = (np.logaddexp(0, logit) - wrong * logit).mean()
+        return float(fits + 1e-4 * np.square(w[1:]).sum())
 
-    intercept, slope = minimize(loss, np.zeros(2)).x
-    return float(intercept - slope * mean / width), float(slope / width)
+    found = minimize(loss, np.zeros(1 + x.shape[1])).x
+    slopes = found[1:] / width
+    return float(found[0] - slopes @ mean), slopes
 
 
-def cross_validated(scores: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+def cross_validated(x: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """Tell the share of each caption by a curve that was fitted without its tenth: (N,)."""
-    fold, predicted = np.arange(len(scores)) % FOLDS, np.empty(len(scores))
+    fold, predicted = np.arange(len(x)) % FOLDS, np.empty(len(x))
     for k in range(FOLDS):
-        intercept, slope = fit(scores[fold != k], wrong[fold != k])
-        predicted[fold == k] = expit(intercept + slope * scores[fold == k])
+        intercept, slopes = fit(x[fold != k], wrong[fold != k])
+        predicted[fold == k] = expit(intercept + x[fold == k] @ slopes)
     return predicted
 
 
@@ -204,20 +209,20 @@ def calibrate(
     """
     path = Path(out) / FILE
     outputs(path, overwrite=overwrite)
-    captioner, images, scores, wrong = _judged(run, store, split, progress)
+    captioner, images, x, wrong = _judged(run, store, split, progress)
     if min(wrong.sum(), len(wrong) - wrong.sum()) < LEAST:
         raise ValueError(
             f"{int(wrong.sum())} of {len(wrong)} captions are wrong: a curve needs {LEAST} of "
             "either kind, so caption a larger split"
         )
-    intercept, slope = fit(scores, wrong)
+    intercept, slopes = fit(x, wrong)
     calibration = Calibration(
-        intercept=intercept, slope=slope, captions=len(wrong), wrong=float(wrong.mean()),
-        decoding=str(with_own_mode(captioner.generation, captioner.decoder)),
+        intercept=intercept, slope=float(slopes[0]), evidence=float(sum(slopes[1:])),
+        captions=len(wrong), wrong=float(wrong.mean()), decoding=_decoding(captioner),
         weights=checksum(captioner.decoder.state_dict()),
     )  # fmt: skip
     write_json(path, asdict(calibration), new=not overwrite)
-    return reliability(cross_validated(scores, wrong), wrong, people_wrong(images))
+    return reliability(cross_validated(x, wrong), wrong, people_wrong(images))
 
 
 def check_calibration(
@@ -236,29 +241,41 @@ def check_calibration(
         ValueError: As in `calibrate`; or the model has no calibration, or all captions are wrong,
             or all right.
     """
-    captioner, images, scores, wrong = _judged(run, store, split, progress)
-    curve, decoding = captioner.calibration, with_own_mode(captioner.generation, captioner.decoder)
-    if curve is None or curve.decoding != str(decoding):
+    captioner, images, x, wrong = _judged(run, store, split, progress)
+    curve = captioner.calibration
+    if curve is None or curve.decoding != _decoding(captioner):
         raise ValueError(f"{run} has no calibration to check: make one without --check")
     if len(set(wrong)) < 2:
         raise ValueError(f"all {len(wrong)} captions are {'wrong' if wrong[0] else 'right'}: "
                          "caption a larger split")  # fmt: skip
-    predicted = np.array([curve.share_wrong(score) for score in scores])
+    predicted = np.array([curve.share_wrong(*one) for one in x.tolist()])
     return reliability(predicted, wrong, people_wrong(images))
 
 
 def _judged(
     run: str | Path, store: str | Path | None, split: str | None, progress: bool
 ) -> tuple[Captioner, FeatureStore, np.ndarray, np.ndarray]:
-    """Caption a split: the captioner, the images, the captions' scores, and which are wrong."""
+    """Caption a split.
+
+    Returns:
+        The captioner; the images; what is known of each caption, (N, 1), or (N, 2) where a word
+        detector has its say: the score and the evidence; and which captions are wrong, (N,).
+    """
     captioner, images = model_and_images(run, store, split)
     if not _drawn(images) and not all(images.captions):
         raise ValueError(f"{images.root}: {images.split} has images without captions: none can be "
                          "judged")  # fmt: skip
-    found = caption_split(captioner.decoder, images, captioner.generation, progress=progress)
+    found = caption_split(captioner.decoder, images, captioner.generation, progress=progress,
+                          detector=captioner.detector)  # fmt: skip
     texts = [captioner.vocabulary.decode(one.words) for one in found]
     wrong = np.array(wrong_captions(images, texts), dtype=float)
-    return captioner, images, np.array([one.score for one in found]), wrong
+    known = [[one.score, one.evidence or 0.0] for one in found]
+    helped = captioner.detector is not None and captioner.generation.mbr_candidates
+    return captioner, images, np.array(known)[:, : 2 if helped else 1], wrong
+
+
+def _decoding(captioner: Captioner) -> str:
+    return decoding_of(captioner.generation, captioner.decoder, captioner.detector)
 
 
 def _drawn(store: FeatureStore) -> bool:

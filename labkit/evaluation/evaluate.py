@@ -24,11 +24,12 @@ from labkit.evaluation.metrics import Scores, score
 from labkit.evaluation.pointing_game import SceneScores, score_scenes
 from labkit.evaluation.results import warn_if_not_english
 from labkit.features.facts import network_of
-from labkit.model.captioner import Captioner, with_own_mode
+from labkit.model.captioner import Captioner, decoding_of, with_own_mode
 from labkit.model.captions import Caption
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
 from labkit.model.generation import generate
+from labkit.model.word_detector import WordDetector
 from labkit.store.shards import FeatureStore, find_split
 
 BATCH_SIZE = 50  # images captioned at once,
@@ -67,6 +68,7 @@ class Evaluation:
 def caption_split(
     decoder: Decoder, store: FeatureStore, config: GenerationConfig,
     group: ProcessGroup | None = None, progress: bool = True, suppress_tokens: Sequence[int] = (),
+    detector: WordDetector | None = None,
 ) -> list[Caption]:  # fmt: skip
     """Caption every image of a store.
 
@@ -79,6 +81,7 @@ def caption_split(
         group: The processes that share the work; None is this process alone.
         progress: Show a progress bar, if standard error is a terminal.
         suppress_tokens: Ids of words that are not to be generated.
+        detector: See `labkit.model.generation.generate`.
 
     Returns:
         A caption for each image, in the order of the store, on every process.
@@ -91,7 +94,7 @@ def caption_split(
         for start in range(0, len(mine), count):
             rows = mine[start : start + count]
             a = torch.from_numpy(store.read(rows)).float().to(group.device)  # (N, L, D)
-            captions += generate(decoder, a, config, suppress_tokens)
+            captions += generate(decoder, a, config, suppress_tokens, detector)
             bar.update(len(rows))
     return captions if group.world_size == 1 else _gather(group, mine, captions, store.length)
 
@@ -101,16 +104,19 @@ def _gather(
 ) -> list[Caption]:
     """Gather the captions of all processes, as tensors, in the order of the store."""
     words = torch.tensor([word for one in captions for word in one.words], dtype=torch.int64)
-    scores = torch.tensor([one.score for one in captions], dtype=torch.float64)
+    scores = np.array([[one.score, one.evidence] for one in captions], float).reshape(-1, 2)
     counts = torch.tensor([len(one.words) for one in captions], dtype=torch.int64)
     alpha = torch.cat([torch.empty(0, length), *(one.alpha for one in captions)])  # (words, L)
     order = group.gather(torch.from_numpy(rows)).argsort()
     sizes = group.gather(counts)
     parts = zip(
-        group.gather(words).split(sizes.tolist()), group.gather(scores).tolist(),
+        group.gather(words).split(sizes.tolist()), group.gather(torch.from_numpy(scores)).tolist(),
         group.gather(alpha).split(sizes.tolist()), strict=True,
     )  # fmt: skip
-    gathered = [Caption(words.tolist(), score, alpha) for words, score, alpha in parts]
+    gathered = [
+        Caption(words.tolist(), score, alpha, None if np.isnan(evidence) else evidence)
+        for words, (score, evidence), alpha in parts
+    ]
     return [gathered[row] for row in order]
 
 
@@ -130,6 +136,7 @@ def evaluate(
     decoder: Decoder, vocabulary: Vocabulary, store: FeatureStore,
     config: GenerationConfig | None = None, group: ProcessGroup | None = None,
     progress: bool = True, suppress_tokens: Sequence[int] = (),
+    detector: WordDetector | None = None,
 ) -> Evaluation:  # fmt: skip
     """Score a model on a split.
 
@@ -142,6 +149,7 @@ def evaluate(
             scores while the others wait, so only one Java program is started; all get the scores.
         progress: Show a progress bar, if standard error is a terminal.
         suppress_tokens: Ids of words that are not to be generated.
+        detector: See `labkit.model.generation.generate`.
 
     Returns:
         The scores and the captions, on every process.
@@ -166,7 +174,9 @@ def evaluate(
     if group.is_main:
         start_meteor([*vocabulary.words, *chain(*store.captions)])  # and do not wait
     with evaluating(decoder):
-        generated = caption_split(decoder, store, config, group, progress, suppress_tokens)
+        generated = caption_split(
+            decoder, store, config, group, progress, suppress_tokens, detector
+        )
         mode = config.attention_mode
         found = group.once(lambda: _all_scores(decoder, vocabulary, store, generated, mode))
     scores, maps, scenes = Scores(**found[0]), MapScores(**found[1]), None
@@ -174,7 +184,7 @@ def evaluate(
         scenes = SceneScores(**found[2])
     images = sum(map(bool, store.captions))
     texts = _texts(vocabulary, store, generated)
-    decoding = str(config)
+    decoding = decoding_of(config, decoder, detector)
     if suppress_tokens:
         decoding += f", never {', '.join(vocabulary.words[word] for word in suppress_tokens)}"
     return Evaluation(store.split, images, decoding, scores, maps, scenes, texts)
@@ -230,8 +240,9 @@ def evaluate_model(
     decoder, vocabulary = captioner.decoder.to(group.device), captioner.vocabulary
     never = vocabulary.ids(suppress)
     found = evaluate(
-        decoder, vocabulary, features, config, group, progress, suppress_tokens=never
-    )
+        decoder, vocabulary, features, config, group, progress, never,
+        captioner.detector and captioner.detector.to(group.device),
+    )  # fmt: skip
     if group.is_main:
         references = (text for texts in features.captions for text in texts)
         warn_if_not_english(found.captions.values(), references)

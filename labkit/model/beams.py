@@ -1,7 +1,7 @@
 """Beam search: the most likely beginnings of each caption, side by side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -109,7 +109,7 @@ class _Beams:
 def beam_search(
     decoder: StepDecoder, a: Tensor, num_beams: int = 5, max_length: int = 24,
     length_penalty: float = 0.7, attention_mode: str | None = None, no_repeat_ngram_size: int = 0,
-    mbr: bool = False, suppress_tokens: Sequence[int] = (),
+    mbr: bool = False, suppress_tokens: Sequence[int] = (), evidence: Tensor | None = None,
 ) -> list[Caption]:  # fmt: skip
     """Keep the ``num_beams`` most likely beginnings of each caption; return the best ended one.
 
@@ -131,6 +131,7 @@ def beam_search(
             use three), and no word directly; 0 allows all.
         suppress_tokens: As in `labkit.model.generation.generate`.
         mbr: Return, of the captions that ended, the one of `minimum_bayes_risk`.
+        evidence: (N, V) what each word brings there, by a word detector.
 
     Raises:
         ValueError: A number is out of range.
@@ -158,7 +159,9 @@ def beam_search(
             break
         beams.extend(totals, parents, words, step.alpha)
         image = beams.leave_out(done, image)
-    return [_chosen(beams, n, max_length**length_penalty, mbr) for n in range(len(a))]
+    each = [None] * len(a) if evidence is None else evidence
+    divisor = max_length**length_penalty
+    return [_chosen(beams, n, divisor, mbr, brought) for n, brought in enumerate(each)]
 
 
 def _done(beams: _Beams, limits: Tensor | None) -> Tensor:
@@ -175,7 +178,9 @@ def _done(beams: _Beams, limits: Tensor | None) -> Tensor:
     return torch.tensor(done, device=beams.words.device)
 
 
-def _chosen(beams: _Beams, image: int, divisor: float, mbr: bool) -> Caption:
+def _chosen(
+    beams: _Beams, image: int, divisor: float, mbr: bool, evidence: Tensor | None
+) -> Caption:
     """The caption to return for an image."""
     ended = beams.ended[image]
     if not ended:  # p(<eos>) was 0 everywhere
@@ -183,7 +188,11 @@ def _chosen(beams: _Beams, image: int, divisor: float, mbr: bool) -> Caption:
         words = beams.generated[row, 0].tolist()
         ended = [(beams.scores[row, 0].item() / divisor, words, 0)]
     if mbr:
-        one = minimum_bayes_risk([words for _, words, _ in ended], [score for score, *_ in ended])
+        scores, captions, _ = zip(*ended, strict=True)
+        one = minimum_bayes_risk(captions, scores, evidence=evidence)
     else:
         one = max(range(len(ended)), key=lambda i: ended[i][0])
-    return beams.caption(image, *ended[one])
+    chosen = beams.caption(image, *ended[one])
+    if evidence is None or not chosen.words:
+        return chosen
+    return replace(chosen, evidence=evidence[sorted({*chosen.words})].mean().item())

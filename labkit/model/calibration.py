@@ -13,7 +13,10 @@ FILE = "calibration.json"
 
 @checked()
 class Calibration:
-    """The share of wrong captions among those of one score, p = sigma(intercept + slope score).
+    """The share of wrong captions among those alike, p = sigma(intercept + slope score + w e).
+
+    e is what a word detector says of the caption's words (`labkit.model.captions.Caption`), and w
+    its weight, `evidence`; a model without a detector has none.
 
     It was fitted to the captions of a split with references (`labkit.evaluation.calibrate`). It
     holds for captions generated in the same way, and for images like those of the split.
@@ -29,14 +32,15 @@ class Calibration:
 
     intercept: Annotated[float, means("the logit of the share at score 0")]
     slope: Annotated[float, means("how it changes with the score; below 0, as a rule")]
+    evidence: Annotated[float, means("how it changes with the evidence for its words")] = 0.0
     captions: Annotated[int, means("how many captions it was fitted to", ge=1)]
     wrong: Annotated[float, means("the share of them that was wrong", ge=0, le=1)]
     decoding: Annotated[str, means("how the captions were generated, in words")]
     weights: Annotated[str, means("the checksum of the model's weights")]
 
-    def share_wrong(self, score: float) -> float:
-        """How many captions of this score are wrong, 0 to 1."""
-        logit = self.intercept + self.slope * score
+    def share_wrong(self, score: float, evidence: float | None = None) -> float:
+        """How many captions of this score, and with this evidence, are wrong, 0 to 1."""
+        logit = self.intercept + self.slope * score + self.evidence * (evidence or 0.0)
         return 0.5 * (1 + math.tanh(logit / 2))  # the sigmoid, which overflows nowhere
 
     @classmethod

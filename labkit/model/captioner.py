@@ -21,6 +21,7 @@ from labkit.model.config import GenerationConfig
 from labkit.model.decoder import Decoder
 from labkit.model.generation import generate
 from labkit.model.model_files import FILES, read_model
+from labkit.model.word_detector import WordDetector
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
@@ -64,6 +65,7 @@ class Captioner:
         data: The store it was trained on; None where that is not at hand.
         dev_split: The split of it that chose the epoch.
         calibration: How often its captions are wrong, by their scores; None if not measured.
+        detector: Which words an image calls for; None if none was fitted.
 
     Example:
         >>> from importlib.resources import files
@@ -82,6 +84,7 @@ class Captioner:
     data: str | None = None
     dev_split: str = "dev"
     calibration: Calibration | None = None
+    detector: WordDetector | None = None
 
     def __repr__(self) -> str:
         attention, words = self.decoder.config.attention, len(self.vocabulary)
@@ -114,6 +117,7 @@ class Captioner:
         return cls(
             decoder.eval(), vocabulary, config["encoder"], str(model), generation,
             config.get("data"), dev, Calibration.load(folder, checksum(decoder.state_dict())),
+            WordDetector.load(folder, decoder),
         )  # fmt: skip
 
     @cached_property
@@ -199,13 +203,13 @@ class Captioner:
             raise ValueError(f"{self.name} needs features {expected}, not {shape}")
         photos, curve = [], self.calibration
         never = self.vocabulary.ids(suppress)
-        how = str(with_own_mode(config, self.decoder))
+        how = decoding_of(config, self.decoder, self.detector)
         if curve is not None and (never or curve.decoding != how):
             curve = None  # it holds for captions generated in another way
-        for caption in generate(self.decoder, features.float(), config, never):
+        for caption in generate(self.decoder, features.float(), config, never, self.detector):
             words = [self.vocabulary.words[word] for word in caption.words]
             alpha = caption.alpha.reshape(-1, rows, columns).numpy()
-            wrong = None if curve is None else curve.share_wrong(caption.score)
+            wrong = None if curve is None else curve.share_wrong(caption.score, caption.evidence)
             photos.append(CaptionedPhoto(words, caption.score, alpha, wrong))
         return photos
 
@@ -214,6 +218,14 @@ def with_own_mode(config: GenerationConfig, decoder: Decoder) -> GenerationConfi
     """Name the attention mode that a decoder takes by itself, where the configuration has none."""
     modes: Sequence[Any] = decoder.attention.attention_modes
     return replace(config, attention_mode=config.attention_mode or next(iter(modes), None))
+
+
+def decoding_of(
+    config: GenerationConfig, decoder: Decoder, detector: WordDetector | None = None
+) -> str:
+    """Say in words how captions are generated: the configuration, and whether a detector helps."""
+    also = ", with a word detector" if detector and config.mbr_candidates else ""
+    return f"{with_own_mode(config, decoder)}{also}"
 
 
 def list_pretrained() -> list[str]:

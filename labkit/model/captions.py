@@ -8,6 +8,8 @@ from torch import Tensor
 
 from labkit.data.vocabulary import BOS, PAD, UNK
 
+EVIDENCE = 0.025
+"""What a nat of a word detector's evidence counts beside the agreement, which goes from 0 to 1."""
 NEVER_GENERATED = [PAD, BOS, UNK]
 """The model may well have learned to predict ``<unk>``, but it means nothing to a reader."""
 
@@ -20,16 +22,20 @@ class Caption:
         words: Word ids, without ``<bos>`` and ``<eos>``.
         score: log p of the words, and of ``<eos>`` where it came; for beam search see there.
         alpha: (len(words), L) where each word attended.
+        evidence: What a word detector says of the words, see `labkit.model.word_detector`: nats,
+            the mean over the different ones; None if none was asked.
     """
 
     words: list[int]
     score: float
     alpha: Tensor
+    evidence: float | None = None
 
 
 def minimum_bayes_risk(
-    captions: Sequence[Sequence[int]], scores: Sequence[float], temperature: float = 0.35
-) -> int:
+    captions: Sequence[Sequence[int]], scores: Sequence[float], temperature: float = 0.35,
+    evidence: Tensor | None = None,
+) -> int:  # fmt: skip
     """Which caption agrees most with all of them: minimum Bayes risk (Kumar & Byrne 2004).
 
     Two captions agree by the F1 score of the n-grams of one to four words that they share. Each
@@ -40,6 +46,8 @@ def minimum_bayes_risk(
         captions: Word ids; at least one caption.
         scores: How likely each is, a logarithm.
         temperature: The lower, the more the likely captions count.
+        evidence: (V,) what each word brings, by a word detector, see `labkit.model.word_detector`:
+            the agreement of a caption grows by `EVIDENCE` times the sum over its different words.
 
     Returns:
         Its number.
@@ -61,7 +69,11 @@ def minimum_bayes_risk(
     sizes = counts.sum(1)
     agreement = 2 * shared / (sizes + sizes[:, None]).clamp(min=1)
     shares = torch.tensor(scores).div(temperature).softmax(0)
-    return int((agreement @ shares).argmax())
+    value = agreement @ shares
+    if evidence is not None:
+        brought = [evidence[sorted({*words})].sum() for words in captions]
+        value += EVIDENCE * torch.stack(brought).cpu()
+    return int(value.argmax())
 
 
 def forbid(log_p: Tensor, suppress_tokens: Sequence[int]) -> None:

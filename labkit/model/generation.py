@@ -14,11 +14,12 @@ from labkit.model.beams import beam_search
 from labkit.model.captions import Caption, forbid, forbid_repeats
 from labkit.model.config import GenerationConfig
 from labkit.model.decoder import StepDecoder
+from labkit.model.word_detector import WordDetector
 
 
 def generate(
     decoder: StepDecoder, a: Tensor, config: GenerationConfig | None = None,
-    suppress_tokens: Sequence[int] = (),
+    suppress_tokens: Sequence[int] = (), detector: WordDetector | None = None,
 ) -> list[Caption]:  # fmt: skip
     """Caption N images as a configuration says.
 
@@ -28,6 +29,7 @@ def generate(
         config: How; a plain beam search if None.
         suppress_tokens: Ids of words that are not to be generated; without ``<eos>``, a caption
             has `max_length` words.
+        detector: Which words the images call for; asked where minimum Bayes risk chooses.
 
     Raises:
         ValueError: There is no such attention mode or no such word, or no word is left.
@@ -37,9 +39,10 @@ def generate(
     beams = config.mbr_candidates or config.num_beams
     if beams == 1:
         return greedy(decoder, a, config.max_length, mode, ngram, suppress_tokens)
+    mbr = config.mbr_candidates > 0
     return beam_search(
-        decoder, a, beams, config.max_length, config.penalty, mode, ngram,
-        config.mbr_candidates > 0, suppress_tokens,
+        decoder, a, beams, config.max_length, config.penalty, mode, ngram, mbr, suppress_tokens,
+        detector.evidence(a) if mbr and detector else None,
     )  # fmt: skip
 
 

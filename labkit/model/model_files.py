@@ -10,7 +10,9 @@ from labkit.model.config import GenerationConfig, ModelConfig
 from labkit.model.decoder import Decoder
 
 FILES = ("config.json", "vocabulary.json", "model.safetensors")  # of a model
-OF_A_RUN = (*FILES, "checkpoint.safetensors", "metrics.jsonl", "calibration.json")
+OF_A_RUN = (
+    *FILES, "checkpoint.safetensors", "metrics.jsonl", "calibration.json", "detector.safetensors",
+)  # fmt: skip
 
 
 def own_files(run: str | Path) -> list[Path]:

@@ -47,7 +47,7 @@ def test_the_curve_is_the_one_that_drew_the_answers():
     scores = random.normal(-3, 1, 20_000)
     p = 1 / (1 + np.exp(-(-6 - 1.5 * scores)))
     wrong = (random.random(len(p)) < p).astype(float)
-    intercept, slope = fit(scores, wrong)
+    intercept, (slope,) = fit(scores[:, None], wrong)
     assert intercept == pytest.approx(-6, abs=0.3)
     assert slope == pytest.approx(-1.5, abs=0.08)
     curve = Calibration(
@@ -63,12 +63,12 @@ def test_what_is_told_is_found():
     random = np.random.default_rng(1)
     scores = random.normal(-3, 1, 20_000)
     wrong = (random.random(len(scores)) < 1 / (1 + np.exp(6 + 1.5 * scores))).astype(float)
-    found = reliability(cross_validated(scores, wrong), wrong)
+    found = reliability(cross_validated(scores[:, None], wrong), wrong)
     assert np.abs(np.subtract(found.predicted, found.observed)).max() < 0.03
     assert found.predicted == sorted(found.predicted)
     assert found.auc > 0.7
     assert found.brier < found.brier_constant
-    chance = reliability(cross_validated(random.permutation(scores), wrong), wrong)
+    chance = reliability(cross_validated(random.permutation(scores)[:, None], wrong), wrong)
     assert chance.auc == pytest.approx(0.5, abs=0.02)
     assert chance.brier == pytest.approx(chance.brier_constant, rel=0.01)
 
