@@ -102,18 +102,26 @@ def model(name: str) -> Callable[[Path], Target]:
     """A file of a trained model; the weights have a checksum, the settings only a structure."""
 
     def make(root: Path) -> Target:
+        import numpy as np
+        import torch
+
         from labkit.model import checkpoint
         from labkit.model.captioner import PRETRAINED, Captioner
+        from labkit.model.word_detector import WordDetector
 
         folder = shutil.copytree(PRETRAINED / "scenes-soft", root / "model")
         tensors, facts = checkpoint.load(folder / "model.safetensors")
         checkpoint.save(folder / "model.safetensors", tensors, facts)
+        decoder = Captioner.from_pretrained(folder).decoder
+        E, V, D = decoder.config.embed_dim, decoder.bias.numel(), decoder.config.feature_dim
+        WordDetector(decoder, torch.ones(E, 2 * D), torch.ones(V), torch.ones(V)).save(folder)
 
         def read() -> Any:
-            found = Captioner.from_pretrained(folder).decoder.state_dict()
-            return {name: value.numpy().tobytes() for name, value in found.items()}
+            found = Captioner.from_pretrained(folder)
+            parts = found.decoder.state_dict() | {"detector": getattr(found.detector, "weight", V)}
+            return {name: np.asarray(value).tobytes() for name, value in parts.items()}
 
-        return Target(folder / name, read, read() if name == "model.safetensors" else None)
+        return Target(folder / name, read, read() if name.endswith("safetensors") else None)
 
     return make
 
@@ -210,7 +218,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     **{f"store, {name}": store(name)
        for name in ("manifest.json", "train-00000.npy", "train-00000.jsonl")},
     **{f"model, {name}": model(name)
-       for name in ("config.json", "vocabulary.json", "model.safetensors")},
+       for name in ("config.json", "vocabulary.json", "model.safetensors", "detector.safetensors")},
     "checkpoint": saved, "exported safetensors": exported, "recipe": recipe, "notebook": notebook,
     **{f"photograph, {kind}": photo(kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF")},
     "judgements": judgements,

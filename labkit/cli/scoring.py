@@ -95,7 +95,7 @@ def detect_words(
     json: Scores = None,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
-    """Learn which words an image calls for, and choose captions by them.
+    """Learn which words an image calls for.
 
     It writes detector.safetensors. If that file is in its folder, a model that chooses by minimum
     Bayes risk also asks how well each candidate's words fit the image.
