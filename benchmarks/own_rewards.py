@@ -4,7 +4,7 @@ from labkit.data.scenes import is_true, read_caption, things_of
 
 
 def relate(caption, references, facts):
-    """1 for a caption that is true and tells a relation."""
+    """1 for a caption that is true and states a relation."""
     links = (read_caption(caption) or ([], []))[1]
     return is_true(caption, things_of(facts)) and any(links)
 

@@ -271,9 +271,9 @@ def learn(worth, steps=100):
 
 # %%
 guesses = {
-    "fewer captions tell a relation": ...,
+    "fewer captions state a relation": ...,
     "captions become shorter": ...,
-    "fewer shapes are told with their size": ...,
+    "fewer shapes are given with their size": ...,
     "most captions name a single shape": ...,
     "captions of no words become common": ...,
 }
@@ -295,7 +295,7 @@ for n in range(6):
 
 # %% [markdown]
 # `told` reads captions and gives three numbers, whether the captions are true or not: the share of
-# captions that tell a relation, the share of phrases that say a size, and the mean number of words.
+# captions that state a relation, the share of phrases that say a size, and the mean number of words.
 
 # %%
 from labkit.evaluation.pointing_game import told
@@ -332,16 +332,16 @@ check("11.4", guesses)
 
 # %% jupyter={"source_hidden": true} mystnb={"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"} tags=["hide-cell"]
 guesses = {
-    "fewer captions tell a relation": True,
+    "fewer captions state a relation": True,
     "captions become shorter": True,
-    "fewer shapes are told with their size": True,
+    "fewer shapes are given with their size": True,
     "most captions name a single shape": False,
     "captions of no words become common": False,
 }
 check("11.4", guesses)
 
 # %% [markdown]
-# After twenty steps fewer than one caption in a hundred tells a relation. A relation can be false,
+# After twenty steps fewer than one caption in a hundred states a relation. A relation can be false,
 # and *and* cannot. Nobody asked the model to say anything, only to say nothing false.
 #
 # Its captions would be true more often still if they named one shape. Why do they not?
@@ -489,7 +489,7 @@ curves(said_mended)
 #
 # Take a caption that tells everything. It is worth 1 if it is true. Say less, and it is worth only
 # 4/5 if it is true; but then it is true more often. How much more often? Ask the samples of the
-# model at the start, since they are what it learns from: those that tell a relation, as they are
+# model at the start, since they are what it learns from: those that state a relation, as they are
 # and without it. (Some of them leave out a size. We let this pass.)
 
 # %%
@@ -583,7 +583,7 @@ for name, texts in ends.items():
 # captions, it would be the worst of the three that have learned. A reward, once it is learned from,
 # is no good measure of what has been learned. Keep another.
 #
-# Is the last model honest, then? It must tell a relation, but it may choose which. Often two are
+# Is the last model honest, then? It must state a relation, but it may choose which. Often two are
 # true: one shape is left of the other, and above it.
 
 # %% tags=["nbval-ignore-output"]
@@ -617,7 +617,7 @@ for name in ("start", "weighed"):
 # - **A metric as the reward.** `Cider` in `labkit.training.rewards` scores a caption against the
 #   references of its scene: draw the scenes with five captions, and keep them. In lab 7 CIDEr
 #   hardly noticed when *left* became *right*. What will the model do with that?
-# - **Pay for relations only.** Let a true caption be worth 1 if it tells a relation, else 0. What
+# - **Pay for relations only.** Let a true caption be worth 1 if it states a relation, else 0. What
 #   goes now?
 #
 # `labkit train` does all this with stores of any size, in the place of references:

@@ -170,9 +170,9 @@ def _multiple(got: Tensor, right: Tensor) -> str | None:
 
 
 GUESSES = {
-    "fewer captions tell a relation": True,
+    "fewer captions state a relation": True,
     "captions become shorter": True,
-    "fewer shapes are told with their size": True,
+    "fewer shapes are given with their size": True,
     "most captions name a single shape": False,
     "captions of no words become common": False,
 }

@@ -44,7 +44,7 @@ class SceneScores:
         mass: The mean weight on such an object, over the words that `pointing` counts.
         objects_right: Of the generated object words, the share that name an object of the scene.
         captions_true: Of the generated captions, the share in which everything is true.
-        relations_told: Of the generated captions, the share that tells a relation.
+        relations_told: Of the generated captions, the share that states a relation.
         sizes_told: Of the generated phrases, the share that says how large its object is.
         words_told: The mean number of words of a generated caption. These three are not about what
             is right: a model that learns to be right may do so by saying less.

@@ -94,8 +94,8 @@ def _check_own(old: Path, new: Path) -> None:
     there = {path.name for path in new.iterdir()}
     if others := sorted(path.name for path in old.iterdir() if path.name not in there):
         raise FileExistsError(
-            f"{old} holds {others[0]}, which is not of the page: move it away, or name another "
-            "folder"
+            f"{old} holds {others[0]}, which does not belong to the page: move it away, or name "
+            "another folder"
         )
 
 

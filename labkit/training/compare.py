@@ -49,7 +49,7 @@ TITLES = {
     "mass": "mass on the object",
     "objects_right": "objects right",
     "captions_true": "captions true",
-    "relations_told": "tell a relation",
+    "relations_told": "state a relation",
     "sizes_told": "phrases with a size",
     "words_told": "words",
     "entropy": "entropy",
