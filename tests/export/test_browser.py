@@ -650,7 +650,7 @@ def test_a_folder_is_complete_or_absent_and_not_overwritten(tmp_path, monkeypatc
     for name in ("CNAME", ".git/config"):  # as where the page lies in a repository
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text("mine")
-        with pytest.raises(FileExistsError, match=rf"out holds {name.split('/')[0]}, which is not"):
+        with pytest.raises(FileExistsError, match=rf"out holds {name.split('/')[0]}, which does"):
             export_to_browser(["scenes-soft"], out, overwrite=True)
         assert (out / name).read_text() == "mine"
         shutil.rmtree(out / name.split("/")[0], ignore_errors=True)
