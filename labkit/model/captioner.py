@@ -114,10 +114,11 @@ class Captioner:
         keep_freed_memory()
         decoder, vocabulary, generation, config = read_model(*files)
         dev = config["training"].get("dev_split") or "dev"
+        weights = checksum(decoder.state_dict())
         return cls(
             decoder.eval(), vocabulary, config["encoder"], str(model), generation,
-            config.get("data"), dev, Calibration.load(folder, checksum(decoder.state_dict())),
-            WordDetector.load(folder, decoder),
+            config.get("data"), dev, Calibration.load(folder, weights),
+            WordDetector.load(folder, decoder, weights),
         )  # fmt: skip
 
     @cached_property

@@ -74,8 +74,10 @@ class WordDetector:
         checkpoint.save(folder / FILE, {k: v.half() for k, v in tensors.items()}, facts)
 
     @classmethod
-    def load(cls, folder: Path, decoder: Decoder) -> "WordDetector | None":
+    def load(cls, folder: Path, decoder: Decoder, weights: str) -> "WordDetector | None":
         """Read the detector of a model's folder; None if it has none.
+
+        ``weights`` is the checksum of the decoder's (`labkit.model.checkpoint.checksum`).
 
         One that was fitted to other weights is not used, and standard error says so.
 
@@ -95,7 +97,7 @@ class WordDetector:
         tensors, facts = checkpoint.load(path)
         if odd := [name for name, one in tensors.items() if not one.isfinite().all()]:
             raise ValueError(f"{path} holds NaN or infinity, in {odd[0]}: take another copy")
-        if facts.get("weights") != checkpoint.checksum(decoder.state_dict()):
+        if facts.get("weights") != weights:
             complain(f"{path} was fitted to other weights: run labkit detect-words --overwrite")
             return None
         return cls(decoder, **{name: one.float() for name, one in tensors.items()})
