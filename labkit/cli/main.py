@@ -242,7 +242,7 @@ def caption(
     """Caption photographs, and draw where the model looked.
 
     The captions go to standard output, the attention strips to --out. A third column tells how
-    often a caption with such a score is wrong, if the model knows (labkit calibrate).
+    often captions like it are wrong, if the model knows (labkit calibrate).
 
     No file is overwritten: if NAME.png exists, the strip is called NAME-2.png, NAME-3.png, ...
 

@@ -84,21 +84,32 @@ def people(
         write_json(json, asdict(found), new=not overwrite)
 
 
+def _model_folder(run: Path, out: Path | None) -> Path:
+    """The folder of a model that a command writes to: ``out``, or else the run's."""
+    from labkit.store.manifest import MANIFEST
+
+    if out is None and not run.is_dir():
+        raise ValueError(f"{run} is not the folder of a run: name a folder to write to, with --out")
+    if out is not None and (out / MANIFEST).exists():
+        raise ValueError(f"{out} holds a store: name another folder to write to, with --out")
+    return out or run
+
+
 @app.command()
 def detect_words(
     run: Run,
     out: Annotated[Path | None, Option(help="Folder to write to. Default: the run's.")] = None,
     data: Annotated[Path | None, Option(help="A store. Default: the training store.")] = None,
-    train_split: Annotated[str | None, Option(help="Learn from this split, not train.")] = None,
-    dev_split: Annotated[str | None, Option(help="Choose the epoch by this one, not dev.")] = None,
-    seed: Annotated[int, Option(help="Of order and dropout.")] = 0,
+    train_split: Annotated[str | None, Option(help="Default: that of the run's training.")] = None,
+    dev_split: Annotated[str | None, Option(help="Chooses the epoch. Default: the run's.")] = None,
+    seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Of order and dropout.")] = 0,
     json: Scores = None,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Learn which words an image calls for.
 
     It writes detector.safetensors. If that file is in its folder, a model that chooses by minimum
-    Bayes risk also asks how well each candidate's words fit the image.
+    Bayes risk (mbr_candidates) also asks how well each candidate's words fit the image.
 
     Example: labkit detect-words runs/soft
     """
@@ -106,13 +117,17 @@ def detect_words(
     from labkit.model.word_detector import FILE
     from labkit.training.word_detector import fit_word_detector
 
-    if out is None and not run.is_dir():
-        raise ValueError(f"{run} is not the folder of a run: name a folder to write to, with --out")
-    folder = out or run
+    folder = _model_folder(run, out)
     outputs(json, overwrite=overwrite, inputs=(*own_files(run), data))
-    outputs(folder / FILE, overwrite=overwrite, inputs=(data,))
+    outputs(folder / FILE, json, overwrite=overwrite, inputs=(data,))
     found = fit_word_detector(run, folder, data, overwrite, train_split, dev_split, seed)
     show(asdict(found), json, overwrite)
+    if found.candidates < 2:
+        say(f"{run} takes the most likely caption, and asks no detector: train it with --set "
+            "mbr_candidates=32, or set that in its config.json", error=True)  # fmt: skip
+    elif (folder / "calibration.json").exists():
+        say(f"{folder / 'calibration.json'} was measured without it: run labkit calibrate "
+            "--overwrite", error=True)  # fmt: skip
 
 
 @app.command()
@@ -125,7 +140,7 @@ def calibrate(
     json: Scores = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure how often captions are wrong, by their scores.
+    """Measure how often captions are wrong, by score and words.
 
     It writes calibration.json and calibration.png. If that file is in its folder, a model says with
     each caption how often such captions are wrong. A caption of a drawn scene is wrong if anything
@@ -144,9 +159,7 @@ def calibrate(
     if check:
         show(asdict(measure.check_calibration(run, data, split)), json, overwrite)
         return
-    if out is None and not run.is_dir():
-        raise ValueError(f"{run} is not the folder of a run: name a folder to write to, with --out")
-    folder = out or run
+    folder = _model_folder(run, out)
     picture = folder / "calibration.png"
     outputs(folder / FILE, picture, json, overwrite=overwrite, inputs=(data,))
     found = measure.calibrate(run, folder, data, split, overwrite)

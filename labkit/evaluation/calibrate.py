@@ -25,7 +25,6 @@ from labkit.evaluation.evaluate import caption_split, model_and_images
 from labkit.files import outputs, write_json
 from labkit.model.calibration import FILE, Calibration
 from labkit.model.captioner import Captioner, decoding_of
-from labkit.model.checkpoint import checksum
 from labkit.store.shards import FeatureStore
 
 
@@ -219,7 +218,7 @@ def calibrate(
     calibration = Calibration(
         intercept=intercept, slope=float(slopes[0]), evidence=float(sum(slopes[1:])),
         captions=len(wrong), wrong=float(wrong.mean()), decoding=_decoding(captioner),
-        weights=checksum(captioner.decoder.state_dict()),
+        weights=captioner.checksum(),
     )  # fmt: skip
     write_json(path, asdict(calibration), new=not overwrite)
     return reliability(cross_validated(x, wrong), wrong, people_wrong(images))
@@ -270,8 +269,8 @@ def _judged(
     texts = [captioner.vocabulary.decode(one.words) for one in found]
     wrong = np.array(wrong_captions(images, texts), dtype=float)
     known = [[one.score, one.evidence or 0.0] for one in found]
-    helped = captioner.detector is not None and captioner.generation.mbr_candidates
-    return captioner, images, np.array(known)[:, : 2 if helped else 1], wrong
+    helped = any(one.evidence is not None for one in found)
+    return captioner, images, np.array(known)[:, : 1 + helped], wrong
 
 
 def _decoding(captioner: Captioner) -> str:

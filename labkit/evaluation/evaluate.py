@@ -179,9 +179,8 @@ def evaluate(
         )
         mode = config.attention_mode
         found = group.once(lambda: _all_scores(decoder, vocabulary, store, generated, mode))
-    scores, maps, scenes = Scores(**found[0]), MapScores(**found[1]), None
-    if found[2] is not None:
-        scenes = SceneScores(**found[2])
+    scores, maps = Scores(**found[0]), MapScores(**found[1])
+    scenes = None if found[2] is None else SceneScores(**found[2])
     images = sum(map(bool, store.captions))
     texts = _texts(vocabulary, store, generated)
     decoding = decoding_of(config, decoder, detector)
@@ -254,11 +253,16 @@ def model_and_images(
 ) -> tuple[Captioner, FeatureStore]:
     """Open a trained model and the images that it is asked about; see `evaluate_model`."""
     captioner = Captioner.from_pretrained(run)
+    return captioner, images_for(captioner, store, split or captioner.dev_split)
+
+
+def images_for(captioner: Captioner, store: str | Path | None, split: str) -> FeatureStore:
+    """Open the images that a model is asked about; see `evaluate_model`."""
     if (store := store or training_store(captioner)) is None:
-        raise ValueError(f"{run} comes without its data: name a store with --data")
-    images = FeatureStore(store, find_split(store, split or captioner.dev_split))
+        raise ValueError(f"{captioner.name} comes without its data: name a store with --data")
+    images = FeatureStore(store, find_split(store, split))
     compare_encoders(images, captioner)
-    return captioner, images
+    return images
 
 
 def training_store(captioner: Captioner) -> str | None:
@@ -268,10 +272,8 @@ def training_store(captioner: Captioner) -> str | None:
         FileNotFoundError: It is not there any more.
     """
     if captioner.data is not None and not Path(captioner.data).is_dir():
-        raise FileNotFoundError(
-            f"{captioner.name} was trained on {captioner.data}, which is not there: name it with "
-            "--data"
-        )
+        where = f"{captioner.name} was trained on {captioner.data}, which is not there"
+        raise FileNotFoundError(f"{where}: name it with --data")
     return captioner.data
 
 

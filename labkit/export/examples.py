@@ -135,7 +135,8 @@ def _limits(captioners: Sequence[Captioner], scenes: bool) -> list[str]:
     if drawn := sorted({captioner.generation.mbr_candidates for captioner in captioners} - {0}):
         among = " or ".join(map(str, drawn))
         limits.append(
-            f"labkit caption chooses among {among} captions the one that is most like the others. "
+            f"labkit caption chooses among {among} captions by how much they are alike, and by how "
+            "well their words fit, if the model has a word detector. "
             "This page takes the likeliest, so the two may differ."
         )
     return limits

@@ -21,8 +21,7 @@ def caption_photos(
 ) -> list[str]:  # fmt: skip
     """Caption photographs: print each caption, and save its attention strip.
 
-    Of a model with a calibration, a third column shows how often a caption with such a score is
-    wrong.
+    Of a model with a calibration, a third column shows how often captions like it are wrong.
 
     A strip is named after its photograph. No file is overwritten: if the name is taken, even by an
     earlier call, the strip is called NAME-2.png, NAME-3.png, ..., and a line on standard error says

@@ -11,14 +11,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from labkit.evaluation.evaluate import compare_encoders, training_store
+from labkit.evaluation.evaluate import images_for, training_store
 from labkit.evaluation.probes import Row, probe_photos
 from labkit.evaluation.scene_probes import knows_only_scenes, probe_scenes
 from labkit.figures.strips import Picture
 from labkit.files import atomic_write, outputs, write_json
 from labkit.model.captioner import Captioner
 from labkit.model.model_files import own_files
-from labkit.store.shards import FeatureStore, find_split, source_of
+from labkit.store.shards import source_of
 
 SCENES = 200  # that are asked about, unless told otherwise
 SPLITS = ("train", "dev", "test")
@@ -58,8 +58,7 @@ def probe_model(
     seed = _seed_of_scenes(captioner, store)
     if seed is None:
         assert store is not None  # `_seed_of_scenes` raises
-        photos = FeatureStore(store, find_split(store, split))
-        compare_encoders(photos, captioner)
+        photos = images_for(captioner, store, split)
         rows = probe_photos(captioner, photos, count, progress)
         about = f"{rows[0].found.images} photographs of {store}, split {photos.split}"
     else:

@@ -185,7 +185,7 @@ class AttentionViewer(Viewer):
 
     If the captions differ, they are aligned: a word corresponds to the same word of the other
     caption, or to the word in its place. Some words correspond to none. Of a model with a
-    calibration, a sentence tells how often captions with such a score are wrong.
+    calibration, a sentence tells how often captions like it are wrong.
 
     Args:
         photo: A file, a PIL image, or an array (H, W, 3) of uint8, in its own aspect ratio.
@@ -219,7 +219,7 @@ class AttentionViewer(Viewer):
         self.alpha = {name: one.alpha.astype(np.float32).round(3) for name, one in captions.items()}
         panels = [attention_panel(name, words[name], self.alpha[name]) for name in captions]
         trust = [
-            f"Of captions of {name} with a score like this one, {one.wrong:.0%} are wrong."
+            f"Of captions of {name} like this one, {one.wrong:.0%} are wrong."
             for name, one in captions.items()
             if one.wrong is not None
         ]

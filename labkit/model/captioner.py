@@ -34,7 +34,7 @@ class CaptionedPhoto:
         words: The T words of the caption.
         score: log p of the caption; by beam search divided by a power of its length.
         alpha: (T, rows, columns) where each word attended; each map sums to 1.
-        wrong: How often a caption with this score was wrong, 0 to 1, see `Calibration`; None if
+        wrong: How often captions like it were wrong, 0 to 1, see `Calibration`; None if
             the model has no calibration for the way the caption was generated.
     """
 
@@ -64,6 +64,7 @@ class Captioner:
         generation: How it captions, unless asked otherwise.
         data: The store it was trained on; None where that is not at hand.
         dev_split: The split of it that chose the epoch.
+        train_split: The split of it that it was trained on.
         calibration: How often its captions are wrong, by their scores; None if not measured.
         detector: Which words an image calls for; None if none was fitted.
 
@@ -85,17 +86,19 @@ class Captioner:
     dev_split: str = "dev"
     calibration: Calibration | None = None
     detector: WordDetector | None = None
+    train_split: str = "train"
 
     def __repr__(self) -> str:
         attention, words = self.decoder.config.attention, len(self.vocabulary)
         return f"Captioner({self.name!r}, {attention} attention, {words} words)"
 
     @classmethod
-    def from_pretrained(cls, model: str | Path) -> "Captioner":
+    def from_pretrained(cls, model: str | Path, alone: bool = False) -> "Captioner":
         """Load a trained model: one that comes with the package, or the folder of a run.
 
         Args:
             model: A name of `list_pretrained`, or a folder; a folder comes first.
+            alone: Leave out what was measured of it later, its calibration and its detector.
 
         Raises:
             FileNotFoundError: There is no such model.
@@ -113,13 +116,24 @@ class Captioner:
                 )
         keep_freed_memory()
         decoder, vocabulary, generation, config = read_model(*files)
-        dev = config["training"].get("dev_split") or "dev"
-        weights = checksum(decoder.state_dict())
-        return cls(
+        splits = (config["training"].get(f"{name}_split") or name for name in ("dev", "train"))
+        dev, train = map(str, splits)
+        captioner = cls(
             decoder.eval(), vocabulary, config["encoder"], str(model), generation,
-            config.get("data"), dev, Calibration.load(folder, weights),
-            WordDetector.load(folder, decoder, weights),
+            config.get("data"), dev, train_split=train,
         )  # fmt: skip
+        if not alone:
+            weights = checksum(decoder.state_dict())
+            captioner.detector = WordDetector.load(folder, decoder, weights)
+            captioner.calibration = Calibration.load(folder, captioner.checksum())
+        return captioner
+
+    def checksum(self) -> str:
+        """Compute the CRC-32 of all numbers that captions come from, for a calibration."""
+        parts = dict(self.decoder.state_dict())
+        if self.detector and self.generation.mbr_candidates > 1:
+            parts |= {f"detector.{name}": one for name, one in self.detector.tensors().items()}
+        return checksum(parts)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -225,7 +239,7 @@ def decoding_of(
     config: GenerationConfig, decoder: Decoder, detector: WordDetector | None = None
 ) -> str:
     """Say in words how captions are generated: the configuration, and whether a detector helps."""
-    also = ", with a word detector" if detector and config.mbr_candidates else ""
+    also = ", with a word detector" if detector and config.mbr_candidates > 1 else ""
     return f"{with_own_mode(config, decoder)}{also}"
 
 

@@ -11,7 +11,7 @@ from labkit.data.vocabulary import BOS, PAD, UNK
 EVIDENCE = 0.015
 """What a nat of a word detector's evidence counts beside the agreement, which goes from 0 to 1.
 
-Chosen on Flickr8k's dev split: with more, METEOR rises, and so does the share of wrong captions.
+Chosen on Flickr8k's dev split, see `benchmarks/experiments.md`.
 """
 NEVER_GENERATED = [PAD, BOS, UNK]
 """The model may well have learned to predict ``<unk>``, but it means nothing to a reader."""

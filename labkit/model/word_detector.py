@@ -11,7 +11,7 @@ captions of a training split (`labkit.training.word_detector`). The evidence for
     sum over its different words of  log p_w(a) - log p_w - PER_WORD
 
 where p_w is the share of all captions that have the word. A word that is as likely without the
-image brings nothing. And each must bring more than 0.8 nats, else longer captions would win.
+image brings 0, less PER_WORD; without that cost longer captions would win.
 """
 
 from dataclasses import dataclass
@@ -64,14 +64,18 @@ class WordDetector:
 
     def to(self, device: torch.device) -> "WordDetector":
         """The same on another device; its decoder is there already."""
-        parts = (one.to(device) for one in (self.weight, self.bias, self.log_prior))
-        return WordDetector(self.decoder, *parts)
+        parts = {name: one.to(device) for name, one in self.tensors().items()}
+        return WordDetector(self.decoder, **parts)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its own numbers, by their names."""
+        return {"weight": self.weight, "bias": self.bias, "log_prior": self.log_prior}
 
     def save(self, folder: Path) -> None:
         """Write the detector into a model's folder, in half precision."""
-        tensors = {"weight": self.weight, "bias": self.bias, "log_prior": self.log_prior}
+        tensors = {name: one.half() for name, one in self.tensors().items()}
         facts = {"weights": checkpoint.checksum(self.decoder.state_dict())}
-        checkpoint.save(folder / FILE, {k: v.half() for k, v in tensors.items()}, facts)
+        checkpoint.save(folder / FILE, tensors, facts)
 
     @classmethod
     def load(cls, folder: Path, decoder: Decoder, weights: str) -> "WordDetector | None":
@@ -79,27 +83,28 @@ class WordDetector:
 
         ``weights`` is the checksum of the decoder's (`labkit.model.checkpoint.checksum`).
 
-        One that was fitted to other weights is not used, and standard error says so.
+        One that was fitted to other weights is not used, and standard error says so: the model
+        may have been trained anew since.
 
         Raises:
-            ValueError: The file is damaged, or of a model of other sizes.
+            ValueError: The file is damaged, or holds numbers that `save` does not write.
         """
         path = folder / FILE
         if not path.exists():
             return None
         V, E, D = decoder.bias.numel(), decoder.config.embed_dim, decoder.config.feature_dim
         expected = {"weight": (E, 2 * D), "bias": (V,), "log_prior": (V,)}
-        if checkpoint.shapes(path) != expected:
-            raise ValueError(
-                f"{path} is not the word detector of the model beside it: run labkit detect-words "
-                "again"
-            )
-        tensors, facts = checkpoint.load(path)
-        if odd := [name for name, one in tensors.items() if not one.isfinite().all()]:
-            raise ValueError(f"{path} holds NaN or infinity, in {odd[0]}: take another copy")
+        sizes = checkpoint.shapes(path)
+        tensors, facts = checkpoint.load(path) if sizes == expected else ({}, {})
         if facts.get("weights") != weights:
             complain(f"{path} was fitted to other weights: run labkit detect-words --overwrite")
             return None
+        for name, one in tensors.items():
+            if one.dtype != torch.float16 or not one.isfinite().all():
+                raise ValueError(
+                    f"{path} holds NaN, infinity or other numbers than float16, in {name}: run "
+                    "labkit detect-words --overwrite"
+                )
         return cls(decoder, **{name: one.float() for name, one in tensors.items()})
 
 

@@ -16,11 +16,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm, trange
 
-from labkit.evaluation.evaluate import compare_encoders, model_and_images
+from labkit.distributed import ProcessGroup
+from labkit.evaluation.evaluate import images_for
 from labkit.files import outputs
 from labkit.model.captioner import Captioner
+from labkit.model.decoder import Decoder
 from labkit.model.word_detector import FILE, WordDetector, pool
-from labkit.store.shards import FeatureStore, find_split
+from labkit.store.shards import FeatureStore
 
 BATCH, EPOCHS, RATE, DROPOUT = 100, 30, 2e-3, 0.5
 WARMUP = 1 / 12  # of all steps
@@ -38,6 +40,8 @@ class Detected:
         loss: Nats an image, on the split that chose the epoch, of all words together.
         loss_constant: The same, if each word has its share of the training captions.
         epoch: The epoch that was kept.
+        candidates: Among how many captions the model chooses by minimum Bayes risk; below 2 it asks
+            no detector.
     """
 
     words: int
@@ -45,6 +49,7 @@ class Detected:
     loss: float
     loss_constant: float
     epoch: int
+    candidates: int
 
 
 def fit_word_detector(
@@ -62,9 +67,9 @@ def fit_word_detector(
         out: The folder to write to; the run's own, as a rule.
         store: The store's folder; None uses the one that the run was trained on.
         overwrite: Replace an existing file.
-        train_split: The images to learn from; None is train.
+        train_split: The images to learn from; None is the run's.
         dev_split: The images that choose the epoch; None is the run's.
-        seed: Of the order and of dropout.
+        seed: Of the first weights, the order and dropout.
         progress: Show a progress bar, if standard error is a terminal.
 
     Raises:
@@ -73,14 +78,29 @@ def fit_word_detector(
             encoder.
     """
     outputs(Path(out) / FILE, overwrite=overwrite)
-    captioner, dev = model_and_images(run, store, dev_split)
-    train = FeatureStore(dev.root, find_split(dev.root, train_split or "train"))
-    compare_encoders(train, captioner)
-    decoder = captioner.decoder
+    captioner = Captioner.from_pretrained(run, alone=True)  # an older detector may be damaged
+    dev = images_for(captioner, store, dev_split or captioner.dev_split)
+    train = images_for(captioner, dev.root, train_split or captioner.train_split)
     with tqdm(unit="image", desc="read", disable=not progress or None) as bar:
         mine, judge = (_Split.of(images, captioner, bar) for images in (train, dev))
+    with ProcessGroup().seeded(seed):
+        detector, loss, epoch = _learn(captioner.decoder, mine, judge, progress)
+    detector.save(Path(out))
+    prior, share = detector.log_prior, judge.mean()
+    constant = -(share * prior + (1 - share) * (-prior.exp()).log1p()).sum().item()
+    candidates = captioner.generation.mbr_candidates
+    return Detected(len(prior), len(mine.x), loss, constant, epoch, candidates)
+
+
+def _learn(
+    decoder: Decoder, mine: "_Split", judge: "_Split", progress: bool
+) -> tuple[WordDetector, float, int]:
+    """Learn from one split, and return the detector of the epoch that is best on the other.
+
+    Returns:
+        The detector, its loss on the other split, and the epoch.
+    """
     share = mine.mean()  # of the captions that have each word, (V,)
-    torch.manual_seed(seed)
     M = nn.Linear(2 * decoder.config.feature_dim, decoder.config.embed_dim, bias=False)
     b = nn.Parameter(share.logit())
     detector = WordDetector(decoder, M.weight, b, share.log())
@@ -101,9 +121,7 @@ def fit_word_detector(
         if loss < best:
             weight, bias = M.weight.detach().clone(), b.detach().clone()
             best, kept, epoch_kept = loss, WordDetector(decoder, weight, bias, share.log()), epoch
-    kept.save(Path(out))
-    constant = -(judge.mean() * share.log() + (1 - judge.mean()) * (-share).log1p()).sum().item()
-    return Detected(len(share), len(mine.x), best, constant, epoch_kept)
+    return kept, best, epoch_kept
 
 
 @dataclass(frozen=True)

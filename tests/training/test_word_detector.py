@@ -14,7 +14,7 @@ from labkit import Captioner, FeatureStore, prepare_scenes
 from labkit.evaluation.evaluate import _gather
 from labkit.model import checkpoint
 from labkit.model.beams import beam_search
-from labkit.model.captioner import PRETRAINED
+from labkit.model.captioner import PRETRAINED, decoding_of
 from labkit.model.captions import EVIDENCE, Caption, minimum_bayes_risk
 from labkit.model.generation import generate
 from labkit.model.word_detector import FILE, PER_WORD, WordDetector
@@ -154,6 +154,11 @@ def test_commands_say_that_a_detector_helped(store, fitted, tmp_path):
     for photo, one in zip(captioner.generate(a), own, strict=True):
         assert photo.wrong == pytest.approx(curve.share_wrong(one.score, one.evidence))
         assert photo.wrong != curve.share_wrong(one.score)
+    again = labkit("detect-words", model, "--data", store, "--seed", "1", "--overwrite")
+    assert "calibration.json was measured without it: run labkit calibrate" in again.stderr
+    checked = labkit("calibrate", model, "--data", store, "--check")  # with another detector
+    assert_one_sentence(checked, "no calibration to check")
+    assert "calibration.json was measured with other weights" in checked.stderr
     (model / FILE).unlink()  # then captions are chosen in another way, and the curve says nothing
     assert {photo.wrong for photo in Captioner.from_pretrained(model).generate(a)} == {None}
 
@@ -178,7 +183,8 @@ def test_the_command(store, tmp_path):
     done = labkit("detect-words", model, *split, "--json", tmp_path / "found.json")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
-    assert set(found) == {"words", "images", "loss", "loss_constant", "epoch"}
+    assert set(found) == {"words", "images", "loss", "loss_constant", "epoch", "candidates"}
+    assert "takes the most likely caption, and asks no detector" in done.stderr
     detector = Captioner.from_pretrained(model).detector
     again = labkit("detect-words", model, *split)
     assert_one_sentence(again, FILE, "exists")
@@ -188,6 +194,11 @@ def test_the_command(store, tmp_path):
     labkit("detect-words", model, *split, "--overwrite", "--seed", "1")
     assert not torch.equal(detector.weight, Captioner.from_pretrained(model).detector.weight)
     assert_one_sentence(labkit("detect-words", "scenes-soft", *split), "--out")
+    inside = labkit("detect-words", model, *split, "--out", store)
+    assert_one_sentence(inside, "holds a store: name another folder")
+    same = labkit("detect-words", model, *split, "--json", model / FILE, "--overwrite")
+    assert same.returncode == 1 and FILE in same.stderr
+    assert Captioner.from_pretrained(model).detector is not None
     none = labkit("detect-words", model, "--data", store, "--train-split", "nowhere", "--overwrite")
     assert_one_sentence(none, "nowhere")
 
@@ -206,7 +217,7 @@ def test_a_split_without_captions_has_no_words(store, tmp_path):
     assert not [*(tmp_path / "out").iterdir()]
 
 
-def test_a_wrong_file_is_named(fitted, tmp_path, capsys):
+def test_a_wrong_file_is_named_and_a_new_one_mends_it(store, fitted, tmp_path, capsys):
     model = tmp_path / "model"
     shutil.copytree(fitted[0], model)
     whole = (model / FILE).read_bytes()
@@ -215,17 +226,38 @@ def test_a_wrong_file_is_named(fitted, tmp_path, capsys):
     decoder.bias.data[5] += 1
     assert WordDetector.load(model, decoder, checkpoint.checksum(decoder.state_dict())) is None
     assert "fitted to other weights: run labkit detect-words" in capsys.readouterr().err
-    for spoiled, words in [
-        (tensors | {"bias": tensors["bias"][:3]}, "not the word detector"),
-        ({"bias": tensors["bias"]}, "not the word detector"),
-        (tensors | {"bias": tensors["bias"] * math.nan}, "NaN"),
-    ]:
-        checkpoint.save(model / FILE, spoiled, facts)
-        with pytest.raises(ValueError, match=rf"{FILE}.*{words}"):
+    for spoiled in ({"bias": tensors["bias"]}, tensors | {"bias": tensors["bias"][:3]}):
+        checkpoint.save(model / FILE, spoiled, facts)  # as of a run trained anew with other sizes
+        assert Captioner.from_pretrained(model).detector is None
+        assert "fitted to other weights" in capsys.readouterr().err
+    for bias in (tensors["bias"] * math.nan, tensors["bias"].float()):
+        checkpoint.save(model / FILE, tensors | {"bias": bias}, facts)
+        with pytest.raises(ValueError, match=rf"{FILE}.* NaN, infinity or other numbers .*bias"):
             Captioner.from_pretrained(model)
     (model / FILE).write_bytes(whole[:-7])
     with pytest.raises(ValueError, match=rf"{FILE} is damaged"):
         Captioner.from_pretrained(model)
+    capsys.readouterr()
+    splits = {"train_split": "dev", "dev_split": "dev", "progress": False}
+    fit_word_detector(model, model, store, overwrite=True, **splits)  # which mends it
+    assert capsys.readouterr().err == ""
+    assert Captioner.from_pretrained(model).detector is not None
+
+
+def test_the_splits_are_those_of_the_run(store, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(PRETRAINED / "scenes-soft", model)
+    config = json.loads((model / "config.json").read_text())
+    config["training"] |= {"train_split": "test", "dev_split": "test"}
+    (model / "config.json").write_text(json.dumps(config))
+    found = fit_word_detector(model, model, store, progress=False)
+    assert found.images == len(FeatureStore(store, "test")) != len(FeatureStore(store, "train"))
+
+
+def test_one_candidate_asks_no_detector(store, captioner):
+    config = replace(captioner.generation, mbr_candidates=1)
+    assert "detector" not in decoding_of(config, captioner.decoder, captioner.detector)
+    assert generate(captioner.decoder, features(store), config, detector=captioner.detector)
 
 
 def test_captions_without_words_have_no_evidence():
