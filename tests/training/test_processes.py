@@ -79,9 +79,9 @@ def assert_alike(one, other):
         assert yours == pytest.approx(mine, abs=1.1e-4)  # they have four digits
     ours, theirs = (load_file(run / "checkpoint.safetensors") for run in (one, other))
     for name in (name for name in ours if name.startswith("model.")):
-        # Adam divides a gradient by its own size: one that is a rounding error, as that of a word which
-        # no sampled caption has, makes steps like any other, in a direction of chance
-        atol = 1e-3 if name == "model.bias" else 1e-4
+        # Adam divides a gradient by its own size: one that is a rounding error, as that of a word
+        # which no sampled caption has, makes steps like any other, in a direction of chance
+        atol = 1e-3 if name in ("model.bias", "model.embedding.weight") else 1e-4
         torch.testing.assert_close(theirs[name], ours[name], atol=atol, rtol=0)
 
 
