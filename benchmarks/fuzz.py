@@ -118,8 +118,10 @@ def model(name: str) -> Callable[[Path], Target]:
 
         def read() -> Any:
             found = Captioner.from_pretrained(folder)
-            parts = found.decoder.state_dict() | {"detector": getattr(found.detector, "weight", V)}
-            return {name: np.asarray(value).tobytes() for name, value in parts.items()}
+            if found.detector is None:  # as standard error says
+                raise ValueError(f"{folder / 'detector.safetensors'} is not used")
+            parts = [*found.decoder.state_dict().items(), *found.detector.tensors().items()]
+            return [(name, np.asarray(value).tobytes()) for name, value in parts]
 
         return Target(folder / name, read, read() if name.endswith("safetensors") else None)
 

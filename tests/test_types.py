@@ -53,7 +53,7 @@ register_attention("uniform", Uniform)
 WRONG = """\
 from labkit import Captoner  # attr-defined
 
-Captioner.from_pretrained("flickr8k-soft", 3)  # call-arg
+Captioner.from_pretrained()  # call-arg
 Captioner.from_pretrained("flickr8k-soft").caption("photo.jpg").txt  # attr-defined
 train("stores/scenes")  # call-arg
 ModelConfig(vocab_size="many", encoder_dim=8)  # arg-type

@@ -174,10 +174,8 @@ def evaluate(
     if group.is_main:
         start_meteor([*vocabulary.words, *chain(*store.captions)])  # and do not wait
     with evaluating(decoder):
-        generated = caption_split(
-            decoder, store, config, group, progress, suppress_tokens, detector
-        )
-        mode = config.attention_mode
+        options = (config, group, progress, suppress_tokens, detector)
+        generated, mode = caption_split(decoder, store, *options), config.attention_mode
         found = group.once(lambda: _all_scores(decoder, vocabulary, store, generated, mode))
     scores, maps = Scores(**found[0]), MapScores(**found[1])
     scenes = None if found[2] is None else SceneScores(**found[2])
@@ -257,7 +255,7 @@ def model_and_images(
 
 
 def images_for(captioner: Captioner, store: str | Path | None, split: str) -> FeatureStore:
-    """Open the images that a model is asked about; see `evaluate_model`."""
+    """Open a split for a model, as `evaluate_model` does."""
     if (store := store or training_store(captioner)) is None:
         raise ValueError(f"{captioner.name} comes without its data: name a store with --data")
     images = FeatureStore(store, find_split(store, split))
@@ -272,8 +270,10 @@ def training_store(captioner: Captioner) -> str | None:
         FileNotFoundError: It is not there any more.
     """
     if captioner.data is not None and not Path(captioner.data).is_dir():
-        where = f"{captioner.name} was trained on {captioner.data}, which is not there"
-        raise FileNotFoundError(f"{where}: name it with --data")
+        raise FileNotFoundError(
+            f"{captioner.name} was trained on {captioner.data}, which is not there: name it with "
+            "--data"
+        )
     return captioner.data
 
 

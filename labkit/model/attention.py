@@ -194,7 +194,8 @@ class Attention(nn.Module):
         Returns:
             Scores (N, K, L), in float32 or finer: a softmax in bf16 loses regions of small weight.
         """
-        # `equations.scores`, with one exponential for each region and not one at each step
+        # `equations.scores`, with one exponential for each region and not one at each step: see
+        # `labkit.model.gradients.additive_scores`
         scores, image.keys = additive_scores(image.keys, image.exp_keys, query, self.v)
         return scores  # (N, K, L)
 
@@ -236,14 +237,15 @@ class Attention(nn.Module):
         elif image.attention_mode == "expectation":
             step = self.expectation(scores)
         else:
-            alpha = scores.softmax(-1)
+            alpha = scores.softmax(-1)  # eq. 5
             place = scores.argmax(-1)
             if image.attention_mode == "sample":
                 place = sample_place(alpha, self.draws)
             step = AttentionStep(alpha, one_place(place, alpha))
         if image.intervene is not None:
             step = image.intervene(step)
-        # `equations.soft_context`, or `equations.hard_context` where weights are one-hot
+        # eq. 13, `equations.soft_context`; or eq. 9, `equations.hard_context`, where weights are
+        # one-hot. Vectors that were projected in advance (`Decoder.init_state`) have another size
         return step.weights.to(image.a.dtype) @ image.a, step  # (N, K, L) x (N, L, D) -> (N, K, D)
 
 
@@ -259,7 +261,8 @@ class SoftAttention(Attention):
 
 def sample_place(alpha: Tensor, draws: Draws | None = None) -> Tensor:
     """Sample a region s_t ~ Multinoulli(alpha_t) for each row of alpha (N, K, L): (N, K)."""
-    # `equations.sample_place`, as a number in place of a one-hot vector; as `torch.multinomial`
+    # eq. 8, `equations.sample_place`, as a number in place of a one-hot vector. Of exponentially
+    # distributed numbers with rates alpha_i the i-th is the least with probability alpha_i
     return (alpha.detach() / exponential_like(alpha, draws)).argmax(-1)
 
 

@@ -93,7 +93,7 @@ class Captioner:
         return f"Captioner({self.name!r}, {attention} attention, {words} words)"
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, alone: bool = False) -> "Captioner":
+    def from_pretrained(cls, model: str | Path, *, alone: bool = False) -> "Captioner":
         """Load a trained model: one that comes with the package, or the folder of a run.
 
         Args:

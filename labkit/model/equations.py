@@ -1,29 +1,29 @@
 """The equations of Show, Attend and Tell, one short function each, under the paper's numbers.
 
 Xu et al. 2015, arXiv 1502.03044. Read it beside the paper: nothing here is fast. The model runs on
-`labkit.model.attention`, `labkit.model.hard_attention`, `labkit.model.decoder` and
-`labkit.training.objective`, where each shortcut names the function that it speeds up. A decoder of
-these alone has the same loss, gradients, captions and maps (``tests/model/test_equations.py``).
+`labkit.model.attention`, `labkit.model.hard_attention`, `labkit.model.decoder`,
+`labkit.model.gradients` and `labkit.training.objective`: each shortcut there names its function
+here. ``tests/model/test_equations.py`` shows that both give the same losses, gradients and maps.
 
-=========  ==============================================  ===================================
-equation   plain function                                  fast code
-=========  ==============================================  ===================================
-1, 2, 3    `lstm_gates`, `lstm_memory`, `lstm_hidden`      `Decoder.lstm_step`
-4          `scores`                                        `Attention.scores`
-5          `weights`                                       `Attention.expectation`
-6          `context`                                       `Decoder.lstm_step`
-after 6    `initial_state`                                 `Decoder._first_state`
-7          `word_probabilities` of `logits`                `Decoder.word_log_probs`
-8          `place_probability`, `sample_place`             `ReinforceAttention.attend`
-9, 13      `hard_context`, `soft_context`                  `Attention.forward`
-10, 11     `bound`, `bound_gradient`, `log_likelihood`     none: sums over all places
-12         `sampled_gradient`, `entropy`                   `Objective.sampling_loss`
-after 12   `moving_average`                                `ReinforceAttention.update_baseline`
-after 12   `learning_rule`                                 `Objective.sampling_loss`
-after 13   `nwgm`                                          none
-4.2.1      `context_gate`, the gate beta_t                 `Decoder.lstm_step`
-14         `doubly_stochastic_loss`                        `Objective.__call__`
-=========  ==============================================  ===================================
+=========  ===========================================  ===========================================
+equation   plain function                               fast code
+=========  ===========================================  ===========================================
+1, 2, 3    `lstm_gates`, `lstm_memory`, `lstm_hidden`   `Decoder.lstm_step`
+4          `scores`                                     `Attention.scores`
+5          `weights`                                    `Attention.expectation`
+6          `context`                                    `Attention.forward`, `Decoder.lstm_step`
+after 6    `initial_state`                              `Decoder._first_state`
+7          `word_probabilities` of `logits`             `Decoder.word_log_probs`, `Decoder.forward`
+8          `place_probability`, `sample_place`          `ReinforceAttention.attend`
+9, 13      `hard_context`, `soft_context`               `Attention.forward`
+10, 11     `bound`, `bound_gradient`, `log_likelihood`  none: sums over all places
+12         `sampled_gradient`, `learning_rule`          `Objective.sampling_loss`
+after 12   `moving_average`                             `ReinforceAttention.update_baseline`
+after 12   `entropy`                                    `ReinforceAttention.attend`
+after 13   `nwgm`                                       none
+4.2.1      `context_gate`, the gate beta_t              `Decoder.lstm_step`
+14         `doubly_stochastic_loss`                     `Objective.__call__`
+=========  ===========================================  ===========================================
 
 `step` puts them together, and `Parameters` lists what is learned. Shapes are those of one caption
 at one step: L regions of D numbers, T words (the paper's C), a vocabulary of V words (its K), word

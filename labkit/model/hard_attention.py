@@ -92,11 +92,11 @@ class ReinforceAttention(Attention):
 
     def attend(self, scores: Tensor, image: EncodedImage, h: Tensor) -> AttentionStep:
         """Sample a region, or take a soft step."""
-        log_alpha = scores.log_softmax(-1)  # (N, K, L); a logarithm of alpha could be of 0
+        log_alpha = scores.log_softmax(-1)  # (N, K, L), eq. 5; log(alpha) could be of 0
         alpha = log_alpha.exp()
         place = sample_place(alpha, self.draws)  # (N, K)
         assert image.soft_mask is not None  # `encode` sets it
-        # the logarithm of `equations.place_probability`
+        # eq. 8, the logarithm of `equations.place_probability`
         log_choice = log_alpha.gather(-1, place[..., None])[..., 0]
         return AttentionStep(
             alpha,

@@ -77,10 +77,10 @@ class Objective:
     def __call__(self, output: DecoderOutput) -> Loss:
         """Compute the loss of a batch, teacher forced."""
         config = self.config
-        total = nll = output.nll.sum()
+        total = nll = output.nll.sum()  # with sampled regions, the first term of eq. 12
         if share := config.label_smoothing:
             total = (1 - share) * nll - share * output.mean_log_p.sum()
-        # `equations.doubly_stochastic_loss` of all captions of the batch
+        # eq. 14, `equations.doubly_stochastic_loss` of all captions of the batch
         deviation = config.doubly_target - output.alpha.sum(1)  # (B, L)
         total = total + config.doubly_stochastic * deviation.square().sum()
         if output.sampled is not None:
@@ -91,7 +91,7 @@ class Objective:
         """The terms of sampled regions, summed over the captions."""
         reward, words = self.reward(sampled)
         advantage = reward - self.baseline(sampled, reward, words)  # (B, T)
-        # a sum whose gradient is what `equations.learning_rule` adds to that of log p(y|s,a)
+        # eq. 12 and after: its gradient is what `equations.learning_rule` adds to that of the nll
         loss = self.config.lambda_r * score_function_loss(advantage, sampled.log_choice)
         loss = loss - self.config.lambda_e * sampled.entropy.sum()
         if sampled.baseline is not None and sampled.baseline.requires_grad:
