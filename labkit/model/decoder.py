@@ -187,7 +187,7 @@ class Decoder(nn.Module):
         context, step = self.attention(image, query, state.h)
         # `equations.context_gate`: beta_t = sigma(f_beta(h_{t-1}))
         beta = torch.sigmoid(gate) if self.config.gate else torch.ones_like(gate)  # (N, K, 1)
-        beta = dropout(self.context_dropout, beta, self.attention.draws, "step")  # or no context
+        beta = dropout(self.context_dropout, beta, self.attention.draws, "step")  # 0: no context
         z = beta * layers.reduce(context)  # eq. 6, (N, K, D); or W_z z and L_z z side by side
         # `equations.lstm_gates`, `lstm_memory` and `lstm_hidden`; W_y E y_{t-1} comes ready-made
         gates = word_gates + hidden_gates + layers.W_z(z)  # eq. 1; its sigmas and tanh follow

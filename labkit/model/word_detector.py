@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import linear, logsigmoid
 
 from labkit.console import complain
-from labkit.data.vocabulary import EOS, UNK
+from labkit.data.vocabulary import SPECIAL
 from labkit.model import checkpoint
 from labkit.model.decoder import Decoder
 
@@ -59,7 +59,7 @@ class WordDetector:
             a: Annotation vectors (N, L, D) of the encoder.
         """
         found = logsigmoid(self.logits(pool(self.decoder, a))) - self.log_prior - PER_WORD
-        found[:, : max(EOS, UNK) + 1] = 0  # these are not words
+        found[:, : len(SPECIAL)] = 0  # these are not words
         return found
 
     def to(self, device: torch.device) -> "WordDetector":
