@@ -56,6 +56,15 @@ def with_full_paths(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def notes_on(trainer: Trainer) -> list[str]:
+    """What a user should know about a run with a start, a sentence each."""
+    asks = trainer.settings.generation.mbr_candidates > 1
+    if not asks or trainer.start is None or trainer.start.detector is None:
+        return []
+    note = f"the word detector of {trainer.start.name} fits its weights alone: when this run has "
+    return [note + f"ended, run labkit detect-words {trainer.folder.path}"]
+
+
 def train(
     store: str | Path, run: str | Path, overrides: Overrides | None = None,
     resume: bool = False, group: ProcessGroup | None = None, progress: bool = True, **settings: Any,
@@ -106,7 +115,7 @@ def train(
         if trainer.group.is_main:
             console.say(line, error=True)
 
-    for note in trainer.notes:
+    for note in [*trainer.notes, *notes_on(trainer)]:
         say(note)
     trainer.run()
     say(trainer.schedule.ending(trainer.state, trainer.judge.describe(trainer.state.best)))

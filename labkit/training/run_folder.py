@@ -109,13 +109,18 @@ class RunFolder:
     def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write the checkpoint, then the log; for rank 0 alone."""
         checkpoint.save(self.checkpoint, tensors, state)
-        with atomic_write(self.path / "metrics.jsonl") as part:
-            part.write_bytes("".join(json.dumps(row) + "\n" for row in state["rows"]).encode())
+        self._log(state["rows"])
 
-    def draw(self, rows: list[dict[str, Any]], title: str) -> None:
-        """Draw the log; for rank 0 alone."""
-        with atomic_write(self.path / "loss.png") as part:
-            loss_curves({title: rows}).savefig(part)
+    def show(self, rows: list[dict[str, Any]], title: str) -> None:
+        """Write the log of what was done, and draw it; for rank 0 alone."""
+        if rows:
+            self._log(rows)
+            with atomic_write(self.path / "loss.png") as part:
+                loss_curves({title: rows}).savefig(part)
+
+    def _log(self, rows: list[dict[str, Any]]) -> None:
+        with atomic_write(self.path / "metrics.jsonl") as part:
+            part.write_bytes("".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def restore(
         self, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer

@@ -107,11 +107,8 @@ class Trainer:
     def _encode_captions(self) -> None:
         """Make the vocabulary, or take the start's; and all training captions as word ids."""
         texts = [caption for captions in self.train.captions for caption in captions]
-        limit = self.settings.generation.max_length
-        if self.start is None:
-            self.vocabulary = Vocabulary.build(texts, self.config.min_count)
-        else:
-            self.vocabulary = self.start.vocabulary
+        limit, count = self.settings.generation.max_length, self.config.min_count
+        self.vocabulary = self.start.vocabulary if self.start else Vocabulary.build(texts, count)
         self.cut = sum(len(tokenize(caption)) > limit for caption in texts)
         if self.cut:
             self.notes.append(f"{self.cut} captions are longer than {limit} words: the rest is cut")
@@ -168,14 +165,16 @@ class Trainer:
             SystemExit: SIGTERM asked to stop. The last step is saved.
         """
         at = self.state
+        show = partial(self.folder.show, at.rows, self.decoder.config.attention)
         with self.folder.alone():
+            self.group.once(show)  # a kill may have come between the checkpoint and the log
             while not self.schedule.over(at):
                 if self.loader.epoch == at.epoch:  # else it was trained, and is yet to be scored
                     self._train_epoch()
                 self._score_epoch()
                 at.epoch += 1
                 self.save()
-                self.group.once(partial(self.folder.draw, at.rows, self.decoder.config.attention))
+                self.group.once(show)
         return at
 
     def _train_epoch(self) -> None:

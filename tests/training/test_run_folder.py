@@ -2,10 +2,13 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import count
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -68,6 +71,45 @@ def test_an_epoch_is_saved_before_it_is_scored(scored, tmp_path, monkeypatch):
     state = Captioner.from_pretrained(tmp_path / "cut").decoder.state_dict()
     for name, value in Captioner.from_pretrained(tmp_path / "whole").decoder.state_dict().items():
         assert torch.equal(state[name], value), name
+
+
+ONE_EPOCH = SMALL | {"epochs": 1, "save_every": 1000}
+RUN_FILES = ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl", "loss.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the process that is killed is forked")
+def test_a_kill_between_two_files_at_the_end_loses_none(store, tmp_path):
+    """Killed before each rename; before the last ones all steps are done, and none is repeated."""
+    train(store, tmp_path / "whole", ONE_EPOCH, progress=False)
+    wanted = {name: (tmp_path / "whole" / name).read_bytes() for name in RUN_FILES}
+    late = 0
+    for number in count(1):
+        out = tmp_path / str(number)
+        child = get_context("fork").Process(target=killed_before, args=[number, store, out])
+        child.start()
+        child.join(ENOUGH_SECONDS)
+        assert child.exitcode in (0, -signal.SIGKILL)
+        if child.exitcode == 0:  # there are no more renames
+            break
+        if not (out / "checkpoint.safetensors").exists():
+            continue
+        late += checkpoint.load(out / "checkpoint.safetensors")[1]["epoch"] == 1
+        train(store, out, resume=True, progress=False)
+        assert {name: (out / name).read_bytes() for name in RUN_FILES} == wanted, number
+    assert late >= 2  # the checkpoint was the last one; the log or its figure was not
+
+
+def killed_before(number, store, out):
+    """Train, and be killed before the rename of this number."""
+    real, numbers = os.replace, count(1)
+
+    def replace(*names):
+        if next(numbers) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(*names)
+
+    os.replace = replace
+    train(store, out, ONE_EPOCH, progress=False)
 
 
 # -------------------------------------------------------------------------- whose folder it is

@@ -10,7 +10,7 @@ import pytest
 import torch
 from commands import assert_one_sentence, labkit
 
-from labkit import Captioner, FeatureStore, prepare_scenes
+from labkit import Captioner, FeatureStore, prepare_scenes, train
 from labkit.evaluation.evaluate import _gather
 from labkit.model import checkpoint
 from labkit.model.beams import beam_search
@@ -80,6 +80,18 @@ def test_the_evidence_is_the_equation(store, captioner):
         logit = sum(map(math.prod, zip(row, hidden, strict=True))) + float(detector.bias[word])
         brings = -math.log1p(math.exp(-logit)) - float(detector.log_prior[word]) - PER_WORD
         assert found[word] == pytest.approx(brings if word > 3 else 0, abs=1e-3), word
+
+
+def test_a_run_with_a_start_says_that_it_needs_another_detector(store, fitted, tmp_path, capsys):
+    note = f"has ended, run labkit detect-words {tmp_path / 'run'}"
+    train(store, tmp_path / "run", start=fitted[0], epochs=1, train_split="dev", progress=False)
+    assert capsys.readouterr().err.count(note) == 1
+    # a model that takes the most likely caption asks none, and one without a start has none to lose
+    train(store, tmp_path / "one", start=fitted[0], mbr_candidates=0, epochs=1, train_split="dev",
+          progress=False)  # fmt: skip
+    train(store, tmp_path / "new", mbr_candidates=8, epochs=1, train_split="dev", hidden_dim=8,
+          progress=False)  # fmt: skip
+    assert "detect-words" not in capsys.readouterr().err
 
 
 def test_agreement_and_evidence_choose_together():
