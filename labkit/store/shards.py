@@ -27,6 +27,11 @@ import numpy as np
 from isal import isal_zlib
 from tqdm import tqdm
 
+try:
+    import resource
+except ModuleNotFoundError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
 from labkit.data.splits import ALIASES, usual_split
 from labkit.files import no_garbage_collection, sha256
 from labkit.store.manifest import StoreError, intact, read_manifest, read_records
@@ -95,8 +100,7 @@ class FeatureStore:
             raise StoreError(f"{store} has two images with the id {twice!r}: prepare it anew")
         self.starts = [0, *accumulate(shard["count"] for shard in self.shards)]
         self._size = self.length * self.dim * HALF.itemsize  # bytes of an image
-        # it keeps 256 shards open at most
-        self._open = functools.lru_cache(256)(lambda number: _OpenShard(paths[number]))
+        self._open = functools.lru_cache(_open_at_once())(lambda number: _OpenShard(paths[number]))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -199,6 +203,18 @@ class FeatureStore:
         number = bisect_right(self.starts, index) - 1
         after = self.starts[number + 1] - index  # images from this one to the end of the file
         return index, self._open(number), self.shards[number]["bytes"] - after * self._size
+
+
+def _open_at_once() -> int:
+    """How many files a store keeps open, at most 256.
+
+    A process may have 256 files open on macOS and 1,024 on Linux, if nobody has changed that. There
+    are several stores in it, and a file that is mapped counts twice.
+    """
+    if not hasattr(resource, "RLIMIT_NOFILE"):
+        return 64
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 256 if most == resource.RLIM_INFINITY else max(1, min(256, most // 8))
 
 
 class _OpenShard:

@@ -249,6 +249,27 @@ def test_a_file_that_may_not_grow_is_named_and_writing_resumes_later(folder, tmp
     assert same_files(tmp_path / "full", folder)
 
 
+FEW = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+from labkit import FeatureStore, Loader
+store = FeatureStore(sys.argv[1], "train")
+loader = Loader(store, batch_size=50, num_workers=2)
+seen = [batch.indices.copy() for _ in range(2) for batch in loader]
+print(len(seen), sum(map(len, seen)), len(store.read(range(len(store)))))
+"""
+
+
+def test_more_files_than_a_process_may_open(tmp_path):
+    """Of 300 files, a process that may have 256 open reads all; no reader ends for want of one."""
+    with writer(tmp_path, per_shard=1) as into:
+        for image in range(300):
+            add(into, "train", image)
+    command = [sys.executable, "-W", "error", "-c", FEW, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("12 600 300\n", "")
+
+
 def test_nothing_is_added_after_a_failed_write(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     into = writer(tmp_path)
