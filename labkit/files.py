@@ -38,14 +38,16 @@ def atomic_write(path: str | Path, new: bool = False) -> Iterator[Path]:
         OSError: it could not be written; the message names it.
     """
     path = Path(path)
-    part = path.with_name(f".part-{os.getpid()}-{path.name[-50:]}")  # no name may be too long
+    number = int.from_bytes(os.urandom(6))  # two machines that share a disk have the same pids
+    part = path.with_name(f".part-{number}-{path.name[-50:]}")  # no name may be too long
     with naming(path):
         try:
             yield part
             _to_disk(part)
             if new:
-                _take_name(path)
-            os.replace(part, path)
+                _take_name(part, path)
+            else:
+                os.replace(part, path)
             _to_disk(path.parent)  # the folder's entry
         finally:
             with suppress(OSError):  # where nothing may be written, nothing can be removed
@@ -65,9 +67,15 @@ def naming(path: str | Path) -> Iterator[None]:
         raise OSError(error.errno, f"{path} not written: {reason}") from error
 
 
-def _take_name(path: Path) -> None:
-    """Check that there is no file of this name and make an empty one, in one step."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+def _take_name(part: Path, path: Path) -> None:
+    """Give a file another name, which no file may have, in one step where the disk has links."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+    except OSError:  # an empty file takes the name
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(part, path)
 
 
 def outputs(

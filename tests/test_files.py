@@ -1,5 +1,6 @@
 """Files and folders: nothing of the user's is overwritten, and one process writes a folder."""
 
+import errno
 import gc
 import os
 import subprocess
@@ -29,6 +30,30 @@ def test_a_new_file_never_takes_the_place_of_another(tmp_path):
     with atomic_write(tmp_path / "new.txt", new=True) as part:
         part.write_text("new")
     assert sorted(os.listdir(tmp_path)) == ["mine.txt", "new.txt"]
+
+
+def test_a_new_file_is_never_empty_under_its_name(tmp_path, monkeypatch):
+    """Stopped before it has its name, it has none; also where the disk has no links."""
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "new.txt"
+    monkeypatch.setattr(os, "replace", stopped)
+    monkeypatch.setattr(os, "link", stopped)
+    with pytest.raises(KeyboardInterrupt), atomic_write(path, new=True) as part:
+        part.write_text("new")
+    assert not os.listdir(tmp_path)
+    monkeypatch.undo()
+
+    def no_links(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with atomic_write(path, new=True) as part:
+        part.write_text("new")
+    with pytest.raises(FileExistsError, match=r"new\.txt"), atomic_write(path, new=True) as part:
+        part.write_text("other")
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["new.txt"]
 
 
 def test_outputs_are_seen_before_the_work(tmp_path):

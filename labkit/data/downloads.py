@@ -128,12 +128,24 @@ def fetch(
             if not all((folder / given).exists() for given in archive.gives):
                 url = f"{mirror.rstrip('/')}/{archive.name}" if mirror else archive.url
                 _provide(archive, url, folder, progress)
+            _downloaded(archive, folder).unlink(missing_ok=True)  # also of one that was killed here
+            shutil.rmtree(_unpacking(archive, folder), ignore_errors=True)
     return folder
 
 
+def _downloaded(archive: Archive, folder: Path) -> Path:
+    """Where a zip file is downloaded to."""
+    return folder / f"{archive.name}{PART}"
+
+
+def _unpacking(archive: Archive, folder: Path) -> Path:
+    """Where it is unpacked, before what is wanted is renamed into place."""
+    return folder / f".{archive.name}.unpacking"
+
+
 def _provide(archive: Archive, url: str, folder: Path, progress: bool) -> None:
-    """Unpack the user's own zip file, or else download one and remove it afterwards."""
-    path, part = folder / archive.name, folder / f"{archive.name}{PART}"
+    """Unpack the user's own zip file, or else download one."""
+    path, part = folder / archive.name, _downloaded(archive, folder)
     if path.exists():
         if _md5(path) != archive.md5:
             raise DownloadError(f"{path} is not the file expected: delete it and run this again")
@@ -141,7 +153,6 @@ def _provide(archive: Archive, url: str, folder: Path, progress: bool) -> None:
     else:
         _fetch_checked(archive, url, part, progress)
         _unpack(part, archive, folder, progress)
-        part.unlink()
 
 
 def _fetch_checked(archive: Archive, url: str, part: Path, progress: bool) -> None:
@@ -208,7 +219,7 @@ def _request(url: str, part: Path, start: int, progress: bool) -> None:
 
 def _unpack(path: Path, archive: Archive, folder: Path, progress: bool) -> None:
     """Unpack into a temporary folder, then rename what is wanted into place."""
-    beside = folder / f".{path.stem}.unpacking"
+    beside = _unpacking(archive, folder)
     shutil.rmtree(beside, ignore_errors=True)
     try:
         with zipfile.ZipFile(path) as pack:
@@ -217,6 +228,8 @@ def _unpack(path: Path, archive: Archive, folder: Path, progress: bool) -> None:
         for given in archive.gives:
             if not (beside / given).exists():
                 raise DownloadError(f"{path} holds no {given}: delete it and name another mirror")
+        if hasattr(os, "sync"):  # Windows has none
+            os.sync()  # or a power failure might leave empty files under their names
         for given in archive.gives:
             if not (folder / given).exists():
                 (folder / given).parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from scipy.stats import mannwhitneyu
 
 from labkit.data.scenes import is_true, things_of
 from labkit.data.words import tokenize
-from labkit.evaluation.evaluate import caption_split, model_and_images
+from labkit.evaluation.evaluate import caption_split, images_for
 from labkit.files import outputs, write_json
 from labkit.model.calibration import FILE, Calibration
 from labkit.model.captioner import Captioner, decoding_of
@@ -208,7 +208,7 @@ def calibrate(
     """
     path = Path(out) / FILE
     outputs(path, overwrite=overwrite)
-    captioner, images, x, wrong = _judged(run, store, split, progress)
+    captioner, images, x, wrong = _judged(run, store, split, progress, calibrated=False)
     if min(wrong.sum(), len(wrong) - wrong.sum()) < LEAST:
         raise ValueError(
             f"{int(wrong.sum())} of {len(wrong)} captions are wrong: a curve needs {LEAST} of "
@@ -240,7 +240,7 @@ def check_calibration(
         ValueError: As in `calibrate`; or the model has no calibration, or all captions are wrong,
             or all right.
     """
-    captioner, images, x, wrong = _judged(run, store, split, progress)
+    captioner, images, x, wrong = _judged(run, store, split, progress, calibrated=True)
     curve = captioner.calibration
     if curve is None or curve.decoding != _decoding(captioner):
         raise ValueError(f"{run} has no calibration to check: make one without --check")
@@ -252,7 +252,7 @@ def check_calibration(
 
 
 def _judged(
-    run: str | Path, store: str | Path | None, split: str | None, progress: bool
+    run: str | Path, store: str | Path | None, split: str | None, progress: bool, calibrated: bool
 ) -> tuple[Captioner, FeatureStore, np.ndarray, np.ndarray]:
     """Caption a split.
 
@@ -260,7 +260,8 @@ def _judged(
         The captioner; the images; what is known of each caption, (N, 1), or (N, 2) where a word
         detector has its say: the score and the evidence; and which captions are wrong, (N,).
     """
-    captioner, images = model_and_images(run, store, split)
+    captioner = Captioner.from_pretrained(run, without=[] if calibrated else ["calibration"])
+    images = images_for(captioner, store, split or captioner.dev_split)
     if not _drawn(images) and not all(images.captions):
         raise ValueError(f"{images.root}: {images.split} has images without captions: none can be "
                          "judged")  # fmt: skip

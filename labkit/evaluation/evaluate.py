@@ -231,7 +231,8 @@ def evaluate_model(
         ValueError: The split has no references, its features come from another encoder, no store is
             known, the vocabulary has no such word, or an override is unknown or out of range.
     """
-    captioner, features = model_and_images(run, store, split)
+    captioner = Captioner.from_pretrained(run)
+    features = images_for(captioner, store, split or captioner.dev_split)
     group = group or ProcessGroup()
     config = (config or captioner.generation).updated(overrides)
     decoder, vocabulary = captioner.decoder.to(group.device), captioner.vocabulary
@@ -244,14 +245,6 @@ def evaluate_model(
         references = (text for texts in features.captions for text in texts)
         warn_if_not_english(found.captions.values(), references)
     return found
-
-
-def model_and_images(
-    run: str | Path, store: str | Path | None, split: str | None
-) -> tuple[Captioner, FeatureStore]:
-    """Open a trained model and the images that it is asked about; see `evaluate_model`."""
-    captioner = Captioner.from_pretrained(run)
-    return captioner, images_for(captioner, store, split or captioner.dev_split)
 
 
 def images_for(captioner: Captioner, store: str | Path | None, split: str) -> FeatureStore:

@@ -76,8 +76,14 @@ def export_to_browser(
         _write_licences(part / LICENCES, encoder, entries)
         if os.path.lexists(out):
             _check_own(out, part)
-            os.replace(out, Path(beside) / "old")
-        os.replace(part, out)
+            os.replace(out, old := Path(beside) / "old")
+            try:
+                os.replace(part, out)
+            finally:
+                if not out.exists():
+                    os.replace(old, out)
+        else:
+            os.replace(part, out)
     return out
 
 

@@ -111,7 +111,8 @@ def _earlier(store: Path) -> dict[str, Any]:
     draft = read_json(store / DRAFT) if (store / DRAFT).exists() else {}
     facts = [draft.get(key) for key in ("encoder", "source")] if isinstance(draft, dict) else []
     known = facts and all(isinstance(fact, dict) and fact for fact in facts)
-    return draft if known else {}  # the writer reports what is wrong with it
+    # the writer reports what is wrong with it; one without a shard binds nobody
+    return draft if known and draft.get("splits") != {} else {}
 
 
 def _resumed(

@@ -56,7 +56,10 @@ class Calibration:
         path = folder / FILE
         if not path.exists():
             return None
-        found = from_file(cls, read_json(path), path)
+        try:
+            found = from_file(cls, read_json(path), path)
+        except ValueError as error:
+            raise ValueError(f"{error}: run labkit calibrate --overwrite") from None
         if found.weights == weights:
             return found
         complain(f"{path} was measured with other weights: run labkit calibrate --overwrite again")

@@ -93,12 +93,13 @@ class Captioner:
         return f"Captioner({self.name!r}, {attention} attention, {words} words)"
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, *, alone: bool = False) -> "Captioner":
+    def from_pretrained(cls, model: str | Path, *, without: Sequence[str] = ()) -> "Captioner":
         """Load a trained model: one that comes with the package, or the folder of a run.
 
         Args:
             model: A name of `list_pretrained`, or a folder; a folder comes first.
-            alone: Leave out what was measured of it later, its calibration and its detector.
+            without: Leave out "calibration" or "detector", what was measured of it later: its file
+                may be damaged.
 
         Raises:
             FileNotFoundError: There is no such model.
@@ -122,9 +123,10 @@ class Captioner:
             decoder.eval(), vocabulary, config["encoder"], str(model), generation,
             config.get("data"), dev, train_split=train,
         )  # fmt: skip
-        if not alone:
+        if "detector" not in without:
             weights = checksum(decoder.state_dict())
             captioner.detector = WordDetector.load(folder, decoder, weights)
+        if "calibration" not in without:
             captioner.calibration = Calibration.load(folder, captioner.checksum())
         return captioner
 

@@ -88,12 +88,14 @@ class StoreWriter:
         self._draft = read_json(draft) if draft.exists() else settings | {"splits": {}}
         if not isinstance(self._draft, dict) or "splits" not in self._draft:
             raise StoreError(f"{draft} is no draft of a store's manifest: name another folder")
+        if empty := self._draft["splits"] == {}:  # nothing was made with its settings
+            self._draft = settings | {"splits": {}}
         if other := [name for name in settings if self._draft.get(name) != settings[name]]:
             raise StoreError(f"{draft} was begun with another {other[0]}: remove the folder")
         for file in self.root.iterdir():
             if PART.fullmatch(file.name):  # what a killed process left behind
                 file.unlink()
-        if not draft.exists():  # before any other file: it marks the folder as a store's
+        if empty:  # before any other file: it marks the folder as a store's
             with self._naming(draft):
                 write_json(draft, self._draft)
         try:

@@ -13,6 +13,7 @@ training sees.
 """
 
 import re
+import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -187,16 +188,20 @@ def _train_and_score(
 
 
 def _score(trainer: Trainer, progress: bool) -> dict[str, Any]:
-    """Score a finished run, once."""
-    path = trainer.folder.path / "scores.json"
-    if not path.exists():
-        model = Captioner.from_pretrained(trainer.folder.path)
+    """Score a finished run, once for its weights: it may have been trained further since."""
+    run = trainer.folder.path
+    path, model = run / "scores.json", Captioner.from_pretrained(run)
+    weights = model.checksum()
+    if not path.exists() or read_json(path).get("weights") != weights:
+        for answers in run.glob("probe-*"):
+            shutil.rmtree(answers)
         assert trainer.dev is not None  # `compare` asks for one
         found = evaluate(
             model.decoder, model.vocabulary, trainer.dev, model.generation, progress=progress
         )
         variance = score_gradient_variance(model, trainer)
-        write_json(path, found.as_dict() | {"gradient_variance": variance})
+        more = {"gradient_variance": variance, "weights": weights}
+        write_json(path, found.as_dict() | more)
     return read_json(path)
 
 
@@ -278,6 +283,8 @@ def _draw_strips(
         images = [scene.image for scene in scenes]
     if images:
         (out / "strips").mkdir(exist_ok=True)
+        for strip in (out / "strips").glob("*.png"):  # of photographs that were shown before
+            strip.unlink()
     for one in mechanisms if images else ():
         model = Captioner.from_pretrained(out / "runs" / f"{one.folder}-0")
         for number, image in enumerate(images):

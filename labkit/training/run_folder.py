@@ -59,6 +59,11 @@ class RunFolder:
 
         def look() -> None:
             own_folder(self.path, MARK, self.checkpoint.name)
+            if self.model.exists() and not self.checkpoint.exists():
+                raise FileExistsError(
+                    f"{self.path} holds a model without its checkpoint.safetensors: name another "
+                    "folder"
+                )
             if self.checkpoint.exists() and not resume:
                 raise FileExistsError(
                     f"{self.path} holds a run: resume it (--resume), or name another folder"
@@ -81,6 +86,9 @@ class RunFolder:
 
         def write() -> bool:
             with only_one(self.path):
+                for file in (self.checkpoint, self.model):  # what a killed training left behind
+                    for part in self.path.glob(f".part-*-{file.name}"):
+                        part.unlink()
                 if begun := self.checkpoint.exists():
                     compare_runs(read_json(self.config), self._facts, self.config)
                 vocabulary.save(self.path / "vocabulary.json")
@@ -167,6 +175,9 @@ def compare_runs(old: Any, new: dict[str, Any], path: Path) -> None:
     if not isinstance(old, dict) or old.get("store") != new["store"]:
         raise ValueError(f"{path} was trained on another store: name that store to resume")
     free = free_settings(TrainingConfig)
+    if (start := old.get("start_weights")) and start != new["start_weights"]:
+        raise ValueError(f"{path} started from other weights than {new['training']['start']} has "
+                         "now: put those back to resume, or start another run")  # fmt: skip
     parts = {"training": TrainingConfig, "model": ModelConfig, "generation": GenerationConfig}
     for part, config in parts.items():  # the store's fingerprint covers its encoder
         was = {field.name: field.default for field in fields(config)}

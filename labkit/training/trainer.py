@@ -153,6 +153,7 @@ class Trainer:
             "store": self.train.fingerprint,
             "data": str(self.train.root.resolve()),
             "cut": self.cut,
+            "start_weights": self.start and checkpoint.checksum(self.start.decoder.state_dict()),
         }
 
     def run(self) -> TrainState:

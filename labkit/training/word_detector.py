@@ -78,7 +78,7 @@ def fit_word_detector(
             encoder.
     """
     outputs(Path(out) / FILE, overwrite=overwrite)
-    captioner = Captioner.from_pretrained(run, alone=True)  # an older detector may be damaged
+    captioner = Captioner.from_pretrained(run, without=["calibration", "detector"])
     dev = images_for(captioner, store, dev_split or captioner.dev_split)
     train = images_for(captioner, dev.root, train_split or captioner.train_split)
     with tqdm(unit="image", desc="read", disable=not progress or None) as bar:

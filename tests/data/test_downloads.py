@@ -101,6 +101,17 @@ def test_what_is_there_is_not_fetched_again(server, tmp_path):
     assert len(server.asked) == 1
 
 
+def test_what_a_killed_run_left_behind_is_removed(server, tmp_path):
+    """It was killed at the end, after all files had their places."""
+    one = archive(server, PHOTOS)
+    quiet([one], tmp_path)
+    (tmp_path / "photos.zip.labkit-part").write_bytes(server.files["photos.zip"])
+    (tmp_path / ".photos.zip.unpacking").mkdir()
+    (tmp_path / ".photos.zip.unpacking" / "readme").touch()
+    quiet([one], tmp_path)
+    assert left_in(tmp_path) == sorted(PHOTOS) and len(server.asked) == 1
+
+
 def test_a_broken_line_is_taken_up_where_it_broke(server, tmp_path):
     one = archive(server, PHOTOS)
     server.cuts = [2 * CHUNK, CHUNK + 9]

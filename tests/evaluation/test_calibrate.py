@@ -114,9 +114,13 @@ def test_command_and_what_the_model_says_then(scenes_store, tmp_path, capsys):
     (model / "calibration.json").unlink()
     none = labkit("calibrate", model, "--data", scenes_store, "--split", "train", "--check")
     assert_one_sentence(none, "no calibration to check")
-    (model / "calibration.json").write_text('{"intercept": 1}')
-    with pytest.raises(ValueError, match=r"calibration\.json"):
-        Captioner.from_pretrained(model)
+    for damaged in ('{"intercept": 1}', ""):  # the sentence says what to do, and that helps
+        (model / "calibration.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"calibration\.json.*: run labkit calibrate --overwr"):
+            Captioner.from_pretrained(model)
+    mended = labkit("calibrate", model, "--data", scenes_store, "--split", "train", "--overwrite")
+    assert mended.returncode == 0, mended.stderr
+    assert Captioner.from_pretrained(model).calibration is not None
 
 
 def test_a_check_writes_no_folder(tmp_path):

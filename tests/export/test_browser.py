@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import shutil
 import struct
 import threading
@@ -660,6 +661,18 @@ def test_a_folder_is_complete_or_absent_and_not_overwritten(tmp_path, monkeypatc
         export_to_browser(["scenes-soft"], tmp_path / "mine", overwrite=True)
     monkeypatch.setattr(exporter, "_write_licences", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
+        export_to_browser(["scenes-soft"], out, overwrite=True)
+    assert "scenes-hard" in (out / "models.js").read_text(encoding="utf-8")
+    monkeypatch.undo()
+    real = os.replace
+
+    def stopped(old, new):  # after the old page was moved away, before the new one has its place
+        if Path(old).name == "page":
+            raise SystemExit(143)
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(SystemExit):
         export_to_browser(["scenes-soft"], out, overwrite=True)
     assert "scenes-hard" in (out / "models.js").read_text(encoding="utf-8")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]

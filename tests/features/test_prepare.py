@@ -123,6 +123,19 @@ def test_an_unfinished_store_is_continued_with_the_same_images_only(photos, tmp_
     assert FeatureStore(store, "train").ids == ["0.png", "1.png", "2.png", "3.png"]
 
 
+def test_a_store_of_which_nothing_was_written_binds_nobody(photos, tmp_path):
+    """All photographs are mended at the same places, and another encoder is chosen."""
+    good = {path: path.read_bytes() for path in sorted(photos.iterdir())}
+    for path in good:
+        path.write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(DataError, match="none of the"):
+        make(records_of(photos), tmp_path / "store")
+    for path, content in good.items():
+        path.write_bytes(content)
+    make(records_of(photos), tmp_path / "store", EncoderConfig(size=48, block="stride16"))
+    assert len(FeatureStore(tmp_path / "store", "train")) == len(good)
+
+
 def test_the_precision_is_stated_and_a_begun_store_keeps_its_own(photos, tmp_path, monkeypatch):
     for bf16, said in ((True, "bf16"), (False, "fp32")):
         store = make(records_of(photos), tmp_path / said, bf16=bf16)

@@ -4,6 +4,7 @@ Slow: the scores start Java, and each mechanism is trained (about 30 s).
 """
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -131,6 +132,21 @@ def test_what_is_finished_is_not_done_again(compared):
     ) == {label: row for label, row in table.items() if label != "marginal"}
     assert kept == {path: path.stat().st_mtime_ns for path in runs.glob("*/*.safetensors")}
     assert picture.exists()
+
+
+def test_a_run_that_has_other_weights_by_now_is_scored_again(compared, tmp_path):
+    """As if it had been trained further: here, seed 0 gets the weights of seed 1."""
+    folder, settings, _ = compared
+    shutil.copytree(folder / "out", tmp_path / "out")
+    runs = [tmp_path / "out" / "runs" / f"soft-{seed}" for seed in (0, 1)]
+    names = ("scores.json", "probe-10/table.json")
+    assert all((runs[0] / name).read_text() != (runs[1] / name).read_text() for name in names)
+    shutil.copy(runs[1] / "model.safetensors", runs[0])
+    options = (2, settings, (), 10, False)
+    compare(folder / "store", ["soft"], tmp_path / "out", *options)
+    for name in names:
+        one, other = (json.loads((run / name).read_text()) for run in runs)
+        assert one.get("rows") == other.get("rows") and one.get("cider") == other.get("cider"), name
 
 
 def test_other_settings_in_the_same_folder_are_refused(compared):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,37 @@ def test_a_kill_between_two_files_at_the_end_loses_none(store, tmp_path):
         train(store, out, resume=True, progress=False)
         assert {name: (out / name).read_bytes() for name in RUN_FILES} == wanted, number
     assert late >= 2  # the checkpoint was the last one; the log or its figure was not
+
+
+def test_what_a_killed_training_left_behind_is_removed(store, tmp_path):
+    train(store, tmp_path, ONE_EPOCH, progress=False)
+    for name in ("checkpoint.safetensors", "model.safetensors"):
+        (tmp_path / f".part-123-{name}").write_bytes(b"half of it")
+    train(store, tmp_path, resume=True, progress=False)
+    assert not list(tmp_path.glob(".part-*"))
+
+
+def test_a_model_without_its_checkpoint_is_not_written_over(store, tmp_path):
+    train(store, tmp_path, ONE_EPOCH, progress=False)
+    (tmp_path / "checkpoint.safetensors").unlink()
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for resume in (False, True):
+        with pytest.raises(FileExistsError, match=r"without its checkpoint\.safetensors: name ano"):
+            train(store, tmp_path, ONE_EPOCH | {"hidden_dim": 9}, resume=resume, progress=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+
+
+def test_a_start_that_was_replaced_is_noticed(store, tmp_path):
+    """Its place is the same, and its weights are those of another run."""
+    for seed in (0, 1):
+        train(store, tmp_path / str(seed), ONE_EPOCH, seed=seed, progress=False)
+    shutil.copytree(tmp_path / "0", tmp_path / "start")
+    more = {"start": tmp_path / "start", "epochs": 1}
+    train(store, tmp_path / "run", more, progress=False)
+    train(store, tmp_path / "run", resume=True, progress=False)
+    shutil.copy(tmp_path / "1" / "model.safetensors", tmp_path / "start")
+    with pytest.raises(ValueError, match=r"started from other weights than .*start has now"):
+        train(store, tmp_path / "run", resume=True, progress=False)
 
 
 def killed_before(number, store, out):
