@@ -5,7 +5,7 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,8 @@ def prepare(
 def _earlier(store: Path) -> dict[str, Any]:
     """Read the encoder and source of a store, finished or not; nothing if there is no store."""
     if (store / MANIFEST).exists():
+        with suppress(OSError):  # a kill may have come before the draft was removed
+            (store / DRAFT).unlink(missing_ok=True)
         first = FeatureStore(store, splits(store)[0])
         return {"encoder": first.encoder, "source": first.source}
     draft = read_json(store / DRAFT) if (store / DRAFT).exists() else {}

@@ -136,6 +136,14 @@ def test_a_store_of_which_nothing_was_written_binds_nobody(photos, tmp_path):
     assert len(FeatureStore(tmp_path / "store", "train")) == len(good)
 
 
+def test_a_draft_beside_a_finished_store_is_removed(photos, tmp_path):
+    """The process was killed between the manifest and the removal of its draft."""
+    store = make(records_of(photos), tmp_path / "store")
+    (store / DRAFT).write_text("{}")
+    make(records_of(photos), store)
+    assert not (store / DRAFT).exists() and len(FeatureStore(store, "train")) == 4
+
+
 def test_the_precision_is_stated_and_a_begun_store_keeps_its_own(photos, tmp_path, monkeypatch):
     for bf16, said in ((True, "bf16"), (False, "fp32")):
         store = make(records_of(photos), tmp_path / said, bf16=bf16)
