@@ -61,8 +61,11 @@ def notes_on(trainer: Trainer) -> list[str]:
     asks = trainer.settings.generation.mbr_candidates > 1
     if not asks or trainer.start is None or trainer.start.detector is None:
         return []
-    note = f"the word detector of {trainer.start.name} fits its weights alone: when this run has "
-    return [note + f"ended, run labkit detect-words {trainer.folder.path}"]
+    note = (
+        f"the word detector of {trainer.start.name} fits its weights alone: when this run has "
+        f"ended, run labkit detect-words {trainer.folder.path}"
+    )
+    return [note]
 
 
 def train(

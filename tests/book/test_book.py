@@ -133,7 +133,9 @@ def visit(context, site: str, path: str) -> Page:
     """Open one page and look at it."""
     is_code = path.startswith("_modules/")
     tab, complaints, refused = open_tab(context, (site,))
-    tab.goto(site + path, wait_until="load" if is_code else "networkidle")
+    tab.goto(site + path, wait_until="load")  # the network may be idle before a page is parsed
+    if not is_code:
+        tab.wait_for_load_state("networkidle")
     look, faults = tab.evaluate(LOOK), []
     if path in LAYOUTS or not is_code:
         faults += serious_faults(tab, rules={"color-contrast": {"enabled": False}})
