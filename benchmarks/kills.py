@@ -12,9 +12,9 @@ byte: of a run the weights, the checkpoint, the log and its figure; of a store a
 After each kill a page is absent or complete. Where files differ, it says in what, and keeps the
 folders.
 
-A moment between two renames is too short for chance to hit it. With --everywhere the work is killed
-before each thing that rank 0 does with a file, one after the other: before it opens, renames or
-removes a file, or makes a folder. After each kill it is started once more and comes to its end.
+A moment between two renames is too short for chance to hit it often. With --everywhere the work is
+killed before each thing that rank 0 does with a file, one after the other: before it opens, renames
+or removes a file, or makes a folder. After each kill it is started once more and comes to its end.
 
 Real processes, forked from one that has imported torch, which takes longest.
 """
@@ -165,7 +165,7 @@ def compare(work: Work, whole: Path, out: Path) -> None:
     wanted, found = digests(work, whole), digests(work, out)
     names = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
     lines = [f"{out} has other files than {whole}: {', '.join(names)}"]
-    for name in {*names} & {*wanted} & {*found}:
+    for name in (name for name in names if name in wanted and name in found):
         one, other = whole / name, out / name
         if name.endswith(".safetensors"):
             (tensors, facts), (others, other_facts) = checkpoint.load(one), checkpoint.load(other)

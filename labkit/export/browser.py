@@ -74,16 +74,15 @@ def export_to_browser(
         facts |= _write_weights(part, "encoder", save(tensors))
         _write_models(part / MARK, facts, entries)
         _write_licences(part / LICENCES, encoder, entries)
-        if os.path.lexists(out):
-            _check_own(out, part)
-            os.replace(out, old := Path(beside) / "old")
-            try:
-                os.replace(part, out)
-            finally:
-                if not out.exists():
-                    os.replace(old, out)
-        else:
+        old = Path(beside) / "old"
+        try:
+            if os.path.lexists(out):
+                _check_own(out, part)
+                os.replace(out, old)
             os.replace(part, out)
+        finally:  # stopped in between: the old page keeps its place
+            if old.exists() and not out.exists():
+                os.replace(old, out)
     return out
 
 

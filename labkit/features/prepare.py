@@ -78,7 +78,7 @@ def prepare(
     if earlier:
         facts = described, source, records
         described, source = group.once(lambda: _resumed(store, earlier, *facts))
-    if group.once(lambda: (store / MANIFEST).exists()):
+    if group.once(lambda: _finished(store)):
         return store
     length, writer, written = network.grid[0] * network.grid[1], None, 0
     with ExitStack() as closing:
@@ -103,11 +103,18 @@ def prepare(
     return store
 
 
+def _finished(store: Path) -> bool:
+    """Whether a store is finished; then a draft beside it, which a kill left, is removed."""
+    if not (store / MANIFEST).exists():
+        return False
+    with suppress(OSError):
+        (store / DRAFT).unlink(missing_ok=True)
+    return True
+
+
 def _earlier(store: Path) -> dict[str, Any]:
     """Read the encoder and source of a store, finished or not; nothing if there is no store."""
     if (store / MANIFEST).exists():
-        with suppress(OSError):  # a kill may have come before the draft was removed
-            (store / DRAFT).unlink(missing_ok=True)
         first = FeatureStore(store, splits(store)[0])
         return {"encoder": first.encoder, "source": first.source}
     draft = read_json(store / DRAFT) if (store / DRAFT).exists() else {}

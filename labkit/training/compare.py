@@ -13,7 +13,6 @@ training sees.
 """
 
 import re
-import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -193,8 +192,8 @@ def _score(trainer: Trainer, progress: bool) -> dict[str, Any]:
     path, model = run / "scores.json", Captioner.from_pretrained(run)
     weights = model.checksum()
     if not path.exists() or read_json(path).get("weights") != weights:
-        for answers in run.glob("probe-*"):
-            shutil.rmtree(answers)
+        for picture in run.glob("probe-*/figure.png"):  # without it a run is probed again
+            picture.unlink()
         assert trainer.dev is not None  # `compare` asks for one
         found = evaluate(
             model.decoder, model.vocabulary, trainer.dev, model.generation, progress=progress
@@ -283,7 +282,7 @@ def _draw_strips(
         images = [scene.image for scene in scenes]
     if images:
         (out / "strips").mkdir(exist_ok=True)
-        for strip in (out / "strips").glob("*.png"):  # of photographs that were shown before
+        for strip in (out / "strips").glob("[0-9]*-*.png"):  # of photographs that were shown before
             strip.unlink()
     for one in mechanisms if images else ():
         model = Captioner.from_pretrained(out / "runs" / f"{one.folder}-0")

@@ -175,9 +175,6 @@ def compare_runs(old: Any, new: dict[str, Any], path: Path) -> None:
     if not isinstance(old, dict) or old.get("store") != new["store"]:
         raise ValueError(f"{path} was trained on another store: name that store to resume")
     free = free_settings(TrainingConfig)
-    if (start := old.get("start_weights")) and start != new["start_weights"]:
-        raise ValueError(f"{path} started from other weights than {new['training']['start']} has "
-                         "now: put those back to resume, or start another run")  # fmt: skip
     parts = {"training": TrainingConfig, "model": ModelConfig, "generation": GenerationConfig}
     for part, config in parts.items():  # the store's fingerprint covers its encoder
         was = {field.name: field.default for field in fields(config)}
@@ -188,3 +185,6 @@ def compare_runs(old: Any, new: dict[str, Any], path: Path) -> None:
                     f"{path} has {name} = {was.get(name)}, not {value}: resume with its settings, "
                     "or start another run"
                 )
+    if (start := old.get("start_weights")) and start != new["start_weights"]:
+        raise ValueError(f"{path} started from other weights than {new['training']['start']} has "
+                         "now: put those back to resume, or start another run")  # fmt: skip
