@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -93,13 +93,14 @@ class Captioner:
         return f"Captioner({self.name!r}, {attention} attention, {words} words)"
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, *, without: Sequence[str] = ()) -> "Captioner":
+    def from_pretrained(
+        cls, model: str | Path, *, without: Sequence[Literal["calibration", "detector"]] = ()
+    ) -> "Captioner":
         """Load a trained model: one that comes with the package, or the folder of a run.
 
         Args:
             model: A name of `list_pretrained`, or a folder; a folder comes first.
-            without: Leave out "calibration" or "detector", what was measured of it later: its file
-                may be damaged.
+            without: Parts to leave out, which were fitted to it later: their files may be damaged.
 
         Raises:
             FileNotFoundError: There is no such model.
